@@ -1,0 +1,120 @@
+"""Folders that are complete or absent: written aside, sealed with checksums, moved into place, verified when read."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kdcore.errors import UserError
+
+MANIFEST = "manifest.json"
+
+
+def digest(value: Any) -> str:
+    """sha256 of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that the file is either the old one or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` to write in; it becomes `path` when the block ends, and is gone when it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        yield aside
+        for file in _files(aside):
+            _flush(file)
+        if path.exists():
+            shutil.rmtree(path)
+        aside.replace(path)
+        _flush(path.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def seal(folder: Path, **facts: Any) -> None:
+    """Write manifest.json: the facts, and size and sha256 of every file in the folder."""
+    files = {
+        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        for file in _files(folder)
+    }
+    write_json(folder / MANIFEST, {**facts, "files": files})
+
+
+def read_manifest(folder: Path, rerun: str) -> dict[str, Any]:
+    """The manifest of a sealed folder. Raises UserError that says what to run (`rerun`) where it can't be read."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest["files"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(str(folder), f"{MANIFEST} can't be read ({error}); run `{rerun}`") from error
+    return manifest
+
+
+def open_sealed(folder: Path, rerun: str) -> dict[str, Any]:
+    """The manifest of a sealed folder whose files are all as they were written.
+
+    Raises UserError that names each file that is missing or changed, and what to run (`rerun`).
+    """
+    manifest = read_manifest(folder, rerun)
+    problems = [
+        f"{name}: {problem}; run `{rerun}`"
+        for name, facts in manifest["files"].items()
+        if (problem := _problem(folder / name, facts))
+    ]
+    if problems:
+        raise UserError(str(folder), problems)
+    return manifest
+
+
+def _problem(path: Path, facts: dict[str, Any]) -> str | None:
+    if not path.is_file():
+        return "is missing"
+    if path.stat().st_size != facts["bytes"]:
+        return f"has {path.stat().st_size} bytes where {facts['bytes']} were written"
+    if sha256(path) != facts["sha256"]:
+        return "its content is not what was written (sha256 differs)"
+    return None
+
+
+def link_folder(source: Path, target: Path) -> None:
+    """Make `target` a folder of hard links to the files of `source` (copies across file systems)."""
+    with new_folder(target) as aside:
+        for file in _files(source):
+            place = aside / file.relative_to(source)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(file, place)
+            except OSError:
+                shutil.copy2(file, place)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

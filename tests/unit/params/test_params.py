@@ -1,0 +1,175 @@
+"""What params.yaml may say, and that everything wrong with it is said at once."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kdcore import params
+from kdcore.data import embedded
+from kdcore.errors import UserError
+from tests.unit.raw_files import ROOT, all_params, write_params
+
+OWN = {"text": ["review"], "label": "stars", "labels": ["bad", "good"], "metrics": ["accuracy", "f1"]}
+PLAIN = {"model.name": "someone/some-model"}  # a hub name: its depth is not known here
+
+
+def load(tmp_path: Path, **changes: object) -> params.Params:
+    return params.load(write_params(tmp_path / "params.yaml", {k.replace("__", "."): v for k, v in changes.items()}))
+
+
+def model_of_depth(folder: Path, **config: object) -> str:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def test_the_file_of_the_repository_is_right():
+    found = params.load(ROOT / "params.yaml")
+    assert found.model_dump(mode="json") == all_params()
+
+
+def test_sections_cannot_be_changed():
+    with pytest.raises(Exception, match="frozen"):
+        params.load(ROOT / "params.yaml").student.layers = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("written", ["1e-5", "1.0e-05", "0.00001", "1E-5"])
+def test_floats_are_yaml_1_2(tmp_path: Path, written: str):
+    text = (ROOT / "params.yaml").read_text().replace("learning_rate: 5.0e-5", f"learning_rate: {written}")
+    (tmp_path / "params.yaml").write_text(text)
+    assert params.load(tmp_path / "params.yaml").teacher.learning_rate == 1e-5
+
+
+def test_no_is_a_word_and_not_false(tmp_path: Path):
+    text = (ROOT / "params.yaml").read_text().replace('precision: "no"', "precision: no")
+    (tmp_path / "params.yaml").write_text(text)
+    assert params.load(tmp_path / "params.yaml").train.precision == "no"
+
+
+def test_a_byte_order_mark_and_crlf_are_read(tmp_path: Path):
+    text = (ROOT / "params.yaml").read_text().replace("\n", "\r\n")
+    (tmp_path / "params.yaml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert params.load(tmp_path / "params.yaml") == params.load(ROOT / "params.yaml")
+
+
+def test_integers_serve_as_floats(tmp_path: Path):
+    assert load(tmp_path, distill__temperature=2).distill.temperature == 2.0
+
+
+@pytest.mark.parametrize("rows", [1, None])
+def test_rows_may_be_null(tmp_path: Path, rows: int | None):
+    assert load(tmp_path, teacher__rows=rows).teacher.rows == rows
+
+
+@pytest.mark.parametrize("kind", ["all", "pid", "sid"])
+@pytest.mark.parametrize("term", ["", "-kl", "-cos"])
+def test_every_method_is_known(tmp_path: Path, kind: str, term: str):
+    assert load(tmp_path, methods=["none", "soft", kind + term]).methods == ("none", "soft", kind + term)
+
+
+def test_an_own_task_is_known(tmp_path: Path):
+    found = load(tmp_path, tasks=["reviews"], task={"reviews": OWN}, data__source="local")
+    assert found.task["reviews"].labels == ("bad", "good")
+
+
+def test_an_own_regression_has_no_labels(tmp_path: Path):
+    scores = {"text": ["a", "b"], "label": "score", "metrics": ["spearman"]}
+    found = load(tmp_path, tasks=["scores"], task={"scores": scores}, data__source="local")
+    assert found.task["scores"].labels == ()
+
+
+def test_columns_of_the_tasks_may_be_renamed(tmp_path: Path):
+    found = load(tmp_path, tasks=["mrpc"], data__source="local", data__columns={"sentence1": "a", "label": "b"})
+    assert found.data.columns == {"sentence1": "a", "label": "b"}
+
+
+def test_an_explicit_layer_map_is_a_tuple(tmp_path: Path):
+    found = load(tmp_path, student__layers=2, student__layer_map=[3, 6], **PLAIN_ARGS)
+    assert found.student.layer_map == (3, 6)
+
+
+PLAIN_ARGS = {key.replace(".", "__"): value for key, value in PLAIN.items()}
+
+
+def test_a_hub_model_has_no_known_depth(tmp_path: Path):
+    assert load(tmp_path, student__layers=40, **PLAIN_ARGS).student.layers == 40
+
+
+@pytest.mark.parametrize("key", ["num_hidden_layers", "n_layers"])
+def test_a_local_model_limits_the_depth(tmp_path: Path, key: str):
+    name = model_of_depth(tmp_path / "model", **{key: 2})
+    with pytest.raises(UserError) as error:
+        load(tmp_path, model__name=name, student__layers=3, study__depth__layers=[1, 2, 4])
+    assert error.value.problems == [
+        "student.layers: must be at most 2, the teacher's layers (model.name), found 3",
+        "study.depth.layers.2: must be at most 2, the teacher's layers (model.name), found 4",
+    ]
+
+
+def test_a_finetuned_teacher_limits_the_depth_and_not_the_model(tmp_path: Path):
+    deep = model_of_depth(tmp_path / "deep", num_hidden_layers=12)
+    flat = model_of_depth(tmp_path / "flat", num_hidden_layers=2)
+    assert load(tmp_path, model__name=flat, teacher__finetuned=deep, student__layers=12).student.layers == 12
+    with pytest.raises(UserError, match=r"student.layers: must be at most 2, .* \(teacher.finetuned\), found 3"):
+        load(tmp_path, model__name=deep, teacher__finetuned=flat, student__layers=3)
+
+
+def test_a_finetuned_hub_teacher_hides_the_models_depth(tmp_path: Path):
+    flat = model_of_depth(tmp_path / "flat", num_hidden_layers=2)
+    assert load(tmp_path, model__name=flat, teacher__finetuned="a/b", student__layers=9).student.layers == 9
+
+
+def test_the_embedded_model_limits_the_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / embedded.MODEL).mkdir(parents=True)
+    (tmp_path / embedded.MODEL / "config.json").write_text('{"num_hidden_layers": 6}')
+    monkeypatch.setattr(embedded, "folder", lambda: tmp_path)
+    with pytest.raises(UserError, match=r"student.layers: must be at most 6.*found 7"):
+        load(tmp_path, model__name="embedded", student__layers=7)
+
+
+def test_all_problems_come_at_once(tmp_path: Path):
+    path = write_params(tmp_path / "params.yaml", {"student.layer": 3, "teacher.learning_rate": -1}, "student.layers")
+    with pytest.raises(UserError) as error:
+        params.load(path)
+    assert str(error.value) == (
+        f"{path}: 3 problems\n"
+        "  teacher.learning_rate: must be a finite number greater than 0, found -1\n"
+        "  student.layers: is missing\n"
+        "  student.layer: unknown key, did you mean 'layers'?"
+    )
+
+
+def test_rules_hold_where_another_section_is_wrong(tmp_path: Path):
+    with pytest.raises(UserError) as error:
+        load(tmp_path, tasks=["mrcp"], data__source="local", train__warmup=1, student__rows=0)
+    assert [problem.split(":")[0] for problem in error.value.problems] == [
+        "student.rows",
+        "train.warmup",
+        "tasks.0",
+    ]
+
+
+def test_every_key_of_the_file_is_needed(tmp_path: Path):
+    keys = [f"{section}.{key}" for section, keys in all_params().items() if isinstance(keys, dict) for key in keys]
+    assert len(keys) > 40
+    for key in [*keys, *all_params(), "study.depth.layers"]:
+        with pytest.raises(UserError, match=rf"{key}: is missing"):
+            params.load(write_params(tmp_path / "params.yaml", {}, without=key))
+
+
+def test_reading_is_fast_and_needs_no_torch():
+    code = (
+        "import sys, kdcore.params as p; p.load(); "
+        "print(sorted({'torch', 'transformers', 'pandas'} & set(sys.modules)))"
+    )
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - start)
+        assert done.stdout.strip() == "[]"
+    assert min(times) < 1.0  # 0.15 s on an idle machine
