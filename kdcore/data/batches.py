@@ -1,0 +1,76 @@
+"""Token ids → padded batches of examples of about the same length."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdcore.data.examples import Examples
+
+POOL = 50  # batches that are sorted by length together: long enough to pad little, short enough to stay random
+
+
+@dataclass(frozen=True)
+class Batch:
+    """rows: (B,) positions in Examples; inputs: what the encoder takes, (B, T) each; labels: (B,)."""
+
+    rows: np.ndarray
+    inputs: dict[str, Tensor]
+    labels: Tensor
+
+    @property
+    def mask(self) -> Tensor:
+        return self.inputs["attention_mask"]
+
+    def to(self, device: torch.device) -> "Batch":
+        inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
+        return Batch(self.rows, inputs, self.labels.to(device, non_blocking=True))
+
+
+def collate(examples: Examples, rows: np.ndarray) -> Batch:
+    """Pad the examples at `rows` to the longest of them."""
+    lengths = examples.lengths[rows]
+    real = np.arange(lengths.max()) < lengths[:, None]  # (B, T)
+    flat = np.concatenate([np.arange(examples.start[row], examples.start[row + 1]) for row in rows])
+    inputs = {"input_ids": _padded(examples.tokens[flat], real, examples.pad)}
+    inputs["attention_mask"] = torch.from_numpy(real.astype(np.int64))
+    if examples.types is not None:
+        inputs["token_type_ids"] = _padded(examples.types[flat], real, 0)
+    return Batch(rows, inputs, torch.from_numpy(examples.labels[rows]))
+
+
+def _padded(values: np.ndarray, real: np.ndarray, fill: int) -> Tensor:
+    padded = np.full(real.shape, fill, dtype=np.int64)
+    padded[real] = values
+    return torch.from_numpy(padded)
+
+
+def shuffled(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The batches of one epoch: shuffled, sorted by length within pools, and in random order.
+
+    The order depends on the lengths, the seed and the epoch only, so every method with one seed sees the same.
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(lengths))
+    pool = batch_size * POOL
+    batches = [
+        batch
+        for start in range(0, len(order), pool)
+        for batch in _cut(_by_length(order[start : start + pool], lengths), batch_size)
+    ]
+    return [batches[index] for index in random.permutation(len(batches))]
+
+
+def in_order(lengths: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Every example once, longest first: least padding, and memory runs out at once or never."""
+    return _cut(_by_length(np.arange(len(lengths)), lengths)[::-1], batch_size)
+
+
+def _by_length(rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    return rows[np.argsort(lengths[rows], kind="stable")]
+
+
+def _cut(rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    return (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))

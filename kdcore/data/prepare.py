@@ -1,0 +1,101 @@
+"""Raw rows of a task -> data/<task>/: parquet in nested order, task.json, provenance.json; or nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kdcore.artefacts import new_folder, sha256
+from kdcore.console import warn
+from kdcore.data import checks, sources, tasks
+from kdcore.data.order import nested
+from kdcore.data.prepared import PROVENANCE, TASK, combined
+from kdcore.data.prepared import fingerprint as fingerprint
+from kdcore.data.prepared import load_split as load_split
+from kdcore.data.prepared import read_task as read_task
+from kdcore.data.tasks import Task
+from kdcore.errors import UserError
+
+if TYPE_CHECKING:
+    from kdcore.params import Data
+
+
+def prepare(task: Task, data: Data, out: Path | str) -> None:
+    """Write the prepared task to `out`, in place of an older one.
+
+    Raises UserError with everything that is wrong with the rows, or where `out` cannot be written; `out` is
+    then as it was. What is only odd (duplicates, leakage, ...) is a warning and a count in provenance.json.
+    """
+    folder = Path(out)
+    _replaceable(folder)
+    raw = sources.read(task, data)
+    frames, odd = checks.check(task, raw)
+    for split, counts in odd.items():
+        for what, times in counts.items():
+            warn(f"{raw.where}: {split}: {times:,} {what}")
+    try:
+        with new_folder(folder) as aside:
+            _write(aside, task, frames, raw.origin, odd)
+    except OSError as error:
+        raise UserError(str(folder), f"cannot be written: {error.strerror or error}") from error
+
+
+def _replaceable(folder: Path) -> None:
+    """Only a prepared task is ever replaced, never a folder of something else."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise UserError(str(folder), "must be a folder of prepared data or nothing, found a file or a link")
+    if folder.exists() and any(folder.iterdir()) and not (folder / PROVENANCE).is_file():
+        raise UserError(str(folder), f"holds other files (no {PROVENANCE}), so it is kept; move it away")
+
+
+def _write(folder: Path, task: Task, frames: dict[str, pd.DataFrame], origin: dict[str, Any], odd: checks.Odd) -> None:
+    (folder / TASK).write_text(tasks.to_json(task), encoding="utf-8")
+    files = {TASK: sha256(folder / TASK)}
+    splits = {}
+    for split, frame in frames.items():
+        path = folder / f"{split}.parquet"
+        pq.write_table(_table(task, _ordered(task, frame)), path)
+        files[path.name] = sha256(path)
+        splits[split] = {**_counts(task, frame), "odd": odd.get(split, {}), "sha256": files[path.name]}
+    facts = {
+        "task": task.name,
+        "origin": origin,
+        "splits": splits,
+        "task_sha256": files[TASK],
+        "fingerprint": combined(files),
+        "libraries": _libraries(),
+    }
+    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+    (folder / PROVENANCE).write_text(text, encoding="utf-8")
+
+
+def _libraries() -> dict[str, str]:
+    versions = {name: importlib.metadata.version(name) for name in ("pandas", "pyarrow")}
+    return {"python": platform.python_version(), **versions}
+
+
+def _ordered(task: Task, frame: pd.DataFrame) -> pd.DataFrame:
+    """Nested order. The strata are the classes (all numbers are one) and the rows without a label."""
+    classes = frame["label"].map(lambda _: "number") if task.regression else frame["label"]
+    strata = classes.astype("str").where(frame["label"].notna(), "unlabelled").tolist()
+    return frame.iloc[nested(strata, frame["row"].astype("str").tolist())]
+
+
+def _table(task: Task, frame: pd.DataFrame) -> pa.Table:
+    label = pa.float64() if task.regression else pa.int64()
+    kinds = {"row": pa.int64(), "text_a": pa.string(), "text_b": pa.string(), "label": label}
+    return pa.table({name: pa.array(frame[name], kind, from_pandas=True) for name, kind in kinds.items()})
+
+
+def _counts(task: Task, frame: pd.DataFrame) -> dict[str, Any]:
+    counts = {"rows": len(frame), "labelled": int(frame["label"].notna().sum())}
+    if task.regression:
+        return counts
+    return counts | {"labels": {name: int((frame["label"] == i).sum()) for i, name in enumerate(task.labels)}}

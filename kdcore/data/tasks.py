@@ -1,0 +1,108 @@
+"""The tasks as data: text columns, labels, metrics. GLUE and movies are built in; params.yaml adds more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from kdcore.errors import UserError, near
+
+if TYPE_CHECKING:
+    from kdcore.params import UserTask
+
+CLASS_METRICS = ("accuracy", "f1", "matthews")  # f1 is of the positive class, the second of two labels
+SCORE_METRICS = ("pearson", "spearman")
+NEEDED = ("train", "validation")  # splits that every task has; the others may be absent
+RESERVED = "raw"  # data/raw holds the user's own files, so no prepared task may take that folder
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task.
+
+    text: the source's one or two text columns; label: its label column; labels: names by id, none for a
+    regression; metrics: the headline metric first; splits: our split name -> the source's split name.
+    """
+
+    name: str
+    text: tuple[str, ...]
+    label: str
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+    splits: dict[str, str] = field(default_factory=lambda: _same("train", "validation", "test"))
+
+    @property
+    def regression(self) -> bool:
+        """Whether the label is a number and not a class."""
+        return not self.labels
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that the source must have, the label last."""
+        return (*self.text, self.label)
+
+    def optional(self, split: str) -> tuple[str, ...]:
+        """The columns that a split may lack: test sets are published without labels."""
+        return (self.label,) if split.startswith("test") else ()
+
+
+MNLI_SPLITS = _same("train", "validation_mismatched", "test_mismatched") | {
+    "validation": "validation_matched",
+    "test": "test_matched",
+}
+PAIR = ("sentence1", "sentence2")
+ENTAILS = ("entailment", "not_entailment")
+
+GLUE: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("cola", ("sentence",), "label", ("unacceptable", "acceptable"), ("matthews",)),
+        Task("sst2", ("sentence",), "label", ("negative", "positive"), ("accuracy",)),
+        Task("mrpc", PAIR, "label", ("not_equivalent", "equivalent"), ("accuracy", "f1")),
+        Task("qqp", ("question1", "question2"), "label", ("not_duplicate", "duplicate"), ("accuracy", "f1")),
+        Task("stsb", PAIR, "label", (), ("pearson", "spearman")),
+        Task(
+            "mnli",
+            ("premise", "hypothesis"),
+            "label",
+            ("entailment", "neutral", "contradiction"),
+            ("accuracy",),
+            MNLI_SPLITS,
+        ),
+        Task("qnli", ("question", "sentence"), "label", ENTAILS, ("accuracy",)),
+        Task("rte", PAIR, "label", ENTAILS, ("accuracy",)),
+        Task("wnli", PAIR, "label", ("not_entailment", "entailment"), ("accuracy",)),
+    )
+}
+MOVIES = Task("movies", ("text",), "label", ("negative", "positive"), ("accuracy",), _same("train", "validation"))
+BUILT_IN: dict[str, Task] = {MOVIES.name: MOVIES, **GLUE}
+
+
+def find(name: str, own: Mapping[str, UserTask]) -> Task:
+    """The task of that name, built in or described under `task:`; raises UserError for any other name."""
+    if name in BUILT_IN:
+        return BUILT_IN[name]
+    if name in own:
+        described = own[name]
+        return Task(name, described.text, described.label, described.labels, described.metrics)
+    known = [*BUILT_IN, *own]
+    raise UserError("tasks", f"unknown task {name!r}{near(name, known) or ', known are ' + ', '.join(known)}")
+
+
+def to_json(task: Task) -> str:
+    """The text of task.json; equal tasks give equal text."""
+    return json.dumps(asdict(task), indent=2, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> Task:
+    """The inverse of to_json; raises ValueError, KeyError or TypeError for anything else."""
+    fields: dict[str, Any] = json.loads(text)
+    for key in ("text", "labels", "metrics"):
+        fields[key] = tuple(fields[key])
+    return Task(**fields)

@@ -1,0 +1,117 @@
+"""The readers of parquet, csv, tsv and jsonl: what a good file may hold."""
+
+import io
+import json
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from kdcore.data.formats import READERS, Cells
+from kdcore.errors import UserError
+
+TEXTS = [
+    "plain",
+    'a "quoted" word',
+    "comma, and; more",
+    "😀👩‍👩‍👧",
+    "مرحبا بالعالم",
+    "你好，世界",
+    "שלום",
+    "e\u0301",
+    "\u2028",
+]
+
+
+def read(kind: str, raw: str | bytes) -> Cells:
+    return READERS[kind](raw.encode() if isinstance(raw, str) else raw, f"train.{kind}")
+
+
+def written(kind: str, texts: list[str]) -> str | bytes:
+    if kind == "tsv":
+        return "a\tb\n" + "".join(f"{text}\t{i}\n" for i, text in enumerate(texts))
+    if kind == "csv":
+        return pd.DataFrame({"a": texts, "b": range(len(texts))}).to_csv(index=False)
+    if kind == "jsonl":
+        rows = [{"a": text, "b": str(i)} for i, text in enumerate(texts)]
+        return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    buffer = io.BytesIO()
+    pd.DataFrame({"a": texts, "b": [str(i) for i in range(len(texts))]}).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_every_script_passes(kind: str):
+    cells = read(kind, written(kind, TEXTS))
+    assert cells.header == ["a", "b"]
+    assert cells.columns == {"a": TEXTS, "b": [str(i) for i in range(len(TEXTS))]}
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("change", ["bom", "crlf", "no last line end", "blank lines at the end"])
+def test_line_ends_and_marks_change_nothing(kind: str, change: str):
+    text = str(written(kind, ["x", "y z"])).rstrip("\n") + "\n"
+    changed = {
+        "bom": "\ufeff" + text,
+        "crlf": text.replace("\n", "\r\n"),
+        "no last line end": text.rstrip("\n"),
+        "blank lines at the end": text + "\n\r\n",
+    }[change]
+    assert read(kind, changed) == read(kind, text)
+
+
+def test_tsv_has_no_quotes():
+    cells = read("tsv", 'a\tb\n"open\t1\nsaid "so"\t2\n"shut"\t3\n')
+    assert cells.columns["a"] == ['"open', 'said "so"', '"shut"']
+
+
+def test_csv_has_quotes():
+    cells = read("csv", 'a,b\n"x, ""y""\nz",1\r\nplain,2\n')
+    assert cells.columns == {"a": ['x, "y"\nz', "plain"], "b": ["1", "2"]}
+    assert cells.lines == [2, 4]  # the first row takes lines 2 and 3
+
+
+def test_rows_know_their_lines():
+    assert read("tsv", "a\tb\nx\t1\ny\t2\n").lines == [2, 3]
+    assert read("jsonl", '{"a": 1}\n\n{"a": 2}\n').lines == [1, 3]
+
+
+def test_tsv_keeps_spaces():
+    assert read("tsv", "a\tb\n x \t1\n").columns["a"] == [" x "]
+
+
+def test_a_key_that_a_row_lacks_is_null():
+    assert read("jsonl", '{"a": "x"}\n{"b": 1, "a": "y"}\n').columns == {"a": ["x", "y"], "b": [None, 1]}
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["x", "y", None]),
+        pa.array(["x", "y", None], pa.large_string()),
+        pa.array(["x", "y", None]).dictionary_encode(),
+    ],
+)
+def test_every_string_type_of_parquet_is_text(column: Any):
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"a": column}), buffer)
+    assert read("parquet", buffer.getvalue()).columns == {"a": ["x", "y", None]}
+
+
+def test_parquet_text_must_be_utf_8():
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"a": pa.array([b"caf\xe9"]).view(pa.string())}), buffer)
+    with pytest.raises(UserError, match=r"train.parquet: is not a readable parquet file: .*byte 0xe9"):
+        read("parquet", buffer.getvalue())
+
+
+def test_a_repeated_parquet_column_is_in_the_header():
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), buffer)
+    assert read("parquet", buffer.getvalue()).header == ["a", "a"]
+
+
+def test_a_cell_of_a_megabyte_is_read():
+    assert len(read("csv", f"a,b\n{'x' * 10**6},1\n").columns["a"][0]) == 10**6

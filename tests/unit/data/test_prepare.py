@@ -1,0 +1,239 @@
+"""From raw rows to data/<task>/: counts, order, provenance, and that nothing is half-written."""
+
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kdcore.data import embedded, tasks
+from kdcore.data.prepare import fingerprint, load_split, prepare, read_task
+from kdcore.errors import UserError
+from tests.unit.raw_files import GLUE, GOOD, PAIRS, REVIEWS, SCORES, VALIDATION, data, write
+
+STRANGE = [
+    "😀👩‍👩‍👧 🏳️‍🌈",
+    "مرحبا بالعالم",
+    "שלום עולם",
+    "你好，世界。",
+    "x" * 900_000,
+    "tab\tand\nline",
+    "e\u0301",
+    "\u202eabc",
+]
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    return write(tmp_path / "raw", "reviews", {"train.tsv": GOOD, "validation.tsv": VALIDATION})
+
+
+def test_what_is_written(reviews: Path, tmp_path: Path):
+    out = tmp_path / "data" / "reviews"
+    prepare(REVIEWS, data(reviews), out)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "provenance.json",
+        "task.json",
+        "train.parquet",
+        "validation.parquet",
+    ]
+    assert [path.name for path in out.parent.iterdir()] == ["reviews"]
+    assert read_task(out) == REVIEWS
+    train = load_split(out, "train").sort_values("row")
+    assert train["row"].tolist() == [0, 1, 2]
+    assert train["text_a"].tolist() == ["fine film", "dull film", "lovely film"]
+    assert train["text_b"].isna().all()
+    assert train["label"].tolist() == [1, 0, 1]
+
+
+def test_types(reviews: Path, tmp_path: Path):
+    prepare(REVIEWS, data(reviews), tmp_path / "out")
+    frame = load_split(tmp_path / "out", "train")
+    assert {name: str(kind) for name, kind in frame.dtypes.items()} == {
+        "row": "int64",
+        "text_a": "str",
+        "text_b": "str",
+        "label": "Int64",
+    }
+    assert frame.index.tolist() == [0, 1, 2]
+
+
+def test_unlabelled_rows_are_null_and_a_stratum(tmp_path: Path):
+    lines = [f"text {i}\t{label}" for i, label in enumerate(["good", "bad", "", "-1"] * 25)]
+    files = {"train.tsv": "review\tstars\n" + "\n".join(lines), "validation.tsv": VALIDATION}
+    prepare(REVIEWS, data(write(tmp_path, "reviews", files)), tmp_path / "out")
+    label = load_split(tmp_path / "out", "train")["label"]
+    assert (label.notna().sum(), label.isna().sum()) == (50, 50)
+    for n in range(4, 101, 4):
+        assert label[:n].isna().sum() == n // 2
+        assert (label[:n] == 1).sum() == n // 4
+
+
+def test_scores_are_floats(tmp_path: Path):
+    text = "left\tright\tlabel\n" + "".join(f"a{i}\tb{i}\t{i / 4}\n" for i in range(20))
+    prepare(SCORES, data(write(tmp_path, "scores", {"train.tsv": text, "validation.tsv": text})), tmp_path / "out")
+    frame = load_split(tmp_path / "out", "train")
+    assert str(frame["label"].dtype) == "float64"
+    assert (frame["label"] == frame["row"] / 4).all()
+    assert frame["row"].tolist() != sorted(frame["row"])
+    assert "labels" not in json.loads((tmp_path / "out" / "provenance.json").read_text())["splits"]["train"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_every_script_and_long_texts_pass(tmp_path: Path, kind: str):
+    frame = pd.DataFrame({"left": STRANGE, "right": STRANGE[::-1], "label": ["no", "yes"] * (len(STRANGE) // 2)})
+    folder = write(tmp_path, "pairs", {}) / "pairs"
+    for split in ("train", "validation"):
+        file = folder / f"{split}.{kind}"
+        if kind == "parquet":
+            frame.to_parquet(file)
+        elif kind == "csv":
+            frame.to_csv(file, index=False)
+        else:
+            frame.to_json(file, orient="records", lines=True)
+    prepare(PAIRS, data(tmp_path), tmp_path / "out")
+    train = load_split(tmp_path / "out", "train").sort_values("row")
+    assert train["text_a"].tolist() == STRANGE
+    assert train["text_b"].tolist() == STRANGE[::-1]
+
+
+def test_provenance(reviews: Path, tmp_path: Path):
+    prepare(REVIEWS, data(reviews), tmp_path / "out")
+    text = (tmp_path / "out" / "provenance.json").read_text()
+    found = json.loads(text)
+    assert str(tmp_path) not in text
+    assert found["task"] == "reviews"
+    assert found["origin"]["source"] == "local"
+    assert "licence" in found["origin"]
+    assert found["origin"]["files"]["train"]["sha256"] == sha256(GOOD.encode()).hexdigest()
+    assert set(found["libraries"]) == {"python", "pandas", "pyarrow"}
+    hashes = {}
+    for split, labels in {"train": {"bad": 1, "good": 2}, "validation": {"bad": 1, "good": 1}}.items():
+        facts = found["splits"][split]
+        assert facts["rows"] == facts["labelled"] == sum(labels.values())
+        assert facts["labels"] == labels
+        hashes[f"{split}.parquet"] = sha256((tmp_path / "out" / f"{split}.parquet").read_bytes()).hexdigest()
+        assert facts["sha256"] == hashes[f"{split}.parquet"]
+    hashes["task.json"] = sha256((tmp_path / "out" / "task.json").read_bytes()).hexdigest()
+    # The fingerprint by hand: sha256 of the canonical JSON of file name -> sha256.
+    assert found["fingerprint"] == sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+    assert found["fingerprint"] == fingerprint(tmp_path / "out")
+
+
+def test_the_same_rows_give_the_same_bytes(reviews: Path, tmp_path: Path):
+    for name in ("one", "two"):
+        prepare(REVIEWS, data(reviews), tmp_path / name)
+    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
+    assert one == two
+
+
+def test_the_format_of_the_source_does_not_matter(reviews: Path, tmp_path: Path):
+    prepare(REVIEWS, data(reviews), tmp_path / "one")
+    other = write(tmp_path / "other", "reviews", {"train.csv": GOOD.replace("\t", ","), "validation.tsv": VALIDATION})
+    prepare(REVIEWS, data(other), tmp_path / "two")
+    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
+
+
+def test_odd_things_are_warned_about_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    files = {"train.tsv": GOOD + "fine film\tgood\n", "validation.tsv": VALIDATION + "dull film\tbad\n"}
+    raw = write(tmp_path, "reviews", files)
+    prepare(REVIEWS, data(raw), tmp_path / "out")
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.endswith("reviews: train: 1 duplicate rows") for line in lines)
+    assert any(line.endswith("reviews: validation: 1 rows whose text is also in train") for line in lines)
+    splits = json.loads((tmp_path / "out" / "provenance.json").read_text())["splits"]
+    assert splits["train"]["odd"] == {"duplicate rows": 1}
+    assert splits["validation"]["odd"] == {"rows whose text is also in train": 1}
+
+
+def test_an_older_one_is_replaced(reviews: Path, tmp_path: Path):
+    prepare(REVIEWS, data(reviews), tmp_path / "out")
+    write(reviews, "reviews", {"train.tsv": GOOD + "one more\tbad\n", "test.tsv": "review\nx\n"})
+    prepare(REVIEWS, data(reviews), tmp_path / "out")
+    assert len(load_split(tmp_path / "out", "train")) == 4
+    assert len(load_split(tmp_path / "out", "test")) == 1
+
+
+def test_bad_rows_leave_the_older_one_as_it_was(reviews: Path, tmp_path: Path):
+    prepare(REVIEWS, data(reviews), tmp_path / "out")
+    before = fingerprint(tmp_path / "out")
+    write(reviews, "reviews", {"train.tsv": "review\tstars\n\tgood\n"})
+    with pytest.raises(UserError):
+        prepare(REVIEWS, data(reviews), tmp_path / "out")
+    assert fingerprint(tmp_path / "out") == before
+
+
+def test_a_failure_while_writing_leaves_nothing(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kdcore.data.prepare.tasks.to_json", full)
+    with pytest.raises(UserError, match="out: cannot be written: No space left on device"):
+        prepare(REVIEWS, data(reviews), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_an_error(reviews: Path, tmp_path: Path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    with pytest.raises(UserError, match="cannot be written: Permission denied"):
+        prepare(REVIEWS, data(reviews), locked / "out")
+
+
+def test_a_file_in_the_way_is_an_error(reviews: Path, tmp_path: Path):
+    (tmp_path / "data").write_text("")
+    with pytest.raises(UserError, match="cannot be written: "):
+        prepare(REVIEWS, data(reviews), tmp_path / "data" / "reviews")
+
+
+def test_a_folder_of_something_else_is_kept(reviews: Path):
+    with pytest.raises(UserError, match=r"holds other files \(no provenance.json\), so it is kept"):
+        prepare(REVIEWS, data(reviews), reviews / "reviews")
+    assert (reviews / "reviews" / "train.tsv").read_text() == GOOD
+
+
+def test_a_file_or_a_link_is_kept(reviews: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(reviews)
+    for name in ("file", "link"):
+        with pytest.raises(UserError, match="must be a folder of prepared data or nothing"):
+            prepare(REVIEWS, data(reviews), tmp_path / name)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(
+    not (embedded.folder() / embedded.MOVIES).exists(),
+    reason="the embedded data are not here (`make embedded`)",
+)
+def test_movies(tmp_path: Path):
+    prepare(tasks.MOVIES, data(tmp_path, "embedded"), tmp_path / "movies")
+    train, validation = (load_split(tmp_path / "movies", split) for split in ("train", "validation"))
+    assert (len(train), len(validation)) == (9072, 1000)
+    assert not set(train["row"]) & set(validation["row"])
+    for n in (250, 400, 1000, 4000):
+        assert abs((train["label"][:n] == 1).sum() - n * 4500 / 9072) <= 1
+    assert read_task(tmp_path / "movies") == tasks.MOVIES
+
+
+@pytest.mark.skipif(not GLUE.is_dir(), reason="GLUE's files are not beside the checkout (../shared/data/glue)")
+@pytest.mark.parametrize(
+    ("name", "rows", "labels", "odd"),
+    [
+        ("cola", 8551, {"unacceptable": 2528, "acceptable": 6023}, {"texts with control characters": 3}),
+        ("mrpc", 3668, {"not_equivalent": 1194, "equivalent": 2474}, {"texts with control characters": 1}),
+        ("rte", 2490, {"entailment": 1249, "not_entailment": 1241}, {"duplicate rows": 2}),
+        ("stsb", 5749, None, {"duplicate rows": 39}),
+    ],
+)
+def test_glue(tmp_path: Path, name: str, rows: int, labels: dict | None, odd: dict):
+    prepare(tasks.GLUE[name], data(GLUE), tmp_path / name)
+    facts = json.loads((tmp_path / name / "provenance.json").read_text())["splits"]["train"]
+    assert facts["rows"] == facts["labelled"] == rows
+    assert facts.get("labels") == labels
+    assert odd.items() <= facts["odd"].items()
+    train = load_split(tmp_path / name, "train")
+    assert sorted(train["row"]) == list(range(rows))
+    assert train["text_b"].isna().all() == (name == "cola")

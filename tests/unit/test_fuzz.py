@@ -1,0 +1,185 @@
+"""Whatever the bytes are, the readers give rows or one UserError, and never anything else."""
+
+import io
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from kdcore import params
+from kdcore.data import tables
+from kdcore.data.cells import class_id, fault, number
+from kdcore.data.formats import READERS
+from kdcore.data.prepare import load_split, prepare
+from kdcore.errors import UserError, shown
+from tests.unit.raw_files import REVIEWS, ROOT, VALIDATION, all_params, data, write, write_params
+
+few = settings(max_examples=80, deadline=None)
+
+# fmt: off
+YAML_WORDS = st.sampled_from([
+    "a", "tasks", ": ", ":", "\n", "\n  ", "- ", "[", "]", "{", "}", ",", "&x ", "*x", "!!", "!!set", "!!binary ",
+    "|", ">", "?", " ? ", "'", '"', "#", "%", "%YAML 1.1\n---\n", "@", "`", "<<: ", "~", "null", "1e5", "=",
+    "2020-99-99", "!!timestamp x", "!!omap ", "!!int x", "!!float x", "!!bool x", ".nan", "-.inf", "\t", "\r",
+    "\x00", "\ufeff", "---\n", "...\n", "!<tag>", "9" * 5000, "0x" + "f" * 5000, "0o9", "1_0", "12:30:45",
+    "\u2028", "\ud7ff", "é", "😀",
+])
+# fmt: on
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+labels = st.sampled_from(["good", "bad", "0", "1", "", "-1", "x"])
+
+
+def attempt(work: Callable[[], Any]) -> tuple[Any, UserError | None]:
+    """What came of it: a result, or one refusal in lines that can be printed as they are."""
+    try:
+        return work(), None
+    except UserError as error:
+        assert error.problems  # noqa: PT017
+        assert all(problem and "\n" not in problem for problem in error.problems)  # noqa: PT017
+        return None, error
+
+
+def load(raw: bytes) -> params.Params | None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "params.yaml"
+        path.write_bytes(raw)
+        found, error = attempt(lambda: params.load(path))
+        assert error is None or error.source == str(path)
+        return found
+
+
+def read(kind: str, raw: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"train.{kind}"
+        path.write_bytes(raw)
+        table, error = attempt(lambda: tables.read(path, {"review": "review", "stars": "stars"}))
+        if error:
+            assert error.source == f"train.{kind}"
+        else:
+            assert table.frame.columns.tolist() == ["review", "stars"]
+            assert table.lines is None or len(table.lines) == len(table.frame)
+
+
+@few
+@given(st.binary(max_size=200))
+def test_params_of_any_bytes(raw: bytes):
+    assert load(raw) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(YAML_WORDS, max_size=12).map("".join))
+@example("a: !!timestamp x")
+@example("{[1]: 2}")
+@example("? {a: b}\n: c")
+@example("!!set {a, b}")
+def test_params_of_any_yaml(text: str):
+    assert load(text.encode("utf-8", "replace")) is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_params_with_any_value(choice: st.DataObject):
+    found = all_params()
+    section = choice.draw(st.sampled_from([key for key, value in found.items() if isinstance(value, dict) and value]))
+    key = choice.draw(st.sampled_from(list(found[section])))
+    value = choice.draw(values)
+    with tempfile.TemporaryDirectory() as folder:
+        raw = write_params(Path(folder) / "params.yaml", {f"{section}.{key}": value}).read_bytes()
+    loaded = load(raw)
+    if loaded:
+        kept = getattr(getattr(loaded, section), key)
+        assert kept == value
+        assert isinstance(kept, bool) == isinstance(value, bool)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_params_with_a_piece_cut_out(choice: st.DataObject):
+    raw = (ROOT / "params.yaml").read_bytes()
+    start = choice.draw(st.integers(0, len(raw)))
+    load(raw[:start] + raw[start + choice.draw(st.integers(1, 40)) :])
+
+
+@pytest.mark.parametrize("kind", READERS)
+@few
+@given(raw=st.binary(max_size=300) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "replace")))
+@example(raw=b"")
+@example(raw=b"PAR1PAR1")
+@example(raw=b"\xef\xbb\xbf")
+@example(raw=b"\r")
+@example(raw=b'"')
+def test_tables_of_any_bytes(kind: str, raw: bytes):
+    read(kind, raw)
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+@few
+@given(tail=st.binary(max_size=60) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "replace")))
+def test_tables_with_any_end(kind: str, tail: bytes):
+    start = {
+        "csv": b"review,stars\na,good\n",
+        "tsv": b"review\tstars\na\tgood\n",
+        "jsonl": b'{"review": "a", "stars": 1}\n',
+    }
+    read(kind, start[kind] + tail)
+
+
+def _parquet() -> bytes:
+    buffer = io.BytesIO()
+    pd.DataFrame({"review": ["good", "bad", None], "stars": [1, 0, 1]}).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+PARQUET = _parquet()
+
+
+@few
+@given(st.lists(st.tuples(st.integers(0, len(PARQUET) - 1), st.integers(0, 255)), min_size=1, max_size=3))
+def test_parquet_with_changed_bytes(changes: list[tuple[int, int]]):
+    raw = bytearray(PARQUET)
+    for place, byte in changes:
+        raw[place] = byte
+    read("parquet", bytes(raw))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.text(max_size=6), labels), max_size=8))
+def test_what_is_prepared_is_what_was_given(rows: list[tuple[str, str]]):
+    text = "".join(json.dumps({"review": review, "stars": stars}) + "\n" for review, stars in rows)
+    with tempfile.TemporaryDirectory() as folder:
+        raw = write(Path(folder) / "raw", "reviews", {"train.jsonl": text, "validation.tsv": VALIDATION})
+        out = Path(folder) / "out"
+        _, error = attempt(lambda: prepare(REVIEWS, data(raw), out))
+        if error:
+            assert [path.name for path in Path(folder).iterdir()] == ["raw"]
+            return
+        train = load_split(out, "train").sort_values("row")
+    ids = {"good": 1, "bad": 0, "1": 1, "0": 0, "": -1, "-1": -1}
+    assert train["text_a"].tolist() == [review for review, _ in rows]
+    assert train["label"].fillna(-1).tolist() == [ids[stars] for _, stars in rows]
+
+
+@few
+@given(values | st.binary(max_size=4))
+def test_any_cell_is_a_value_or_named(value: Any):
+    found = fault(value)
+    assert (found is None) == (isinstance(value, str) and bool(value.strip()) and found is None)
+    for parse in (class_id(("bad", "good")), class_id(("1", "2")), number):
+        try:
+            label = parse(value)
+        except ValueError as error:
+            assert str(error).startswith("must be ")  # noqa: PT017
+        else:
+            assert label is None or label == label  # not NaN
+    assert "\n" not in shown(value)
+    assert len(shown(value)) < 5000
