@@ -1,0 +1,122 @@
+"""The teacher's signals, stored or live behind one call: logits, [CLS] vectors and attention maps of each layer.
+
+Stored signals are ragged: an example of n tokens keeps n×n numbers per layer and head, and no padding.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdcore.artefacts import open_sealed
+from kdcore.data.batches import Batch
+from kdcore.model.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What the teacher says of one batch, by 1-based teacher layer.
+
+    attention: (B, A, T, T) probabilities, 0 at padding; cls: (B, H); logits: (B, K).
+    """
+
+    attention: Mapping[int, Tensor]
+    cls: Mapping[int, Tensor]
+    logits: Tensor
+
+
+class Signals(Protocol):
+    """A source of the teacher's signals."""
+
+    layers: int
+
+    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int]) -> Teaching:
+        """The signals of a batch; attention and cls name the layers that are wanted."""
+
+
+class Live:
+    """Signals from the teacher itself, in eval mode and without gradient."""
+
+    def __init__(self, teacher: Encoder) -> None:
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.layers = len(teacher.layers)
+
+    @torch.no_grad()
+    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int]) -> Teaching:
+        internals = self.teacher(batch.inputs, attention=attention)
+        mask = batch.mask[:, None, :, None]
+        assert internals.logits is not None  # noqa: S101  (a whole pass has logits)
+        return Teaching(
+            {layer: internals.attention[layer].exp() * mask for layer in attention},
+            {layer: internals.cls[layer] for layer in cls},
+            internals.logits,
+        )
+
+
+class Stored:
+    """Signals that were written, memory-mapped. Attention comes from the teacher where it was not stored."""
+
+    def __init__(self, folder: Path, teacher: Path) -> None:
+        """Raises UserError where the folder is incomplete or was changed since it was written."""
+        manifest = open_sealed(folder, "dvc repro -f targets")
+        self.layers: int = manifest["layers"]
+        self._heads: int = manifest["heads"]
+        self._logits = _map(folder / "logits.npy")  # (N, K)
+        self._cls = _map(folder / "cls.npy")  # (N, L, H)
+        self._lengths = _map(folder / "lengths.npy")  # (N,)
+        self._shards = [_map(folder / f"attention-{k:05d}.npy") for k in range(len(manifest["shards"]))]
+        self._bounds = np.asarray([0, *manifest["shards"]])
+        self._offsets = offsets(self._lengths, self._bounds, self.layers * self._heads)
+        self._live = None if self._shards else Live(Encoder.load(teacher))
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int]) -> Teaching:
+        rows = batch.rows
+        return Teaching(
+            self._attention(batch, attention) if attention else {},
+            {layer: self._tensor(self._cls[rows, layer - 1], batch) for layer in cls},
+            self._tensor(self._logits[rows], batch),
+        )
+
+    def _attention(self, batch: Batch, layers: Collection[int]) -> Mapping[int, Tensor]:
+        if self._live is not None:
+            return self._live.at(batch, layers, ()).attention
+        size, longest = len(batch.rows), batch.mask.shape[1]
+        maps = {
+            layer: np.zeros((size, self._heads, longest, longest), self._shards[0].dtype) for layer in layers
+        }
+        for index, row in enumerate(batch.rows):
+            n = int(self._lengths[row])
+            stored = self._example(int(row), n)
+            for layer, target in maps.items():
+                target[index, :, :n, :n] = stored[layer - 1]
+        return {layer: self._tensor(target, batch) for layer, target in maps.items()}
+
+    def _example(self, row: int, n: int) -> np.ndarray:
+        """(L, A, n, n) of one example."""
+        shard = int(np.searchsorted(self._bounds, row, side="right")) - 1
+        start = int(self._offsets[row])
+        flat = self._shards[shard][start : start + self.layers * self._heads * n * n]
+        return flat.reshape(self.layers, self._heads, n, n)
+
+    @staticmethod
+    def _tensor(values: np.ndarray, batch: Batch) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(batch.mask.device).float()
+
+
+def offsets(lengths: np.ndarray, bounds: np.ndarray, maps: int) -> np.ndarray:
+    """(N,) where each example's numbers start within its shard."""
+    size = np.square(lengths.astype(np.int64)) * maps
+    ends = np.cumsum(size)
+    first = np.concatenate([[0], ends])[bounds[np.searchsorted(bounds, np.arange(len(lengths)), "right") - 1]]
+    return ends - size - first
+
+
+def _map(path: Path) -> Any:
+    return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,0 +1,1 @@
+"""Evaluation: a task's metrics, and how faithful a student is to its teacher."""

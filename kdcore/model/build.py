@@ -1,0 +1,99 @@
+"""Build a student: the teacher's architecture with fewer layers, started from one of five sources."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from kdcore.errors import UserError
+from kdcore.model.encoder import Encoder, family, load_classifier, load_config
+from kdcore.model.layers import layer_map
+
+
+def build(
+    teacher: str | Path,
+    pretrained: str | Path,
+    *,
+    layers: int,
+    init: str,
+    mapped: str | Sequence[int],
+    seed: int,
+    revision: str | None = None,
+) -> Encoder:
+    """A student of `layers` layers with the teacher's labels.
+
+    init: `teacher` and `pretrained` copy the layers that `mapped` matches, `teacher_lower` and
+    `pretrained_lower` the first ones, `random` none; embeddings and pooler follow the same source. The layer
+    that gives the logits is always new, drawn from `seed` before anything is copied, so that students of one
+    seed share it.
+
+    Raises UserError for a bad layer map, or a pre-trained encoder of another shape than the teacher.
+    """
+    config = load_config(Path(teacher))
+    sources = _sources(init, layer_map(mapped, layers, config.num_hidden_layers))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        student = Encoder(
+            AutoModelForSequenceClassification.from_config(_shallower(config, sources), dtype=torch.float32)
+        )
+        if init.startswith("teacher"):
+            _copy(load_classifier(Path(teacher)), student, sources)
+        elif init.startswith("pretrained"):
+            source = load_classifier(pretrained, revision=revision)
+            _check_same_shape(source.config, config, pretrained, teacher)
+            _copy(source.base_model, student, sources)
+    return student
+
+
+def _sources(init: str, mapped: tuple[int, ...]) -> tuple[int, ...]:
+    """The 1-based source layer of each student layer."""
+    return tuple(range(1, len(mapped) + 1)) if init.endswith("_lower") else mapped
+
+
+def _shallower(config: Any, sources: tuple[int, ...]) -> Any:
+    """The config with as many layers as `sources`, each of its source's attention type where types exist."""
+    shallow = copy.deepcopy(config)
+    if getattr(shallow, "layer_types", None):
+        shallow.layer_types = [config.layer_types[layer - 1] for layer in sources]
+    shallow.num_hidden_layers = len(sources)
+    return shallow
+
+
+def _copy(source: Any, student: Encoder, sources: tuple[int, ...]) -> None:
+    """Copy every weight that the student has too; its layer i takes the source's layer sources[i].
+
+    The output layer stays new. ModernBERT's first layer has no attention norm, so a deeper layer that is copied
+    there leaves its own behind.
+    """
+    whole = student.model if _has_head(source) else student.model.base_model
+    known = family(student.config, "student")
+    prefix = f"{source.base_model_prefix}." if _has_head(source) else ""
+    stack = f"{prefix}{known.layers}."
+    weights = source.state_dict()
+    with torch.no_grad():
+        for name, target in whole.state_dict().items():
+            if name.startswith(f"{known.output}.") and _has_head(source):
+                continue
+            if name.startswith(stack):
+                index, _, rest = name.removeprefix(stack).partition(".")
+                name = f"{stack}{sources[int(index)] - 1}.{rest}"
+            if name in weights:
+                target.copy_(weights[name])
+
+
+def _has_head(model: Any) -> bool:
+    return model.base_model is not model
+
+
+def _check_same_shape(pretrained: Any, teacher: Any, name: str | Path, teacher_name: str | Path) -> None:
+    keys = ("model_type", "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
+    problems = [
+        f"{key} is {getattr(pretrained, key, None)}, but the teacher at {teacher_name} has {getattr(teacher, key, None)}"
+        for key in keys
+        if getattr(pretrained, key, None) != getattr(teacher, key, None)
+    ]
+    if problems:
+        raise UserError(str(name), problems)

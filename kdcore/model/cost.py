@@ -1,0 +1,40 @@
+"""What a run costs in useful arithmetic: floating-point operations of real tokens, padding not counted."""
+
+from collections.abc import Collection
+
+import numpy as np
+from torch import nn
+
+from kdcore.model.encoder import Encoder
+
+
+def forward_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = None) -> float:
+    """Operations of one forward pass over examples of these lengths through layers 1…depth (None: all and head).
+
+    A linear layer costs 2 per weight and token; attention's two products cost 4·n²·H per example and layer.
+    """
+    layers = encoder.layers[:depth]
+    weights = sum(linear_weights(layer) for layer in layers)
+    tokens = float(lengths.sum())
+    squares = float(np.square(lengths.astype(np.float64)).sum())
+    hidden = encoder.config.hidden_size
+    head = 0 if depth is not None else sum(p.numel() for p in encoder.head_parameters() if p.ndim == 2)
+    return 2.0 * weights * tokens + 4.0 * squares * hidden * len(layers) + 2.0 * head * len(lengths)
+
+
+def training_flops(
+    encoder: Encoder, lengths: np.ndarray, depth: int | None = None, trains: str = "model"
+) -> float:
+    """Operations of one training step: the backward pass costs twice the forward pass where weights train."""
+    forward = forward_flops(encoder, lengths, depth)
+    return forward if trains == "head" else 3.0 * forward
+
+
+def linear_weights(module: nn.Module) -> int:
+    """Weights of the linear layers in a module."""
+    return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
+
+
+def attention_bytes(lengths: Collection[int] | np.ndarray, layers: int, heads: int, itemsize: int) -> int:
+    """Bytes of ragged attention maps: Σ n² · layers · heads · itemsize."""
+    return int(np.square(np.asarray(lengths, dtype=np.int64)).sum()) * layers * heads * itemsize

@@ -1,0 +1,40 @@
+"""The layer map: which teacher layer each student layer matches, and which layer each one starts from."""
+
+from collections.abc import Sequence
+
+from kdcore.errors import UserError
+
+
+def layer_map(spec: str | Sequence[int], layers: int, teacher_layers: int) -> tuple[int, ...]:
+    """Return g(1)…g(L_S): the 1-based teacher layer of each student layer.
+
+    `uniform` is g(i) = floor(i·L_T/L_S + 1/2), which is 2, 4, …, 12 for 12 → 6 (paper, Figure 1);
+    `last` takes the last L_S layers; a list is taken as it is. g is strictly increasing and ends at L_T.
+
+    Raises UserError for a map that is not, or for a student deeper than its teacher.
+    """
+    if not 1 <= layers <= teacher_layers:
+        raise UserError(
+            "params.yaml", f"student.layers: must be 1 to {teacher_layers} (the teacher's depth), found {layers}"
+        )
+    mapped = _mapped(spec, layers, teacher_layers)
+    increasing = all(lower < upper for lower, upper in zip(mapped, mapped[1:], strict=False))
+    in_range = all(1 <= layer <= teacher_layers for layer in mapped)
+    if len(mapped) != layers or not increasing or not in_range or mapped[-1] != teacher_layers:
+        raise UserError(
+            "params.yaml",
+            f"student.layer_map: {list(mapped)} does not map {layers} student layers to {teacher_layers} teacher "
+            f"layers; it needs {layers} strictly increasing numbers from 1 to {teacher_layers} that end at "
+            f"{teacher_layers}",
+        )
+    return mapped
+
+
+def _mapped(spec: str | Sequence[int], layers: int, teacher_layers: int) -> tuple[int, ...]:
+    if spec == "uniform":
+        return tuple((2 * i * teacher_layers + layers) // (2 * layers) for i in range(1, layers + 1))
+    if spec == "last":
+        return tuple(range(teacher_layers - layers + 1, teacher_layers + 1))
+    if isinstance(spec, str):
+        raise UserError("params.yaml", f"student.layer_map: must be uniform, last or a list, found {spec!r}")
+    return tuple(spec)

@@ -1,0 +1,47 @@
+"""Names of models in params.yaml → where their files are, what determines them, and their tokenizers."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from kdcore.artefacts import digest, sha256
+from kdcore.data import embedded
+from kdcore.errors import UserError
+from kdcore.model.encoder import load_config
+
+
+def resolve(name: str) -> str | Path:
+    """Where transformers finds the model: the embedded one's folder, a local folder, or a hub name."""
+    if name == "embedded":
+        return embedded.find(embedded.MODEL)
+    return Path(name).expanduser() if Path(name).expanduser().is_dir() or name.startswith((".", "/", "~")) else name
+
+
+def identity(name: str, revision: str | None) -> str:
+    """What determines a model's weights: the files of a local folder, the commit of a hub model."""
+    place = resolve(name)
+    if isinstance(place, Path):
+        load_config(place)  # raises UserError where there is no model
+        files = sorted(p for p in place.iterdir() if p.suffix in (".json", ".safetensors", ".txt", ".model"))
+        return digest({path.name: sha256(path) for path in files})
+    return digest([name, getattr(load_config(place, revision=revision), "_commit_hash", revision)])
+
+
+def tokenizer_of(place: str | Path, **kwargs: Any) -> Any:
+    """A model's tokenizer. Raises UserError where it has none."""
+    try:
+        return AutoTokenizer.from_pretrained(place, **kwargs)
+    except (OSError, ValueError) as error:
+        raise UserError(str(place), f"no tokenizer can be read: {str(error).splitlines()[0]}") from error
+
+
+def check_length(config: Any, max_length: int, name: str | Path) -> None:
+    """Raises UserError where the model has fewer positions than `max_length` tokens need."""
+    # RoBERTa and its kin number positions from padding_idx + 1 on.
+    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    positions = config.max_position_embeddings - offset
+    if max_length > positions:
+        raise UserError(
+            "params.yaml", f"model.max_length: at most {positions} for {name}, found {max_length}"
+        )

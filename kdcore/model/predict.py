@@ -1,0 +1,20 @@
+"""Examples → logits, in the examples' order."""
+
+import numpy as np
+import torch
+
+from kdcore.data.batches import collate, in_order
+from kdcore.data.examples import Examples
+from kdcore.model.encoder import Encoder
+
+
+@torch.inference_mode()
+def logits_of(encoder: Encoder, examples: Examples, batch_size: int) -> np.ndarray:
+    """(N, K) logits in the examples' order."""
+    encoder.eval()
+    found = np.empty((len(examples), encoder.output.out_features), np.float32)
+    for rows in in_order(examples.lengths, batch_size):
+        batch = collate(examples, rows).to(encoder.device)
+        internals = encoder(batch.inputs)
+        found[rows] = internals.logits.float().cpu().numpy()
+    return found
