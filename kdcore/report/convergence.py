@@ -1,0 +1,74 @@
+"""The frame of series.convergence in; the paper's figure 4 out: how each schedule reaches its score."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kdcore.report.canvas import SIZE, heading, legend, line_style, panels, style
+from kdcore.report.methods import look, ordered
+
+
+def figure(table: pd.DataFrame) -> Figure:
+    """Score after each epoch, the mean over seeds; a numbered mark where that layer was completed."""
+    tasks = list(table["task"].unique())
+    with style():
+        drawn, axes = panels(tasks, *SIZE)
+        for axis, task in zip(axes, tasks, strict=True):
+            runs = table[table["task"] == task]
+            level = runs.loc[runs["layer_done"].notna(), "score"].mean()
+            for method, trains, line in _schedules(runs):
+                above = line.loc[line["layer_done"].notna(), "score"].mean() >= level
+                _schedule(axis, method, trains, line, above)
+            axis.set(title=task if len(tasks) > 1 else "", ylabel=runs["metric"].iloc[0], xlabel="epoch")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        legend(drawn, axes)
+        seeds = table["seed"].nunique()
+        spread = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
+        names = ", ".join(tasks)
+        heading(drawn, "Convergence", f"{names}, validation subset · {spread} · numbers: layers completed")
+    return drawn
+
+
+def _schedules(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Method, what its last phase trains (named only where a method has both), and the runs."""
+    for method in ordered(runs["method"]):
+        same = runs[runs["method"] == method]
+        both = same["trains"].nunique() > 1
+        for trains, line in same.groupby("trains", dropna=False):
+            yield method, str(trains) if both else "", line
+
+
+def _schedule(axis: Axes, method: str, trains: str, runs: pd.DataFrame, above: bool) -> None:
+    """One thick line, the mean, and a thin one per seed. above: where the numbers of its marks stand."""
+    drawn = line_style(method) | {"markersize": 3.5}
+    if trains:
+        drawn |= {"label": f"{drawn['label']}, then the {trains}", "alpha": 1 if trains == "model" else 0.55}
+    by_seed = runs.pivot(index="epoch", columns="seed", values="score")
+    if by_seed.shape[1] > 1:
+        axis.plot(by_seed.index, by_seed, color=drawn["color"], linewidth=0.7, alpha=0.25)
+    middle = by_seed.mean(axis=1, skipna=False)  # only epochs that every seed has
+    axis.plot(middle.index, middle, **drawn)
+    spots = _completed(runs, middle)
+    for epoch, score, layer in zip(spots["epoch"], spots["score"], spots["layer_done"], strict=True):
+        _number(axis, epoch, score, str(layer), method, above)
+
+
+def _completed(runs: pd.DataFrame, middle: pd.Series) -> pd.DataFrame:
+    """Epoch, score and layer of each completed layer: on the mean, or on each seed where the seeds differ."""
+    marks = runs.dropna(subset="layer_done")
+    if (marks.groupby("layer_done")["epoch"].nunique() > 1).any():
+        return marks
+    marks = marks.drop_duplicates("layer_done")
+    return marks.assign(score=marks["epoch"].map(middle))
+
+
+def _number(axis: Axes, epoch: int, score: float, layer: str, method: str, above: bool) -> None:
+    drawn = look(method)
+    axis.plot(epoch, score, drawn.marker, color=drawn.colour, markerfacecolor="white", markersize=8)
+    offset, side = ((0, 7), "bottom") if above else ((0, -7), "top")
+    place: dict[str, Any] = {"xytext": offset, "textcoords": "offset points", "ha": "center", "va": side}
+    axis.annotate(layer, (epoch, score), color=drawn.colour, fontsize=8.5, fontweight="bold", **place)

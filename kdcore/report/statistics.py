@@ -1,0 +1,178 @@
+"""Scores of repeated runs in; means, intervals, paired comparisons and a verdict in words out.
+
+Two kinds of chance are kept apart. `mean` and `paired` speak about training again with other seeds;
+`bootstrap` and `mcnemar` speak about drawing other validation examples for the same trained students.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+NO_DIFFERENCE = "no difference found"
+_TOLERANCE = 1e-12  # scores are ratios of counts: smaller differences come from rounding
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its interval. Without an interval `low` and `high` are None, and `note` says why."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    confidence: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Method minus baseline. `p` is of the paired t test; None where the seeds allow no test."""
+
+    estimate: Estimate
+    p: float | None
+
+    @property
+    def verdict(self) -> str:
+        """`higher`, `lower`, `no difference found`, or why nothing can be said."""
+        return verdict(self.estimate)
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Examples that only one of two classifiers gets right, and the exact two-sided p of such a split."""
+
+    only_first: int
+    only_second: int
+    p: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Degenerate:
+    """How many of the runs predict one class only."""
+
+    runs: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.runs}/{self.of}"
+
+
+def _finite(scores: Sequence[float]) -> NDArray[np.float64]:
+    values = np.asarray(scores, dtype=np.float64)
+    if not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"scores must be finite numbers, at least one; found {list(scores)}")
+    return values
+
+
+def _why_no_interval(values: NDArray[np.float64]) -> str:
+    """One seed gives no spread, and a spread of zero would claim certainty: neither has a t interval."""
+    if len(values) < 2:
+        return "one seed"
+    return "the seeds do not differ" if np.ptp(values) < _TOLERANCE else ""
+
+
+def mean(scores: Sequence[float], confidence: float) -> Estimate:
+    """Mean over seeds with its two-sided t interval; one seed, or seeds without spread, give no interval."""
+    values = _finite(scores)
+    centre = float(values.mean())
+    if note := _why_no_interval(values):
+        return Estimate(centre, None, None, len(values), confidence, note)
+    interval = stats.ttest_1samp(values, 0.0).confidence_interval(confidence)
+    return Estimate(centre, float(interval.low), float(interval.high), len(values), confidence)
+
+
+def paired(method: Mapping[int, float], baseline: Mapping[int, float], confidence: float) -> Difference:
+    """Mean of `method - baseline` over the seeds, with the interval and p of the paired t test.
+
+    Both map a seed to a score. Raises ValueError when the seeds differ: unpaired seeds have no difference.
+    """
+    if method.keys() != baseline.keys():
+        raise ValueError(f"seeds differ: {sorted(method)} and {sorted(baseline)}")
+    first = _finite([method[seed] for seed in sorted(method)])
+    second = _finite([baseline[seed] for seed in sorted(method)])
+    differences = first - second
+    estimate = mean(differences.tolist(), confidence)
+    if estimate.low is None:
+        return Difference(estimate, None)
+    return Difference(estimate, float(stats.ttest_rel(first, second).pvalue))
+
+
+def verdict(difference: Estimate) -> str:
+    """A difference in words. An interval that includes 0, its ends too, is `no difference found`."""
+    if difference.low is None or difference.high is None:
+        same = difference.n > 1 and abs(difference.value) < _TOLERANCE
+        return NO_DIFFERENCE if same else f"not tested: {difference.note}"
+    if difference.low <= 0.0 <= difference.high:
+        return NO_DIFFERENCE
+    return "higher" if difference.low > 0.0 else "lower"
+
+
+def bootstrap(
+    metric: Callable[[NDArray, NDArray], float],
+    labels: ArrayLike,
+    predictions: ArrayLike,
+    confidence: float,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """One run's metric with the percentile interval over resampled validation examples.
+
+    labels: (N,); predictions: (N, ...), in the form that `metric(labels, predictions)` takes. The same seed
+    gives the same interval. Two runs side by side in `predictions` and a metric that subtracts give a paired
+    difference.
+    """
+    truth, predicted = np.asarray(labels), np.asarray(predictions)
+    if len(truth) != len(predicted) or not len(truth):
+        raise ValueError(f"{len(truth)} labels and {len(predicted)} predictions")
+    value = float(metric(truth, predicted))
+    if len(truth) == 1:
+        return Estimate(value, None, None, 1, confidence, "one example")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # the note below says it
+        interval = stats.bootstrap(
+            (np.arange(len(truth)),),
+            lambda chosen: metric(truth[chosen], predicted[chosen]),
+            n_resamples=resamples,
+            vectorized=False,
+            confidence_level=confidence,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+    if not np.isfinite([interval.low, interval.high]).all():
+        return Estimate(value, None, None, len(truth), confidence, "undefined on some resamples")
+    return Estimate(value, float(interval.low), float(interval.high), len(truth), confidence)
+
+
+def mcnemar(labels: ArrayLike, first: ArrayLike, second: ArrayLike, confidence: float) -> McNemar:
+    """McNemar's exact test of two classifiers on the same examples; all three arguments: (N,) class ids.
+
+    Only the examples that exactly one of them gets right count: if the two are equally good, each of those is
+    a fair coin.
+    """
+    truth, one, two = np.asarray(labels), np.asarray(first), np.asarray(second)
+    if not truth.shape == one.shape == two.shape:
+        raise ValueError(f"shapes differ: labels {truth.shape}, first {one.shape}, second {two.shape}")
+    only_first = int(np.sum((one == truth) & (two != truth)))
+    only_second = int(np.sum((one != truth) & (two == truth)))
+    if only_first + only_second == 0:
+        return McNemar(0, 0, 1.0, NO_DIFFERENCE)
+    test = stats.binomtest(only_first, only_first + only_second, 0.5)
+    share = test.proportion_ci(confidence, method="exact")
+    excess = Estimate(test.statistic - 0.5, share.low - 0.5, share.high - 0.5, test.n, confidence)
+    return McNemar(only_first, only_second, float(test.pvalue), verdict(excess))
+
+
+def percent(confidence: float) -> str:
+    """0.95 as `95%`, 0.975 as `97.5%`."""
+    return f"{100 * confidence:g}%"
+
+
+def degenerate(flags: Sequence[bool]) -> Degenerate:
+    """Count the runs that predict one class only (for CoLA: whose Matthews correlation is 0)."""
+    return Degenerate(sum(bool(flag) for flag in flags), len(flags))

@@ -1,0 +1,203 @@
+"""What the pictures draw, read back from the figures; and that the same data gives the same bytes."""
+
+import numpy as np
+import pytest
+
+from kdcore.report import attention, convergence, dots, figures, points, series
+from kdcore.report.canvas import encode
+from kdcore.report.methods import ORDER, look
+from tests.unit.report import synthetic_points as synthetic
+
+SEEDS = [0, 1, 2]
+
+
+def texts(figure):
+    """Every text of a figure that says something."""
+    found = [text.get_text() for axis in figure.axes for text in [*axis.texts, axis.title, axis.get_xaxis().label]]
+    return [text for text in [*found, *(text.get_text() for text in figure.texts)] if text]
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def headline(folder, tasks, methods, seeds=SEEDS):
+    synthetic.headline(folder, tasks, methods, seeds)
+    return points.read(points.headline(folder, tasks, methods, seeds))
+
+
+def depth_curve(folder, seeds=SEEDS, degenerate=False):
+    for method in ("soft", "sid"):
+        for layers in (1, 2, 4):
+            for seed in seeds:
+                flags = {"layers": layers, "degenerate": degenerate and (method, layers, seed) == ("soft", 1, 0)}
+                path = folder / "movies" / f"{method}-L{layers}-s{seed}.json"
+                synthetic.write(path, synthetic.point("movies", method, seed, **flags))
+    teacher = synthetic.write(folder / "teacher.json", synthetic.teacher("movies"))
+    wanted = points.study("depth", folder, {"movies": teacher}, ["soft", "sid"], [1, 2, 4], seeds)
+    return series.curve(points.read(wanted), "layers", 0.95)
+
+
+def size_curve(folder):
+    for rows in (250, 500, 4000):
+        for seed in SEEDS:
+            path = folder / "movies" / f"sid-n{rows}-s{seed}.json"
+            synthetic.write(path, synthetic.point("movies", "sid", seed, rows=rows))
+    teacher = synthetic.write(folder / "teacher.json", synthetic.teacher("movies"))
+    wanted = points.study("data_size", folder, {"movies": teacher}, ["sid"], [250, 500, 4000], SEEDS)
+    return series.curve(points.read(wanted), "rows", 0.95)
+
+
+def histories(folder, methods):
+    for method in methods:
+        for seed in SEEDS:
+            synthetic.history(folder / f"runs/movies/{method}-s{seed}/history.csv", method, seed)
+    return series.convergence(headline(folder, ["movies"], methods), folder / "runs")
+
+
+def maps():
+    """Two heads over three tokens: uniform for the teacher, the identity for the student."""
+    weights = {"teacher": np.full((2, 3, 3), 1 / 3), "sid": np.stack([np.eye(3)] * 2)}
+    return ["[CLS]", "fine", "[SEP]"], weights, {"sid": np.array([0.25, 0.5])}
+
+
+def test_the_same_data_gives_the_same_bytes_without_a_date(tmp_path):
+    table = depth_curve(tmp_path)
+    first, second = (encode(figures.depth(table, 0.95)) for _ in range(2))
+    assert first == second
+    assert first["png"].startswith(b"\x89PNG")
+    assert b"matplotlib" not in first["png"].lower()
+    assert b"<dc:date>" not in first["svg"]
+
+
+def test_methods_differ_in_grey_too():
+    looks = [look(name) for family in ORDER[3:] for name in (family, f"{family}-kl", f"{family}-cos")]
+    looks += [look(name) for name in ORDER[:3]]
+    assert len({(drawn.marker, drawn.face == drawn.colour, drawn.dash) for drawn in looks}) == len(looks)
+    assert len({drawn.marker for drawn in map(look, ORDER)}) == len(ORDER)
+
+
+def test_headline_puts_each_mean_on_its_row(tmp_path):
+    table = series.per_run(headline(tmp_path, ["movies"], ["soft", "sid"]), 0.95)
+    axis = dots.headline(table, 0.95).axes[0]
+    drawn = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axis.lines if line.get_markersize() == 8}
+    means = table.groupby("method")["mean"].first()
+    assert drawn == {(means["teacher"], 2), (means["soft"], 1), (means["sid"], 0)}
+    assert "mean and 95% t interval over 3 seeds" in texts(axis.figure)[-1]
+
+
+def test_headline_crosses_out_degenerate_runs(tmp_path):
+    frame = headline(tmp_path, ["movies"], ["none"])
+    frame.loc[frame["seed"] == 1, "degenerate"] = True
+    figure = dots.headline(series.per_run(frame, 0.95), 0.95)
+    crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x" and len(line.get_xdata())]
+    # 0.760 of the method, 0.011 of the seed, 0.004 of the run (synthetic_points)
+    assert [list(line.get_xdata()) for line in crosses] == [[pytest.approx(0.775)]]
+    assert texts(figure)[-1].endswith("×: predicts one class only")
+
+
+def test_headline_of_one_seed_claims_no_interval(tmp_path):
+    table = series.per_run(headline(tmp_path, ["movies"], ["soft"], [0]), 0.95)
+    assert texts(dots.headline(table, 0.95))[-1] == "movies · one seed, no interval"
+
+
+def test_a_panel_per_task_with_its_own_metric(tmp_path):
+    frame = headline(tmp_path, ["movies", "rte"], ["soft"])
+    frame.loc[frame["task"] == "rte", "metric"] = "matthews"
+    figure = dots.headline(series.per_run(frame, 0.95), 0.95)
+    assert [axis.get_xlabel() for axis in figure.axes] == ["accuracy", "matthews"]
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["movies", "rte"]
+
+
+def test_depth_draws_a_line_per_method_and_the_teacher(tmp_path):
+    figure = figures.depth(depth_curve(tmp_path), 0.95)
+    axis = figure.axes[0]
+    assert legend(figure) == ["soft: standard KD", "sid: internal KD, stacked"]
+    assert "teacher 0.868" in texts(figure)
+    # 147,840 + 1,774,464 a layer (synthetic_points): the ticks are the sizes, the teacher's six layers included.
+    labels = [tick.get_text() for tick in axis.get_xticklabels()]
+    assert labels == ["1.9\n(1)", "3.7\n(2)", "7.2\n(4)", "10.8\n(6)"]
+
+
+def test_depth_rings_degenerate_values(tmp_path):
+    assert legend(figures.depth(depth_curve(tmp_path, degenerate=True), 0.95))[-1] == "some run predicts one class only"
+
+
+def test_depth_of_one_seed_has_no_bars(tmp_path):
+    figure = figures.depth(depth_curve(tmp_path, seeds=[0]), 0.95)
+    bars = [path for bar in figure.axes[0].collections for path in bar.get_paths()]
+    assert not np.isfinite([path.vertices[:, 1] for path in bars if len(path.vertices)]).any()
+
+
+def test_data_size_is_logarithmic_with_a_tick_per_size(tmp_path):
+    axis = figures.data_size(size_curve(tmp_path), 0.95).axes[0]
+    assert axis.get_xscale() == "log"
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["250", "500", "4,000"]
+
+
+def test_convergence_numbers_completed_layers_on_the_mean(tmp_path):
+    figure = convergence.figure(histories(tmp_path, ["soft", "sid"]))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2", "3"]
+    assert [text.xy[0] for text in figure.axes[0].texts] == [2, 4, 6]
+    # sid at epoch 2: 0.816 - (0.24 - 0.024) = 0.600, plus the mean of the seeds' offsets, 0.005 / 3.
+    assert figure.axes[0].texts[0].xy[1] == pytest.approx(0.6 + 0.005 / 3, abs=1e-4)
+
+
+def test_convergence_numbers_each_seed_where_the_epochs_differ(tmp_path):
+    table = histories(tmp_path, ["sid"])
+    first = (table["seed"] == 1) & (table["epoch"] == 2)
+    table.loc[first, "layer_done"] = None
+    table.loc[(table["seed"] == 1) & (table["epoch"] == 1), "layer_done"] = 1
+    numbers = [text.get_text() for text in convergence.figure(table).axes[0].texts]
+    assert sorted(numbers) == ["1", "1", "1", "2", "2", "2", "3", "3", "3"]
+
+
+def test_convergence_tells_model_from_head_only_where_both_are_there(tmp_path):
+    table = histories(tmp_path, ["soft", "sid"])
+    table.loc[(table["method"] == "sid") & (table["seed"] == 2), "trains"] = "head"
+    labels = legend(convergence.figure(table))
+    assert labels[0] == "soft: standard KD"
+    assert [label.split(", ")[-1] for label in labels[1:]] == ["then the head", "then the model"]
+
+
+def test_attention_shows_each_map_with_its_kl():
+    tokens, weights, kl = maps()
+    figure = attention.maps(tokens, weights, kl, [1], "an example")
+    teacher, student = figure.axes[:2]
+    assert (teacher.get_title(loc="left"), student.get_title(loc="left")) == ("head 2", "KL 0.500")
+    assert np.array_equal(student.images[0].get_array(), np.eye(3))
+    assert [tick.get_text() for tick in student.get_xticklabels()] == tokens
+
+
+def test_attention_leaves_out_labels_that_nobody_could_read():
+    n = attention.LABELLED + 1
+    weights = {"teacher": np.full((1, n, n), 1 / n)}
+    axis = attention.maps(["word"] * n, weights, {}, [0], "").axes[0]
+    assert axis.get_xticklabels() == []
+
+
+def test_attention_names_the_model_whose_shape_is_wrong():
+    tokens, weights, kl = maps()
+    with pytest.raises(ValueError, match=r"sid: maps \(1, 3, 3\) for 2 heads and 3 tokens"):
+        attention.maps(tokens, weights | {"sid": weights["sid"][:1]}, kl, [0], "")
+    with pytest.raises(ValueError, match=r"sid: KL \(3,\) for 2 heads"):
+        attention.frame(tokens, weights, {"sid": np.zeros(3)}, [0])
+
+
+def test_attention_overview_adds_layers_and_averages_heads():
+    # Heads' means 0.2 and 0.4: the total over layers is 0.6.
+    figure = attention.overview({"sid": np.array([[0.1, 0.3], [0.2, 0.6]])}, [2, 4], "movies")
+    axis = figure.axes[0]
+    assert axis.get_title(loc="left") == "sid: total over layers 0.600"
+    assert [text.get_text() for text in axis.texts] == ["0.100", "0.300", "0.200", "0.600"]
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["1 – 2", "2 – 4"]
+
+
+def test_attention_frame_keeps_repeated_tokens_apart():
+    _, weights, kl = maps()
+    frame = attention.frame(["very", "very", "fine"], weights, kl, [0])
+    assert len(frame) == 2 * 3 * 3
+    assert frame.loc[frame["model"] == "sid", "kl"].unique().tolist() == [0.25]
+    cell = frame[(frame["model"] == "sid") & (frame["query"] == "2:very") & (frame["key"] == "2:very")]
+    assert cell["weight"].tolist() == [1.0]
+    assert cell["head"].tolist() == [1]
