@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from kdcore.errors import UserError
 
 MANIFEST = "manifest.json"
+HOST = socket.gethostname()  # several machines may share a store
 
 
 def digest(value: Any) -> str:
@@ -26,18 +28,28 @@ def sha256(path: Path) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the file is either the old one or the whole new one."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that it is either the old one or the whole new one; folders are made as needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    aside.replace(path)
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder beside `path` to write in; it becomes `path` when the block ends, and is gone when it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
+    for left in path.parent.glob(f".{path.name}.{HOST}.*"):
+        if not _alive(left.suffix[1:]):
+            shutil.rmtree(left, ignore_errors=True)
+    aside = path.with_name(f".{path.name}.{HOST}.{os.getpid()}")
     aside.mkdir()
     try:
         yield aside
@@ -51,11 +63,21 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def _alive(pid: str) -> bool:
+    """Whether a process of this machine with that id lives: one that was killed left its folder behind."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return int(pid) != os.getpid()
+
+
 def seal(folder: Path, **facts: Any) -> None:
     """Write manifest.json: the facts, and size and sha256 of every file in the folder."""
     files = {
-        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256(file)}
-        for file in _files(folder)
+        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in _files(folder)
     }
     write_json(folder / MANIFEST, {**facts, "files": files})
 

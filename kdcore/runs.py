@@ -3,6 +3,7 @@
 A run lives in `work/<kind>-<fingerprint>/`, which DVC does not know and so never deletes.
 """
 
+import ast
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kdcore.artefacts import digest, new_folder, open_sealed, seal, sha256, write_json
+from kdcore.artefacts import digest, new_folder, open_sealed, seal, write_json
 from kdcore.console import warn
 from kdcore.errors import UserError
 
@@ -25,25 +26,33 @@ from kdcore.errors import UserError
 CODE = (
     "data/batches",
     "data/examples",
+    "data/metrics",
     "model/build",
+    "model/cost",
     "model/encoder",
     "model/layers",
+    "model/predict",
     "distil/losses",
     "distil/objective",
     "distil/schedule",
     "distil/signals",
     "distil/training",
+    "distil/validation",
 )
 
 
 def store() -> Path:
-    """Where runs live: `work/` of the project, shared by DVC's temporary workspaces through DVC_ROOT."""
-    return Path(os.environ.get("KDCORE_WORK") or Path(os.environ.get("DVC_ROOT", ".")) / "work")
+    """Where runs live: `work/` of the project, shared by DVC's temporary workspaces through DVC_ROOT; now it exists."""
+    folder = Path(os.environ.get("KDCORE_WORK") or Path(os.environ.get("DVC_ROOT", ".")) / "work")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def code_digest(modules: tuple[str, ...] = CODE) -> str:
+    """What the modules compute: comments and formatting don't count."""
     folder = Path(__file__).parent
-    return digest({module: sha256(folder / f"{module}.py") for module in modules})
+    sources = {module: (folder / f"{module}.py").read_text(encoding="utf-8") for module in modules}
+    return digest({module: ast.unparse(ast.parse(source)) for module, source in sources.items()})
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,16 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return self.result.is_dir()
+        """Whether the result is there and whole. A damaged one is named and dropped, so that it is made again."""
+        if not self.result.is_dir():
+            return False
+        try:
+            open_sealed(self.result, "dvc repro")
+        except UserError as error:
+            warn(f"a finished run is damaged and made again: {error}")
+            shutil.rmtree(self.result)
+            return False
+        return True
 
     def finish(self, write: Callable[[Path], None], **facts: Any) -> Path:
         """Write the result through `write(folder)`, seal it with the facts, and drop the checkpoints."""

@@ -46,18 +46,18 @@ def check(task: Task, raw: Raw) -> tuple[dict[str, pd.DataFrame], Odd]:
 def _split(task: Task, split: str, table: Table, found: Findings) -> pd.DataFrame:
     if table.frame.empty:
         found.problems.append(f"{table.file}: must have at least 1 row, found 0")
-    texts = [_texts(task, split, table, column, found) for column in task.text]
+    pair = [texts(task, split, table, column, found) for column in task.text]
     label = _labels(task, split, table, found)
     columns = {
         "row": pd.Series(table.frame.index.tolist(), dtype="int64"),
-        "text_a": pd.Series(texts[0], dtype=object),
-        "text_b": pd.Series(texts[1] if len(texts) == 2 else [None] * len(label), dtype=object),
+        "text_a": pd.Series(pair[0], dtype=object),
+        "text_b": pd.Series(pair[1] if len(pair) == 2 else [None] * len(label), dtype=object),
         "label": pd.Series(label, dtype="float64") if task.regression else pd.Series(label, dtype="Int64"),
     }
     return pd.DataFrame(columns)
 
 
-def _texts(task: Task, split: str, table: Table, column: str, found: Findings) -> list[Any]:
+def texts(task: Task, split: str, table: Table, column: str, found: Findings) -> list[Any]:
     """The cells of one text column.
 
     GLUE is taken as it is published, with stray control characters and pairs of which one half is empty; they

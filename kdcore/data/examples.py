@@ -41,7 +41,8 @@ class Examples:
 
     def take(self, rows: np.ndarray) -> "Examples":
         """The examples at `rows`, in that order."""
-        flat = np.concatenate([np.arange(self.start[row], self.start[row + 1]) for row in rows])
+        tokens = [np.arange(self.start[row], self.start[row + 1]) for row in rows]
+        flat = np.concatenate([np.arange(0), *tokens])  # no rows, no tokens
         start = np.cumsum([0, *self.lengths[rows]], dtype=np.int64)
         types = None if self.types is None else self.types[flat]
         return Examples(self.tokens[flat], types, start, self.labels[rows], self.pad)

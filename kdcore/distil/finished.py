@@ -22,7 +22,12 @@ def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str,
     encoder.model.set_attn_implementation("sdpa")  # ours is no business of who loads the folder
     encoder.model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
-    facts = {**facts, "epochs": len(record.history), "gflop": round(record.gflop, 3), "seconds": round(record.seconds, 1)}
+    facts = {
+        **facts,
+        "epochs": len(record.history),
+        "gflop": round(record.gflop, 3),
+        "seconds": round(record.seconds, 1),
+    }
     write_json(folder / "run.json", {**facts, "versions": versions()})
     write_history(folder / "history.csv", record.history)
 
@@ -53,11 +58,11 @@ def versions() -> dict[str, Any]:
 
 
 def read_run(folder: Path, rerun: str) -> tuple[dict[str, Any], str]:
-    """run.json of a finished run, and the fingerprint of its model: equal weights, equal fingerprint.
+    """run.json of a finished run, and the fingerprint of its model: equal weights and length, equal fingerprint.
 
     Raises UserError where a file is missing or is not what was written.
     """
     manifest = open_sealed(folder, rerun)
-    return json.loads((folder / "run.json").read_text(encoding="utf-8")), digest(
-        {name: file["sha256"] for name, file in manifest["files"].items() if name not in NOTES}
-    )
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    files = {name: file["sha256"] for name, file in manifest["files"].items() if name not in NOTES}
+    return facts, digest({"files": files, "max_length": facts.get("max_length")})

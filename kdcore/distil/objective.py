@@ -30,9 +30,7 @@ class Objective:
     def __call__(self, encoder: nn.Module, batch: Batch, phase: Phase) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of each example (B,), and its unweighted terms by name, each (B,) without gradient."""
         maps = phase.internal if self._kl else ()
-        internals = encoder(
-            batch.inputs, depth=None if phase.classification else max(phase.internal), attention=maps
-        )
+        internals = encoder(batch.inputs, depth=None if phase.classification else max(phase.internal), attention=maps)
         said = self._teaching(batch, phase)
         weighted: dict[str, tuple[float, Tensor]] = {}
         if phase.classification:
@@ -53,9 +51,7 @@ class Objective:
         mapped = [self.layer_map[layer - 1] for layer in phase.internal]
         return self.signals.at(batch, attention=mapped if self._kl else (), cls=mapped)
 
-    def _classification(
-        self, logits: Tensor, batch: Batch, said: Teaching | None
-    ) -> dict[str, tuple[float, Tensor]]:
+    def _classification(self, logits: Tensor, batch: Batch, said: Teaching | None) -> dict[str, tuple[float, Tensor]]:
         hard = losses.hard_labels(logits, batch.labels)
         if said is None:
             return {"hard_labels": (1.0, hard)}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdcore.artefacts import open_sealed
+from kdcore.artefacts import open_sealed, read_manifest
 from kdcore.data.batches import Batch
 from kdcore.model.encoder import Encoder
 
@@ -88,9 +88,7 @@ class Stored:
         if self._live is not None:
             return self._live.at(batch, layers, ()).attention
         size, longest = len(batch.rows), batch.mask.shape[1]
-        maps = {
-            layer: np.zeros((size, self._heads, longest, longest), self._shards[0].dtype) for layer in layers
-        }
+        maps = {layer: np.zeros((size, self._heads, longest, longest), self._shards[0].dtype) for layer in layers}
         for index, row in enumerate(batch.rows):
             n = int(self._lengths[row])
             stored = self._example(int(row), n)
@@ -108,6 +106,12 @@ class Stored:
     @staticmethod
     def _tensor(values: np.ndarray, batch: Batch) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(batch.mask.device).float()
+
+
+def precision(folder: Path) -> str:
+    """How exact stored signals are: their type, and whether attention comes from the teacher instead."""
+    manifest = read_manifest(folder, "dvc repro -f targets")
+    return manifest["dtype"] if manifest["shards"] else f"{manifest['dtype']}, live attention"
 
 
 def offsets(lengths: np.ndarray, bounds: np.ndarray, maps: int) -> np.ndarray:

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from kdcore.artefacts import read_manifest
 from kdcore.data.examples import Examples, Prepared
 from kdcore.data.prepared import fingerprint
 from kdcore.distil.finished import read_run, write_model
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Classification, Method, Phase, Trains, phases
-from kdcore.distil.signals import Stored
+from kdcore.distil.signals import Stored, precision
 from kdcore.distil.training import Settings, Trainer
 from kdcore.distil.validation import validator
 from kdcore.errors import UserError
 from kdcore.model.build import build
-from kdcore.model.layers import layer_map
+from kdcore.model.encoder import load_config
+from kdcore.model.layers import check_windows, layer_map
 from kdcore.model.names import identity, resolve, tokenizer_of
-from kdcore.runs import code_digest, open_run
+from kdcore.runs import CODE, code_digest, open_run
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ def distil(recipe: Recipe, sources: Sources, settings: Settings) -> Path:
                 seed=settings.seed,
                 revision=sources.revision,
             )
+            if Method.parse(recipe.method).kl and recipe.kl_weight:
+                check_windows(student.config, load_config(sources.teacher), mapped)
             objective = _objective(recipe, sources, mapped)
             validate = validator(prepared.task, prepared.split("validation"), settings)
             record = Trainer(student, examples, recipe.phases(), objective, settings, run, validate).train()
@@ -113,16 +115,10 @@ def _identity(
         "phases": [asdict(phase) for phase in recipe.phases()],
         "soft": [recipe.temperature, recipe.hard_label_weight] if learns else None,
         "internal": [method.kl * recipe.kl_weight, method.cos * recipe.cos_weight],
-        "signals": _precision(sources.targets) if learns else None,
+        "signals": precision(sources.targets / "train") if method.kl or method.cos else None,
         "settings": settings.identity(),
-        "code": code_digest(),
+        "code": code_digest((*CODE, "distil/student")),
     }
-
-
-def _precision(targets: Path) -> str:
-    """How exact the signals are: their stored type, or `live`. Equal signals are equal for any number of rows."""
-    manifest = read_manifest(targets / "train", "dvc repro -f targets")
-    return manifest["dtype"] if manifest["shards"] else f"{manifest['dtype']}, live attention"
 
 
 def _examples(prepared: Prepared, recipe: Recipe) -> Examples:

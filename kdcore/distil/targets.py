@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdcore.artefacts import link_folder, new_folder, write_json
+from kdcore.artefacts import link_folder, new_folder, read_manifest, write_json
 from kdcore.console import progress, say
 from kdcore.data.batches import collate, in_order
 from kdcore.data.examples import Examples, Prepared
@@ -24,6 +24,7 @@ from kdcore.model.names import tokenizer_of
 from kdcore.runs import code_digest, open_run, store
 
 SHARD_BYTES = 256 * 2**20  # of attention maps; the unit of resuming and of checksums
+RERUN = "dvc repro -f targets"
 CODE = ("data/batches", "data/examples", "model/encoder", "distil/signals", "distil/targets")
 
 
@@ -61,12 +62,21 @@ def write_targets(
             link_folder(_extracted(what, encoder, examples, batch_size), aside / split)
 
 
+def check_targets(targets: Path, data: Path, teacher: Path) -> None:
+    """Raises UserError where the signals are of another teacher, or of other data, than those given."""
+    _, teacher_id = read_run(teacher, "dvc repro -f teacher")
+    for split in ("train", "validation"):
+        manifest = read_manifest(targets / split, RERUN)
+        for name, folder, found in (("teacher", teacher, teacher_id), ("data", data, fingerprint(data))):
+            if manifest.get(name) != found:
+                said = f"these signals are not those of the {name} {folder}; run `{RERUN}`"
+                raise UserError(str(targets / split), said)
+
+
 def _stored(encoder: Encoder, examples: Examples, keep: str, dtype: str, disk_gb: float) -> bool:
     """Whether attention maps are stored. Raises UserError where they must be and the disk is too full."""
     itemsize = np.dtype(dtype).itemsize
-    need = attention_bytes(
-        examples.lengths, len(encoder.layers), encoder.config.num_attention_heads, itemsize
-    )
+    need = attention_bytes(examples.lengths, len(encoder.layers), encoder.config.num_attention_heads, itemsize)
     free = shutil.disk_usage(store()).free
     if keep == "disk" and need > free:
         raise UserError(
@@ -88,7 +98,8 @@ def _extracted(what: dict[str, Any], encoder: Encoder, examples: Examples, batch
             facts = extract(
                 encoder, examples, partial, dtype=what["dtype"], attention=what["attention"], batch_size=batch_size
             )
-            run.finish(lambda folder: _move(partial, folder), **facts)
+            owners = {key: what[key] for key in ("data", "teacher", "rows")}
+            run.finish(lambda folder: _move(partial, folder), **facts, **owners)
             partial.rmdir()
         return run.result
 
@@ -106,66 +117,64 @@ def extract(
     logits.npy (N, K) float32; cls.npy (N, L, H) and attention-*.npy (flat, ragged) of `dtype`;
     lengths.npy (N,) int32. Returns the facts that reading needs: they belong in the folder's manifest.
     """
-    layers, heads = len(teacher.layers), teacher.config.num_attention_heads
+    live, size = Live(teacher), len(examples)
+    layers, heads = live.layers, teacher.config.num_attention_heads
     bounds = shard_bounds(examples.lengths, layers * heads * np.dtype(dtype).itemsize)
+    markers = [folder / f"shard-{shard:05d}.json" for shard in range(len(bounds) - 1)]
+    mode = "r+" if any(marker.exists() for marker in markers) else "w+"
     np.save(folder / "lengths.npy", examples.lengths.astype(np.int32))
-    live = Live(teacher)
-    with progress("targets", len(examples)) as update:
-        for shard, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
-            part = folder / f"shard-{shard:05d}.json"
-            if not part.exists():
-                _extract_shard(live, examples, folder, (shard, start, stop), dtype, attention, batch_size)
-                write_json(part, {"rows": [start, stop]})
-            update(stop - start)
-    _join(folder, "logits", len(bounds) - 1)
-    _join(folder, "cls", len(bounds) - 1)
-    for part in folder.glob("shard-*.json"):
-        part.unlink()
+    logits = _array(folder / "logits.npy", mode, "float32", (size, teacher.output.out_features))
+    cls = _array(folder / "cls.npy", mode, dtype, (size, layers, teacher.config.hidden_size))
+    with progress("targets", size) as update:
+        for shard, marker in enumerate(markers):
+            rows = np.arange(bounds[shard], bounds[shard + 1])
+            if not marker.exists():
+                maps = _maps(folder, shard, examples.lengths[rows], layers * heads, dtype) if attention else None
+                _extract_rows(live, examples, rows, batch_size, logits, cls, maps)
+                write_json(marker, {"rows": [int(rows[0]), int(rows[-1]) + 1]})
+            update(len(rows))
+    for marker in markers:
+        marker.unlink()
     return {"layers": layers, "heads": heads, "dtype": dtype, "shards": bounds[1:] if attention else []}
 
 
-def _extract_shard(
+def _extract_rows(
     live: Live,
     examples: Examples,
-    folder: Path,
-    shard: tuple[int, int, int],
-    dtype: str,
-    attention: bool,
+    rows: np.ndarray,
     batch_size: int,
+    logits: np.ndarray,
+    cls: np.ndarray,
+    maps: np.ndarray | None,
 ) -> None:
-    index, start, stop = shard
-    layers, heads = live.layers, live.teacher.config.num_attention_heads
-    lengths = examples.lengths[start:stop]
-    starts = offsets(lengths, np.asarray([0, len(lengths)]), layers * heads)
-    total = int(np.square(lengths.astype(np.int64)).sum()) * layers * heads
-    logits = np.empty((stop - start, live.teacher.output.out_features), np.float32)
-    cls = np.empty((stop - start, layers, live.teacher.config.hidden_size), dtype)
-    maps = None
-    if attention:
-        maps = np.lib.format.open_memmap(folder / f"attention-{index:05d}.npy", "w+", dtype, (total,))
-    every = range(1, layers + 1)
-    for rows in in_order(lengths, batch_size):
-        batch = collate(examples, rows + start).to(live.teacher.device)
-        said = live.at(batch, every if attention else (), every)
-        logits[rows] = said.logits.float().cpu().numpy()
-        cls[rows] = torch.stack([said.cls[layer] for layer in every], 1).cpu().numpy()
+    """The signals of one shard's rows, written to disk when this returns. maps: the shard's flat array."""
+    every = range(1, live.layers + 1)
+    lengths = examples.lengths[rows]
+    starts = offsets(lengths, np.asarray([0, len(rows)]), live.layers * live.teacher.config.num_attention_heads)
+    for positions in in_order(lengths, batch_size):
+        batch = collate(examples, rows[positions]).to(live.teacher.device)
+        said = live.at(batch, every if maps is not None else (), every)
+        logits[batch.rows] = said.logits.float().cpu().numpy()
+        cls[batch.rows] = torch.stack([said.cls[layer] for layer in every], 1).cpu().numpy()
         if maps is not None:
             stacked = torch.stack([said.attention[layer] for layer in every], 1).cpu().numpy()  # (B, L, A, T, T)
-            for row, example in zip(rows, stacked, strict=True):
-                n = lengths[row]
-                maps[starts[row] : starts[row] + layers * heads * n * n] = example[..., :n, :n].reshape(-1)
-    if maps is not None:
-        maps.flush()
-    np.save(folder / f"logits-{index:05d}.npy", logits)
-    np.save(folder / f"cls-{index:05d}.npy", cls)
+            for position, example in zip(positions, stacked, strict=True):
+                real = example[..., : lengths[position], : lengths[position]].reshape(-1)
+                maps[starts[position] : starts[position] + len(real)] = real
+    for array in (logits, cls, maps):
+        if isinstance(array, np.memmap):
+            array.flush()
 
 
-def _join(folder: Path, name: str, shards: int) -> None:
-    """One file of the shards' parts."""
-    parts = [folder / f"{name}-{shard:05d}.npy" for shard in range(shards)]
-    np.save(folder / f"{name}.npy", np.concatenate([np.load(part) for part in parts]))
-    for part in parts:
-        part.unlink()
+def _maps(folder: Path, shard: int, lengths: np.ndarray, maps: int, dtype: str) -> np.ndarray:
+    """A shard's new file of ragged maps: Σ n² numbers for each of `maps` layers and heads."""
+    numbers = int(np.square(lengths.astype(np.int64)).sum()) * maps
+    return _array(folder / f"attention-{shard:05d}.npy", "w+", dtype, (numbers,))
+
+
+def _array(path: Path, mode: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A .npy file as an array: a new one of that type and shape (w+), or the one that is there (r+)."""
+    return np.lib.format.open_memmap(path, mode, dtype, shape)
 
 
 def shard_bounds(lengths: np.ndarray, bytes_per_square: int) -> list[int]:

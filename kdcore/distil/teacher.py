@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from kdcore.artefacts import link_folder
 from kdcore.console import say, warn
-from kdcore.data.examples import Prepared
+from kdcore.data.examples import Examples, Prepared
 from kdcore.data.prepared import fingerprint
 from kdcore.data.tasks import Task
 from kdcore.distil.finished import write_model
@@ -19,7 +20,9 @@ from kdcore.distil.validation import validator
 from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder, load_classifier
 from kdcore.model.names import check_length, identity, resolve, tokenizer_of
-from kdcore.runs import code_digest, open_run
+from kdcore.runs import CODE, code_digest, open_run
+
+OWN_CODE = (*CODE, "distil/teacher")
 
 
 def fine_tune(
@@ -41,13 +44,13 @@ def fine_tune(
         "rows": rows,
         "epochs": epochs,
         "settings": settings.identity(),
-        "code": code_digest(),
+        "code": code_digest(OWN_CODE),
     }
     with open_run("teacher", what) as run:
         if not run.finished:
             place = resolve(model)
             prepared = Prepared.open(data, tokenizer_of(place, revision=revision), max_length)
-            examples = prepared.split("train", rows, "teacher.rows").labelled()
+            examples = _labelled(prepared, rows)
             torch.manual_seed(settings.seed)
             encoder = Encoder(load_classifier(place, revision=revision, **labels_of(prepared.task)))
             check_length(encoder.config, max_length, model)
@@ -61,13 +64,25 @@ def fine_tune(
         link_folder(run.result, out)
 
 
+def _labelled(prepared: Prepared, rows: int | None) -> Examples:
+    """The labelled ones of the first `rows` training rows. Raises UserError where there is none."""
+    examples = prepared.split("train", rows, "teacher.rows")
+    if np.isnan(examples.labels).all():
+        raise UserError(
+            f"{prepared.task.name}/train",
+            f"none of {len(examples)} rows has a label to fine-tune a teacher on: "
+            "name one that is fine-tuned already in teacher.finetuned",
+        )
+    return examples.labelled()
+
+
 def adopt(data: Path, out: Path, *, name: str, revision: str | None, max_length: int) -> None:
     """Take a fine-tuned classifier as it is; its outputs are put in the order of the task's labels, by name.
 
     Raises UserError where its labels are not the task's.
     """
     what = {"data": fingerprint(data), "model": identity(name, revision), "max_length": max_length}
-    with open_run("teacher", {**what, "code": code_digest()}) as run:
+    with open_run("teacher", {**what, "code": code_digest(OWN_CODE)}) as run:
         if not run.finished:
             place = resolve(name)
             prepared = Prepared.open(data, tokenizer_of(place, revision=revision), max_length)

@@ -107,6 +107,7 @@ class Trainer:
                     if self._finish_epoch(phase):
                         break
                 self.position.phase, self.position.epoch = self.position.phase + 1, 0
+                self._save_if_due()  # a signal that came while the last epoch was scored
         self.record.seconds = time.monotonic() - started
         return self.record
 
@@ -141,8 +142,9 @@ class Trainer:
                 scaled = loss.sum() * (weight * self.accelerator.num_processes / len(rows))
                 self.accelerator.backward(scaled)
             total += self._add(loss.detach() * weight, {k: v * weight for k, v in terms.items()}, phase)
-        if self.settings.clip:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip or math.inf)
+        if self.accelerator.scaler is None:  # with fp16 the scaler leaves such a step out, and lowers its scale
+            self._check_finite("the gradient norm", float(norm), phase)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return total / max(1, sum(len(batch.rows) for batch, weight in parts if weight))
@@ -164,14 +166,17 @@ class Trainer:
         """Add a micro-batch to the epoch's sums; returns the sum of its losses."""
         sums = torch.stack([values.double().sum() for values in (loss, *terms.values())]).tolist()
         for name, total in zip(terms, sums[1:], strict=True):
-            if not math.isfinite(total):
-                raise UserError(
-                    self.run.folder.name,
-                    f"{name} is {total} in phase {phase.name!r}, step {self.position.step}: training has diverged; "
-                    f"lower the learning rate (now {self.settings.learning_rate}). The last checkpoint is kept",
-                )
+            self._check_finite(name, total, phase)
             self.record.sums[name] = self.record.sums.get(name, 0.0) + total
         return sums[0]
+
+    def _check_finite(self, name: str, value: float, phase: Phase) -> None:
+        if not math.isfinite(value):
+            raise UserError(
+                self.run.folder.name,
+                f"{name} is {value} in phase {phase.name!r}, step {self.position.step}: training has diverged; "
+                f"lower the learning rate (now {self.settings.learning_rate}). The last checkpoint is kept",
+            )
 
     def _finish_epoch(self, phase: Phase) -> bool:
         """Score, write the epoch down, and say whether the phase is over."""
@@ -242,12 +247,12 @@ class Trainer:
             raise interrupt.Interrupted(signum)
 
     def _save(self) -> None:
-        random = self._random_states()
+        random, sums = self._random_states(), self._global_sums()
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             state = {
                 "position": asdict(self.position),
-                "record": asdict(self.record),
+                "record": {**asdict(self.record), "sums": sums},
                 "scaler": scaler.state_dict() if scaler else None,
             }
             self.run.save(self.position.step, {**self._tensors(), "random": random}, state)
@@ -280,6 +285,8 @@ class Trainer:
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.position, self.record = Position(**state["position"]), Record(**state["record"])
+        if not self.accelerator.is_main_process:  # the sums are of all processes, and are added up again
+            self.record.sums = dict.fromkeys(self.record.sums, 0.0)
         say(f"{self.run.folder.name}: goes on at epoch {self.position.epochs + 1}, step {self.position.step}")
 
     def _random_states(self) -> Tensor:
@@ -289,7 +296,8 @@ class Trainer:
         return self.accelerator.gather(state.to(device)[None]).cpu()
 
     def _set_random_states(self, states: Tensor) -> None:
-        device, state = self.accelerator.device, states[self.accelerator.process_index]
+        device = self.accelerator.device
+        state = states[self.accelerator.process_index].clone()  # torch reads a view of it from the wrong place
         if device.type == "cuda":
             torch.cuda.set_rng_state(state, device)
         else:

@@ -11,10 +11,11 @@ from kdcore import runs
 from kdcore.artefacts import write_json
 from kdcore.data.examples import Examples, Prepared
 from kdcore.data.metrics import degenerate, labelled_metrics
+from kdcore.data.prepared import fingerprint as data_fingerprint
 from kdcore.data.prepared import load_split
 from kdcore.data.tasks import Task
 from kdcore.distil.finished import read_run
-from kdcore.distil.signals import Stored
+from kdcore.distil.signals import Stored, precision
 from kdcore.evaluation.fidelity import fidelity
 from kdcore.model.encoder import Encoder
 from kdcore.model.names import tokenizer_of
@@ -34,8 +35,10 @@ def score_run(model: Path, data: Path, teacher: Path, targets: Path | None, batc
     facts, fingerprint = read_run(model, "dvc repro -f student")
     teacher_facts, teacher_fingerprint = read_run(teacher, "dvc repro -f teacher")
     what = {
+        "data": data_fingerprint(data),
         "model": fingerprint,
         "teacher": teacher_fingerprint,
+        "signals": precision(targets / "validation") if targets is not None else None,
         "facts": {key: facts.get(key) for key in KEPT if key != "seconds"},
         "code": code_digest(CODE),
     }
@@ -48,9 +51,7 @@ def score_run(model: Path, data: Path, teacher: Path, targets: Path | None, batc
             point = {key: facts.get(key) for key in KEPT} | score(prepared.task, found, splits)
             if targets is not None:
                 signals = Stored(targets / "validation", teacher)
-                point["fidelity"] = fidelity(
-                    encoder, splits["validation"], signals, tuple(facts["mapped"]), batch_size
-                )
+                point["fidelity"] = fidelity(encoder, splits["validation"], signals, tuple(facts["mapped"]), batch_size)
             point["parameters"] = encoder.parameter_counts()
             point["bytes"] = (model / "model.safetensors").stat().st_size
             run.finish(lambda folder: _write(folder, point, found, data))

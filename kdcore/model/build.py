@@ -90,10 +90,11 @@ def _has_head(model: Any) -> bool:
 
 def _check_same_shape(pretrained: Any, teacher: Any, name: str | Path, teacher_name: str | Path) -> None:
     keys = ("model_type", "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
+    values = [(key, getattr(pretrained, key, None), getattr(teacher, key, None)) for key in keys]
     problems = [
-        f"{key} is {getattr(pretrained, key, None)}, but the teacher at {teacher_name} has {getattr(teacher, key, None)}"
-        for key in keys
-        if getattr(pretrained, key, None) != getattr(teacher, key, None)
+        f"{key} is {found}, but the teacher at {teacher_name} has {wanted}"
+        for key, found, wanted in values
+        if found != wanted
     ]
     if problems:
         raise UserError(str(name), problems)

@@ -22,9 +22,7 @@ def forward_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = Non
     return 2.0 * weights * tokens + 4.0 * squares * hidden * len(layers) + 2.0 * head * len(lengths)
 
 
-def training_flops(
-    encoder: Encoder, lengths: np.ndarray, depth: int | None = None, trains: str = "model"
-) -> float:
+def training_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = None, trains: str = "model") -> float:
     """Operations of one training step: the backward pass costs twice the forward pass where weights train."""
     forward = forward_flops(encoder, lengths, depth)
     return forward if trains == "head" else 3.0 * forward

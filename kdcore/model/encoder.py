@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (its usual name)
 from transformers import AttentionInterface, AutoConfig, AutoModelForSequenceClassification
@@ -231,17 +232,25 @@ def load_config(name: str | Path, **kwargs: Any) -> Any:
 
 
 def load_classifier(name: str | Path, **kwargs: Any) -> Any:
-    """A sequence classifier, or a bare encoder with a new head. Raises UserError where it can't be read."""
+    """A sequence classifier, or a bare encoder with a new head.
+
+    Raises UserError where it can't be read, or where weights of the encoder are missing.
+    """
     config = load_config(name, **{key: value for key, value in kwargs.items() if key == "revision"})
     for key in ("num_labels", "id2label", "label2id", "problem_type"):
         if key in kwargs:
             setattr(config, key, kwargs.pop(key))
     try:
-        return AutoModelForSequenceClassification.from_pretrained(
-            name, config=config, use_safetensors=True, dtype=torch.float32, **kwargs
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            name, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **kwargs
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(str(name), f"weights can't be read: {str(error).splitlines()[0]}") from error
+    encoder = f"{model.base_model_prefix}."
+    lost = sorted(k for k in found["missing_keys"] if k.startswith(encoder) and not k.startswith(f"{encoder}pooler."))
+    if lost:  # transformers draws them at random
+        raise UserError(str(name), f"weights can't be read: {len(lost)} of the encoder's are missing, first {lost[0]}")
+    return model
 
 
 def _is_path(name: str | Path) -> bool:

@@ -1,6 +1,8 @@
 """The layer map: which teacher layer each student layer matches, and which layer each one starts from."""
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 from kdcore.errors import UserError
 
@@ -18,7 +20,7 @@ def layer_map(spec: str | Sequence[int], layers: int, teacher_layers: int) -> tu
             "params.yaml", f"student.layers: must be 1 to {teacher_layers} (the teacher's depth), found {layers}"
         )
     mapped = _mapped(spec, layers, teacher_layers)
-    increasing = all(lower < upper for lower, upper in zip(mapped, mapped[1:], strict=False))
+    increasing = all(lower < upper for lower, upper in pairwise(mapped))
     in_range = all(1 <= layer <= teacher_layers for layer in mapped)
     if len(mapped) != layers or not increasing or not in_range or mapped[-1] != teacher_layers:
         raise UserError(
@@ -38,3 +40,18 @@ def _mapped(spec: str | Sequence[int], layers: int, teacher_layers: int) -> tupl
     if isinstance(spec, str):
         raise UserError("params.yaml", f"student.layer_map: must be uniform, last or a list, found {spec!r}")
     return tuple(spec)
+
+
+def check_windows(student: Any, teacher: Any, mapped: tuple[int, ...]) -> None:
+    """Raises UserError where a student layer sees a window of the text and its teacher layer all of it (ModernBERT).
+
+    student, teacher: their configs. The attention KL of such a pair is infinite, whatever the student learns.
+    """
+    own, theirs = (getattr(config, "layer_types", None) or () for config in (student, teacher))
+    for layer, (kind, target) in enumerate(zip(own, mapped, strict=False), start=1):
+        if (kind, theirs[target - 1]) == ("sliding_attention", "full_attention"):
+            raise UserError(
+                "params.yaml",
+                f"student.layer_map: student layer {layer} sees a window and teacher layer {target} the whole text, so "
+                "their attention KL is infinite; use another map, student.init: teacher, or a method that ends in -cos",
+            )

@@ -42,6 +42,4 @@ def check_length(config: Any, max_length: int, name: str | Path) -> None:
     offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
     positions = config.max_position_embeddings - offset
     if max_length > positions:
-        raise UserError(
-            "params.yaml", f"model.max_length: at most {positions} for {name}, found {max_length}"
-        )
+        raise UserError("params.yaml", f"model.max_length: at most {positions} for {name}, found {max_length}")

@@ -28,6 +28,7 @@ from kdcore.params.values import (
     NamedMap,
     Positive,
     Precision,
+    Progressive,
     Schedule,
     Seed,
     Share,
@@ -152,7 +153,7 @@ class Methods(Section):
 
 class Convergence(Section):
     methods: MethodList
-    trains: Annotated[tuple[Annotated[Trains, one_of(Trains)], ...], LIST]
+    head: Annotated[tuple[Annotated[Progressive, one_of(Progressive)], ...], LIST]
 
 
 class Ablation(Section):

@@ -94,7 +94,8 @@ def internal_weights(methods: Any, distill: Any, study: Any) -> Problems:
     """A method of internal losses needs one that counts."""
     weights = {"-kl": distill.kl_weight, "-cos": distill.cos_weight}
     grids = (study.methods, study.depth, study.data_size, study.convergence, study.ablation)
-    for method in dict.fromkeys([*methods, *(method for grid in grids for method in grid.methods)]):
+    studied = [method for grid in grids for method in grid.methods]
+    for method in dict.fromkeys([*methods, *studied, *study.convergence.head]):
         if method in ("none", "soft"):
             continue
         terms = [term for term in weights if method.endswith(term)] or list(weights)

@@ -72,6 +72,7 @@ TaskName = Annotated[
 Method: TypeAlias = Literal[
     "none", "soft", "all", "all-kl", "all-cos", "pid", "pid-kl", "pid-cos", "sid", "sid-kl", "sid-cos"
 ]
+Progressive: TypeAlias = Literal["pid", "pid-kl", "pid-cos", "sid", "sid-kl", "sid-cos"]  # have a last phase
 Source: TypeAlias = Literal["embedded", "hub", "local"]
 Store: TypeAlias = Literal["auto", "disk", "live"]
 Dtype: TypeAlias = Literal["float16", "float32"]

@@ -1,0 +1,93 @@
+"""The metrics of GLUE, by hand and against their definitions."""
+
+from math import sqrt
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from kdcore.data.metrics import degenerate, labelled_metrics, predictions, task_metrics
+from kdcore.data.tasks import BUILT_IN
+
+# Predictions 1 1 1 0 0 0 1 0 against labels 1 1 0 0 0 1 1 1: TP 3, FP 1, FN 2, TN 2.
+PREDICTED = np.asarray([1, 1, 1, 0, 0, 0, 1, 0])
+LABELS = np.asarray([1.0, 1, 0, 0, 0, 1, 1, 1])
+LOGITS = np.stack([1.0 - PREDICTED, PREDICTED.astype(float)], 1)
+EVERY = ("accuracy", "f1", "matthews", "pearson", "spearman")
+
+
+def test_accuracy_f1_and_matthews_by_hand():
+    found = task_metrics(("accuracy", "f1", "matthews"), LOGITS, LABELS)
+    assert found["accuracy"] == 5 / 8
+    assert found["f1"] == pytest.approx(2 * 3 / (2 * 3 + 1 + 2))
+    assert found["matthews"] == pytest.approx((3 * 2 - 1 * 2) / sqrt(4 * 5 * 3 * 4))
+    assert all(type(value) is float for value in found.values())
+
+
+def test_f1_is_that_of_class_one():
+    # Of class 0 it would be 2 · 2 / (2 · 2 + 2 + 1) = 4/7.
+    assert task_metrics(("f1",), LOGITS, LABELS)["f1"] == pytest.approx(6 / 9)
+    assert task_metrics(("f1",), LOGITS[:, ::-1], 1 - LABELS)["f1"] == pytest.approx(4 / 7)
+
+
+def test_correlations_by_hand():
+    # Scores 1 2 3 5 against 1 2 3 4: r = 6.5 / √(8.75 · 5) = 0.98270; the ranks are the same.
+    found = task_metrics(("pearson", "spearman"), np.asarray([[1.0], [2.0], [3.0], [5.0]]), np.arange(1.0, 5.0))
+    assert found["pearson"] == pytest.approx(6.5 / sqrt(8.75 * 5))
+    assert found["spearman"] == pytest.approx(1.0)
+
+
+def test_a_prediction_is_the_largest_logit_or_the_score_itself():
+    assert predictions(np.asarray([[0.1, -2, 0.3], [5, 1, 1]])).tolist() == [2, 0]
+    assert predictions(np.asarray([[0.25], [-3.0]])).tolist() == [0.25, -3.0]
+
+
+def test_a_constant_prediction_is_no_correlation_and_no_error():
+    constant = np.full((4, 1), 2.5)
+    assert task_metrics(("pearson", "spearman"), constant, np.arange(4.0)) == {"pearson": 0.0, "spearman": 0.0}
+    negative = np.asarray([[1.0, 0.0]] * 4)
+    labels = np.asarray([0.0, 1, 0, 1])
+    assert task_metrics(("matthews", "f1", "accuracy"), negative, labels) == {"matthews": 0, "f1": 0, "accuracy": 0.5}
+
+
+def test_unlabelled_rows_are_left_out():
+    labels = np.asarray([1.0, np.nan, 0.0, np.nan])
+    logits = np.asarray([[0.0, 1], [1, 0], [0, 1], [0, 1]])
+    assert labelled_metrics(("accuracy",), logits, labels) == {"accuracy": 0.5}
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=40))
+def test_metrics_keep_their_definitions(pairs: list[tuple[int, int]]):
+    predicted, labels = np.asarray(pairs, dtype=float).T
+    found = task_metrics(("accuracy", "f1", "matthews"), np.stack([1 - predicted, predicted], 1), labels)
+    tp, fp, fn = (predicted * labels).sum(), (predicted * (1 - labels)).sum(), ((1 - predicted) * labels).sum()
+    tn = len(pairs) - tp - fp - fn
+    assert found["accuracy"] == pytest.approx((tp + tn) / len(pairs))
+    assert found["f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn) if tp else 0)
+    root = sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    assert found["matthews"] == pytest.approx((tp * tn - fp * fn) / root if root else 0)
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.integers(-50, 50)), min_size=3, max_size=30))
+def test_pearson_is_the_cosine_of_the_centred_scores(pairs: list[tuple[float, int]]):
+    scores, labels = np.asarray(pairs, dtype=float).T
+    assume(np.ptp(scores) > 1e-3)
+    assume(np.ptp(labels) > 0)
+    a, b = scores - scores.mean(), labels - labels.mean()
+    found = task_metrics(("pearson",), scores[:, None], labels)["pearson"]
+    assert found == pytest.approx(a @ b / sqrt((a @ a) * (b @ b)), abs=1e-6)
+
+
+def test_one_prediction_for_all_is_degenerate():
+    assert degenerate(np.asarray([[0.1, 0.9], [0.4, 0.6]]))
+    assert not degenerate(np.asarray([[0.1, 0.9], [0.6, 0.4]]))
+    assert degenerate(np.full((3, 1), 2.0))
+    assert not degenerate(np.asarray([[2.0], [2.5]]))
+
+
+def test_the_metrics_of_every_task_are_known():
+    names = {name for task in BUILT_IN.values() for name in task.metrics}
+    assert names <= set(EVERY)
+    classes, scores = task_metrics(EVERY[:3], LOGITS, LABELS), task_metrics(EVERY[3:], LOGITS[:, :1], LABELS)
+    assert {*classes, *scores} == set(EVERY)

@@ -1,0 +1,155 @@
+"""Every method as its phases, and the learning rate's two straight lines."""
+
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdcore.distil.schedule import Classification, Method, Phase, Trains, learning_rate, phases
+
+METHODS = ("none", "soft", "all", "pid", "sid")
+counts = st.integers(0, 6)
+
+
+def of(schedule: str, **knobs: Any) -> tuple[Phase, ...]:
+    return phases(schedule, 3, **({"epochs_per_layer": 2, "classification_epochs": 4} | knobs))
+
+
+def shown(stretch: tuple[Phase, ...]) -> list[tuple[str, int, tuple[int, ...], bool]]:
+    return [(phase.name, phase.epochs, phase.internal, phase.classification) for phase in stretch]
+
+
+@pytest.mark.parametrize("schedule", ["none", "soft"])
+def test_none_and_soft_are_one_phase_of_classification(schedule: str):
+    assert shown(of(schedule)) == [("classification", 10, (), True)]  # 3 · 2 + 4 epochs
+
+
+def test_all_is_one_phase_of_everything():
+    assert shown(of("all")) == [("all", 10, (1, 2, 3), True)]
+
+
+def test_pid_has_each_layer_alone_lowest_first_then_classification():
+    assert shown(of("pid")) == [
+        ("layer 1", 2, (1,), False),
+        ("layer 2", 2, (2,), False),
+        ("layer 3", 2, (3,), False),
+        ("classification", 4, (), True),
+    ]
+
+
+def test_sid_stacks_the_layers_then_has_classification_only():
+    assert shown(of("sid")) == [
+        ("layer 1", 2, (1,), False),
+        ("layer 2", 2, (1, 2), False),
+        ("layer 3", 2, (1, 2, 3), False),
+        ("classification", 4, (), True),
+    ]
+
+
+@pytest.mark.parametrize("schedule", ["pid", "sid"])
+def test_classification_is_in_every_phase_where_it_is_always(schedule: str):
+    assert [phase.classification for phase in of(schedule, classification="always")] == [True] * 4
+    assert [phase.internal for phase in of(schedule, classification="always")] == [
+        phase.internal for phase in of(schedule)
+    ]
+
+
+@pytest.mark.parametrize("schedule", ["pid", "sid"])
+def test_only_the_last_phase_trains_the_head_alone(schedule: str):
+    assert [phase.trains for phase in of(schedule, trains="head")] == ["model", "model", "model", "head"]
+    assert [phase.trains for phase in of(schedule)] == ["model"] * 4
+
+
+@pytest.mark.parametrize("schedule", ["none", "soft", "all"])
+def test_methods_without_a_last_phase_train_the_model(schedule: str):
+    assert [phase.trains for phase in of(schedule, trains="head")] == ["model"]
+
+
+@pytest.mark.parametrize("schedule", METHODS)
+def test_a_threshold_ends_the_phase_of_a_layer_only(schedule: str):
+    for phase in of(schedule, cosine_threshold=0.1):
+        if phase.layer is None:
+            assert phase.cosine_threshold == 0
+        else:
+            assert (phase.cosine_threshold, phase.layer) == (0.1, max(phase.internal))
+
+
+@given(st.integers(1, 12), counts, counts, st.sampled_from(get_args(Classification)), st.sampled_from(get_args(Trains)))
+def test_every_method_has_the_same_epochs(
+    layers: int, epochs: int, last: int, classification: Classification, trains: Trains
+):
+    budgets = {
+        schedule: sum(
+            phase.epochs
+            for phase in phases(
+                schedule,
+                layers,
+                epochs_per_layer=epochs,
+                classification_epochs=last,
+                classification=classification,
+                trains=trains,
+            )
+        )
+        for schedule in METHODS
+    }
+    assert set(budgets.values()) == {layers * epochs + last}
+
+
+@pytest.mark.parametrize("schedule", ["pid", "sid"])
+def test_a_phase_without_epochs_is_left_out(schedule: str):
+    assert [phase.name for phase in of(schedule, epochs_per_layer=0)] == ["classification"]
+    assert [phase.name for phase in of(schedule, classification_epochs=0)] == ["layer 1", "layer 2", "layer 3"]
+
+
+def test_a_phase_runs_the_layers_that_it_needs():
+    assert [phase.depth(3) for phase in of("sid")] == [1, 2, 3, 3]
+    assert [phase.depth(3) for phase in of("pid")] == [1, 2, 3, 3]
+    assert [phase.depth(3) for phase in of("pid", classification="always")] == [3, 3, 3, 3]
+    assert [phase.depth(3) for phase in of("soft")] == [3]
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "kl", "cos"),
+    [
+        ("none", "none", False, False),
+        ("soft", "soft", False, False),
+        ("all", "all", True, True),
+        ("pid", "pid", True, True),
+        ("sid", "sid", True, True),
+        ("all-kl", "all", True, False),
+        ("pid-cos", "pid", False, True),
+        ("sid-kl", "sid", True, False),
+    ],
+)
+def test_a_methods_name_says_its_schedule_and_its_losses(name: str, schedule: str, kl: bool, cos: bool):
+    assert Method.parse(name) == Method(schedule, kl, cos)
+
+
+# The learning rate
+
+
+def test_the_rate_by_hand():
+    # 10 steps, 2 of warm-up: 1/2, 2/2, then from the peak down by eighths, never quite to 0.
+    rates = [learning_rate(8.0, step, 10, 0.2) for step in range(10)]
+    assert rates == [4.0, 8.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]
+
+
+def test_without_warm_up_the_first_step_has_the_peak():
+    assert [learning_rate(4.0, step, 4, 0.0) for step in range(4)] == [4.0, 3.0, 2.0, 1.0]
+
+
+@given(st.integers(1, 500), st.floats(0, 1), st.floats(1e-6, 1.0))
+def test_the_rate_rises_then_falls_between_0_and_the_peak(steps: int, warmup: float, peak: float):
+    rates = [learning_rate(peak, step, steps, warmup) for step in range(steps)]
+    top = rates.index(max(rates))
+    assert rates[top] == pytest.approx(peak)
+    assert all(0 < rate <= peak * (1 + 1e-9) for rate in rates)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert abs(top - warmup * steps) <= 1.5
+
+
+def test_a_step_beyond_the_last_has_no_rate():
+    assert learning_rate(1.0, 10, 10, 0.1) == 0
+    assert learning_rate(1.0, 12, 10, 0.1) == 0

@@ -1,0 +1,235 @@
+"""What determines a student, what it is refused, and what it leaves."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kdcore.artefacts import digest
+from kdcore.distil import student
+from kdcore.distil.student import Recipe, Sources, distil
+from kdcore.distil.training import Settings, Trainer
+from kdcore.errors import UserError
+from tests import on_disk
+
+
+class Named(Exception):  # noqa: N818
+    """The run is named, and is not to be trained."""
+
+
+@pytest.fixture
+def name_of(tiny_ingredients: on_disk.Ingredients, store: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """name_of(recipe, settings=..., sources=...): what names the student's run, without training it."""
+
+    def named(kind: str, identity: dict[str, Any]) -> None:
+        raise Named(digest(identity))
+
+    def name(recipe: Recipe, settings: Settings | None = None, sources: Sources | None = None) -> str:
+        with monkeypatch.context() as patch, pytest.raises(Named) as caught:
+            patch.setattr(student, "open_run", named)
+            distil(recipe, sources or tiny_ingredients.sources(), settings or on_disk.loop())
+        return str(caught.value)
+
+    return name
+
+
+# knob -> another value, and the methods that use it
+INTERNAL = ("all", "pid", "sid", "pid-kl", "sid-cos")
+EVERY = ("none", "soft", *INTERNAL)
+KNOBS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "layers": (3, EVERY),
+    "rows": (16, EVERY),
+    "init": ("random", EVERY),
+    "layer_map": ([1, 4], EVERY),
+    "epochs_per_layer": (2, EVERY),
+    "classification_epochs": (2, EVERY),
+    "temperature": (2.0, ("soft", *INTERNAL)),
+    "hard_label_weight": (0.5, ("soft", *INTERNAL)),
+    "kl_weight": (0.5, ("all", "pid", "sid", "pid-kl")),
+    "cos_weight": (0.5, ("all", "pid", "sid", "sid-cos")),
+    "cosine_threshold": (0.1, ("pid", "sid", "pid-kl", "sid-cos")),
+    "classification": ("always", ("pid", "sid", "pid-kl", "sid-cos")),
+    "trains": ("head", ("pid", "sid", "pid-kl", "sid-cos")),
+}
+
+
+@pytest.mark.parametrize("knob", KNOBS)
+@pytest.mark.parametrize("method", EVERY)
+def test_a_knob_makes_another_run_where_the_method_uses_it_and_nowhere_else(name_of: Any, method: str, knob: str):
+    value, users = KNOBS[knob]
+    changed = name_of(on_disk.recipe(method, **{knob: value})) != name_of(on_disk.recipe(method))
+    assert changed == (method in users)
+
+
+def test_every_knob_of_a_recipe_was_looked_at():
+    assert {*KNOBS, "method"} == {field.name for field in dataclasses.fields(Recipe)}
+
+
+OTHER_SETTINGS: dict[str, Any] = {
+    "batch_size": 4,
+    "accumulate": 2,
+    "learning_rate": 1e-3,
+    "schedule": "whole",
+    "warmup": 0.2,
+    "weight_decay": 0.1,
+    "clip": 0.0,
+    "precision": "bf16",
+    "threads": 2,
+    "history_rows": 4,
+    "seed": 1,
+}
+
+
+@pytest.mark.parametrize("knob", OTHER_SETTINGS)
+def test_what_changes_bits_makes_another_run(name_of: Any, knob: str):
+    changed = on_disk.loop(**{knob: OTHER_SETTINGS[knob]})
+    assert name_of(on_disk.recipe(), changed) != name_of(on_disk.recipe())
+
+
+def test_how_often_a_checkpoint_is_written_makes_no_other_run(name_of: Any):
+    assert name_of(on_disk.recipe(), on_disk.loop(checkpoint_seconds=1)) == name_of(on_disk.recipe())
+    assert {*OTHER_SETTINGS, "checkpoint_seconds"} == {field.name for field in dataclasses.fields(Settings)}
+
+
+def test_the_pretrained_encoder_counts_only_for_a_student_that_starts_from_it(
+    name_of: Any, tiny_ingredients: on_disk.Ingredients, tiny_folder: Any
+):
+    other = dataclasses.replace(tiny_ingredients.sources(), model=str(tiny_folder("bert", seed=5)))
+    assert name_of(on_disk.recipe(), sources=other) == name_of(on_disk.recipe())
+    recipe = on_disk.recipe(init="pretrained")
+    assert name_of(recipe, sources=other) != name_of(recipe)
+
+
+@pytest.mark.parametrize(("method", "differs"), [("none", False), ("soft", False), ("sid", True)])
+def test_the_precision_of_the_signals_counts_where_internal_signals_are_read(
+    name_of: Any, tiny_ingredients: on_disk.Ingredients, tmp_path: Path, method: str, differs: bool
+):
+    """Logits are stored in full precision whatever `targets.dtype` says."""
+    exact = on_disk.signals(tmp_path, tiny_ingredients.data, tiny_ingredients.teacher, dtype="float32")
+    sources = dataclasses.replace(tiny_ingredients.sources(), targets=exact)
+    recipe = on_disk.recipe(method)
+    assert (name_of(recipe, sources=sources) != name_of(recipe)) == differs
+
+
+def test_signals_of_more_rows_make_no_other_run(name_of: Any, tiny_ingredients: on_disk.Ingredients, tmp_path: Path):
+    """So a student of the headline is found again by the study of training sizes."""
+    more = on_disk.signals(tmp_path, tiny_ingredients.data, tiny_ingredients.teacher, rows=40)
+    sources = dataclasses.replace(tiny_ingredients.sources(), targets=more)
+    assert name_of(on_disk.recipe(), sources=sources) == name_of(on_disk.recipe())
+
+
+def test_another_teacher_or_other_data_make_another_run(
+    name_of: Any, tiny_ingredients: on_disk.Ingredients, tmp_path: Path
+):
+    raw = on_disk.rows()
+    raw["train"].loc[0, "sentence"] += " again"
+    data = on_disk.prepared(tmp_path, raw)
+    teacher = on_disk.fine_tuned(tmp_path, tiny_ingredients.data, tiny_ingredients.model, seed=1)
+    sources = tiny_ingredients.sources()
+    names = {
+        name_of(on_disk.recipe(), sources=dataclasses.replace(sources, **change))
+        for change in ({}, {"data": data}, {"teacher": teacher})
+    }
+    assert len(names) == 3
+
+
+def test_a_student_that_was_trained_is_found_and_not_trained_again(
+    tiny_ingredients: on_disk.Ingredients, store: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first = distil(on_disk.recipe(), tiny_ingredients.sources(), on_disk.loop())
+    monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
+    assert distil(on_disk.recipe(), tiny_ingredients.sources(), on_disk.loop(checkpoint_seconds=3)) == first
+
+
+def test_pid_and_sid_of_one_layer_are_one_student(tiny_ingredients: on_disk.Ingredients, store: Path, name_of: Any):
+    assert name_of(on_disk.recipe("pid", layers=1)) == name_of(on_disk.recipe("sid", layers=1))
+    assert name_of(on_disk.recipe("pid")) != name_of(on_disk.recipe("sid"))
+
+
+def test_a_trained_student_that_was_damaged_is_named_and_trained_again(
+    tiny_ingredients: on_disk.Ingredients, store: Path, capsys: pytest.CaptureFixture[str]
+):
+    """It is found in the store by its name, so nothing that is asked for could ever repair it otherwise."""
+    first = distil(on_disk.recipe(), tiny_ingredients.sources(), on_disk.loop())
+    weights = (first / "model.safetensors").read_bytes()
+    (first / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    again = distil(on_disk.recipe(), tiny_ingredients.sources(), on_disk.loop())
+    assert (again / "model.safetensors").read_bytes() == weights
+    said = capsys.readouterr().err
+    assert "model.safetensors: its content is not what was written" in said
+    assert "made again" in said
+
+
+# Unlabelled rows
+
+
+@pytest.fixture
+def half_labelled(tmp_path: Path, tiny_ingredients: on_disk.Ingredients, store: Path) -> on_disk.Ingredients:
+    """The tiny task with every second training row unlabelled; 24 of 48."""
+
+    def unlabel(raw: dict[str, pd.DataFrame]) -> None:
+        raw["train"].loc[::2, "label"] = None
+
+    return on_disk.ingredients(tmp_path, tiny_ingredients.model, unlabel)
+
+
+def test_none_refuses_unlabelled_rows_by_name_and_count(half_labelled: on_disk.Ingredients):
+    with pytest.raises(UserError) as caught:
+        distil(on_disk.recipe("none"), half_labelled.sources(), on_disk.loop())
+    assert "tiny/train: 12 of 24 rows have no label, and method none learns from labels only" in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["soft", "all", "pid", "sid"])
+def test_a_distilled_student_learns_from_the_teacher_where_there_is_no_label(
+    half_labelled: on_disk.Ingredients, method: str
+):
+    """Hard labels weigh 0, so that only the soft loss of all rows moves the student."""
+    folder = distil(on_disk.recipe(method, hard_label_weight=0.0), half_labelled.sources(), on_disk.loop())
+    assert json.loads((folder / "run.json").read_text())["rows"] == 24
+    history = pd.read_csv(folder / "history.csv")
+    assert history["soft_labels"].notna().any()
+    assert np.isfinite(history["hard_labels"].dropna()).all()
+
+
+# What is refused
+
+
+def test_too_many_rows_are_refused_by_key_and_number(tiny_ingredients: on_disk.Ingredients, store: Path):
+    with pytest.raises(UserError, match=r"student\.rows: at most 48, the rows of tiny/train, found 49"):
+        distil(on_disk.recipe(rows=49), tiny_ingredients.sources(), on_disk.loop())
+
+
+def test_a_deeper_student_than_its_teacher_is_refused(tiny_ingredients: on_disk.Ingredients, store: Path):
+    with pytest.raises(UserError, match=r"student\.layers: must be 1 to 4 \(the teacher's depth\), found 5"):
+        distil(on_disk.recipe(layers=5), tiny_ingredients.sources(), on_disk.loop())
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json", "run.json"])
+def test_a_teacher_that_was_changed_is_refused_by_file(
+    tiny_ingredients: on_disk.Ingredients, store: Path, tmp_path: Path, file: str
+):
+    teacher = tmp_path / "teacher"
+    shutil.copytree(tiny_ingredients.teacher, teacher)
+    raw = (teacher / file).read_bytes()
+    (teacher / file).write_bytes(raw.replace(raw[-2:], b"  "))
+    with pytest.raises(UserError) as caught:
+        distil(on_disk.recipe(), dataclasses.replace(tiny_ingredients.sources(), teacher=teacher), on_disk.loop())
+    assert f"{file}: " in str(caught.value)
+    assert "run `dvc repro -f teacher`" in str(caught.value)
+
+
+# What it leaves
+
+
+def test_it_says_what_it_is(tiny_ingredients: on_disk.Ingredients, store: Path):
+    folder = distil(on_disk.recipe("pid", trains="head"), tiny_ingredients.sources(), on_disk.loop(seed=3))
+    facts = json.loads((folder / "run.json").read_text())
+    expected = {"task": "tiny", "method": "pid", "layers": 2, "rows": 24, "seed": 3, "trains": "head", "mapped": [2, 4]}
+    assert {key: facts[key] for key in expected} == expected
+    assert facts["epochs"] == len(pd.read_csv(folder / "history.csv")) == 3
+    assert set(facts["versions"]) == {"python", "torch", "transformers", "numpy", "threads", "machine"}

@@ -1,0 +1,200 @@
+"""Extraction: exactly as many numbers as the tokens need, in shards that survive a kill."""
+
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdcore.data.batches import collate
+from kdcore.distil import targets
+from kdcore.distil.signals import Live
+from kdcore.errors import UserError
+from kdcore.model.cost import attention_bytes
+from tests.distilling import encoder, examples
+
+LAYERS, HEADS, HIDDEN, ROWS = 4, 4, 32, 12
+HOW: dict[str, Any] = {"dtype": "float16", "attention": True, "batch_size": 4}
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "SHARD_BYTES", 6_000)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.usefixtures("small_shards")
+def test_maps_take_a_number_per_pair_of_tokens_layer_and_head(tmp_path: Path, dtype: str):
+    found = examples()
+    facts = targets.extract(encoder(), found, tmp_path, **(HOW | {"dtype": dtype}))
+    pairs = sum(int(n) ** 2 for n in found.lengths)
+    shards = sorted(tmp_path.glob("attention-*.npy"))
+    assert len(shards) == len(facts["shards"]) > 3
+    arrays = [np.load(shard, mmap_mode="r") for shard in shards]
+    assert sum(array.size for array in arrays) == pairs * LAYERS * HEADS
+    # On the disk, each shard is its numbers and the header of one npy file, 128 bytes.
+    size = np.dtype(dtype).itemsize
+    assert [shard.stat().st_size - 128 for shard in shards] == [array.size * size for array in arrays]
+    expected = attention_bytes(found.lengths, LAYERS, HEADS, size)
+    assert sum(shard.stat().st_size - 128 for shard in shards) == expected == pairs * LAYERS * HEADS * size
+
+
+def test_the_other_files_have_a_row_per_example(tmp_path: Path):
+    found = examples()
+    facts = targets.extract(encoder(), found, tmp_path, **HOW)
+    kept = {name: np.load(tmp_path / f"{name}.npy") for name in ("logits", "cls", "lengths")}
+    assert {name: (array.shape, str(array.dtype)) for name, array in kept.items()} == {
+        "logits": ((ROWS, 2), "float32"),
+        "cls": ((ROWS, LAYERS, HIDDEN), "float16"),
+        "lengths": ((ROWS,), "int32"),
+    }
+    assert kept["lengths"].tolist() == found.lengths.tolist()
+    assert facts == {"layers": LAYERS, "heads": HEADS, "dtype": "float16", "shards": [ROWS]}
+    assert sorted(contents(tmp_path)) == ["attention-00000.npy", "cls.npy", "lengths.npy", "logits.npy"]
+
+
+def test_an_examples_numbers_are_layer_by_layer_and_head_by_head(tmp_path: Path):
+    found = examples()
+    targets.extract(encoder(), found, tmp_path, **(HOW | {"dtype": "float32"}))
+    flat, start = np.load(tmp_path / "attention-00000.npy"), 0
+    for row in range(3):
+        n = int(found.lengths[row])
+        maps = flat[start : start + LAYERS * HEADS * n * n].reshape(LAYERS, HEADS, n, n)
+        alone = Live(encoder()).at(collate(found, np.asarray([row])), (1, 2, 3, 4), ())
+        for layer in range(LAYERS):
+            expected = alone.attention[layer + 1][0].numpy()
+            np.testing.assert_allclose(maps[layer], expected, rtol=1e-4, atol=1e-5)
+        start += maps.size
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_without_attention_no_map_is_written(tmp_path: Path):
+    facts = targets.extract(encoder(), examples(), tmp_path, **(HOW | {"attention": False}))
+    assert facts["shards"] == []
+    assert sorted(contents(tmp_path)) == ["cls.npy", "lengths.npy", "logits.npy"]
+    assert np.load(tmp_path / "logits.npy").shape == (ROWS, 2)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=200), st.integers(1, 5000))
+def test_shards_cover_every_row_once_and_are_of_the_size_asked_for(lengths: list[int], wanted: int):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(targets, "SHARD_BYTES", wanted)
+        bounds = targets.shard_bounds(np.asarray(lengths), 2)
+    assert (bounds[0], bounds[-1]) == (0, len(lengths))
+    assert bounds == sorted(set(bounds))
+    for start, stop in itertools.pairwise(bounds):
+        sizes = [2 * n * n for n in lengths[start:stop]]
+        assert sum(sizes) <= wanted + max(sizes)  # over by less than an example
+
+
+# Resuming
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing may catch it."""
+
+
+def killed_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which ends the process at its n-th call."""
+    calls = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Killed
+        return function(*args, **kwargs)
+
+    return counted
+
+
+# What extraction does to the disk; before each of these calls it may be killed.
+WRITES = [(np, "save"), (np.lib.format, "open_memmap"), (targets, "write_json"), (Path, "unlink")]
+
+
+@pytest.mark.parametrize(("owner", "name"), WRITES, ids=[name for _, name in WRITES])
+@pytest.mark.usefixtures("small_shards")
+def test_an_extraction_killed_at_any_moment_goes_on_to_the_same_files(tmp_path: Path, owner: Any, name: str):
+    teacher, found = encoder(), examples(rows=8)
+    (tmp_path / "whole").mkdir()
+    facts = targets.extract(teacher, found, tmp_path / "whole", **HOW)
+    kills = 0
+    while True:
+        folder = tmp_path / str(kills)
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owner, name, killed_at(kills + 1, getattr(owner, name)))
+            try:
+                targets.extract(teacher, found, folder, **HOW)
+                break
+            except Killed:
+                kills += 1
+        assert targets.extract(teacher, found, folder, **HOW) == facts
+        assert contents(folder) == contents(tmp_path / "whole"), f"killed at call {kills} of {name}"
+    assert kills >= (1 if name == "save" else len(facts["shards"]))
+    assert len(facts["shards"]) > 3
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_shards_that_are_there_are_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(targets, "write_json", killed_at(3, targets.write_json))
+        with pytest.raises(Killed):
+            targets.extract(encoder(), examples(), tmp_path, **HOW)
+    computed: list[int] = []
+    whole = targets._extract_rows
+
+    def counted(live: Any, found: Any, rows: np.ndarray, *rest: Any) -> None:
+        computed.append(int(rows[0]))
+        whole(live, found, rows, *rest)
+
+    monkeypatch.setattr(targets, "_extract_rows", counted)
+    facts = targets.extract(encoder(), examples(), tmp_path, **HOW)
+    assert computed == facts["shards"][1:-1]  # shards 0 and 1 were whole; a bound is where the next one starts
+
+
+# Where maps are kept
+
+
+def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    usage = shutil.disk_usage("/")._replace(free=size)
+    monkeypatch.setattr(targets.shutil, "disk_usage", lambda _: usage)
+
+
+def test_maps_are_stored_where_they_fit(monkeypatch: pytest.MonkeyPatch):
+    found = examples()
+    need = attention_bytes(found.lengths, LAYERS, HEADS, 2)
+    free(monkeypatch, 100 * need)
+    assert targets._stored(encoder(), found, "auto", "float16", need / 1e9)
+    assert not targets._stored(encoder(), found, "auto", "float16", 0.99 * need / 1e9)
+    assert not targets._stored(encoder(), found, "auto", "float32", need / 1e9)
+    assert not targets._stored(encoder(), found, "live", "float16", 1.0)
+    assert targets._stored(encoder(), found, "disk", "float16", 0.0)
+
+
+def test_a_full_disk_is_refused_where_maps_must_be_stored_and_passed_over_where_they_may(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    found = examples()
+    free(monkeypatch, attention_bytes(found.lengths, LAYERS, HEADS, 2) - 1)
+    assert not targets._stored(encoder(), found, "auto", "float16", 20.0)
+    with pytest.raises(UserError, match=r"targets\.store: disk needs .* GB are free; use live, or fewer student\.rows"):
+        targets._stored(encoder(), found, "disk", "float16", 20.0)
+
+
+def test_float16_signals_are_finite(tmp_path: Path):
+    targets.extract(encoder(), examples(), tmp_path, **HOW)
+    for name in ("attention-00000", "cls"):
+        values = torch.from_numpy(np.load(tmp_path / f"{name}.npy"))
+        assert values.isfinite().all()
+        assert values.abs().max() > 0

@@ -1,0 +1,51 @@
+"""Floating-point operations and bytes, against counts by hand."""
+
+import numpy as np
+import pytest
+
+from kdcore.model.cost import attention_bytes, forward_flops, linear_weights, training_flops
+from tests import tiny
+from tests.distilling import encoder
+
+LENGTHS = np.asarray([5, 3])
+# The tiny BERT: width 32, 64 inside. A layer's linear weights are 4 of 32² and 2 of 32 · 64.
+LAYER = 4 * 32 * 32 + 2 * 32 * 64
+
+
+def test_a_layers_linear_weights_by_hand():
+    assert linear_weights(encoder().layers[0]) == LAYER == 8192
+
+
+def test_a_forward_pass_by_hand():
+    # 8 tokens; attention's two products are 2 · 2 · n² · 32, n² summing to 25 + 9; two layers.
+    body = 2 * (2 * LAYER * 8 + 4 * (25 + 9) * 32)
+    assert forward_flops(encoder(), LENGTHS, depth=2) == body
+    # The whole model has four layers, and pooler (32²) and classifier (2 · 32) on each example's first token.
+    assert forward_flops(encoder(), LENGTHS) == 2 * body + 2 * (32 * 32 + 2 * 32) * 2
+
+
+def test_the_backward_pass_costs_twice_the_forward_pass_where_the_model_trains():
+    forward = forward_flops(encoder(), LENGTHS, depth=2)
+    assert training_flops(encoder(), LENGTHS, depth=2) == 3 * forward
+    assert training_flops(encoder(), LENGTHS, trains="head") == forward_flops(encoder(), LENGTHS)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_each_layer_costs_the_same_and_examples_add_up(family: str):
+    model = encoder(family)
+    one, three = (forward_flops(model, LENGTHS, depth) for depth in (1, 3))
+    assert three == 3 * one > 0
+    apart = [forward_flops(model, LENGTHS[[row]]) for row in range(2)]
+    assert forward_flops(model, LENGTHS) == sum(apart)
+    assert forward_flops(model, LENGTHS) > forward_flops(model, LENGTHS, depth=4)
+
+
+def test_long_texts_do_not_overflow():
+    lengths = np.full(3_000_000, 512, dtype=np.int32)
+    assert attention_bytes(lengths, 12, 12, 2) == 3_000_000 * 512 * 512 * 12 * 12 * 2
+    assert forward_flops(encoder(), lengths, depth=1) == 3_000_000 * (2 * LAYER * 512 + 4 * 512 * 512 * 32)
+
+
+def test_bytes_of_maps_by_hand():
+    # (25 + 9) pairs, 4 layers, 3 heads, 2 bytes
+    assert attention_bytes(LENGTHS, 4, 3, 2) == 816
