@@ -5,11 +5,12 @@ Heavy imports happen inside the commands, so that `--help` and a wrong value in 
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from kdcore.errors import UserError
+from kdcore.errors import UserError, speaking_of
+from kdcore.params.values import Init, Method, NamedMap, Trains
 
 if TYPE_CHECKING:
     from kdcore.distil.training import Settings
@@ -32,6 +33,9 @@ READS: dict[str, tuple[str, ...]] = {
     "student": ("model", "student", "distill", "train"),
     "evaluate": ("methods", "seeds", "evaluate.batch_size"),
     "plots": ("tasks", "methods", "seeds", "evaluate.confidence"),
+    "errors": ("tasks", "methods", "seeds", "evaluate.confidence"),
+    "attention": ("attention", "methods", "seeds"),
+    "report": ("tasks", "methods", "seeds", "evaluate.confidence"),
     "point": (
         "model",
         "student.rows",
@@ -42,6 +46,13 @@ READS: dict[str, tuple[str, ...]] = {
         "evaluate.batch_size",
     ),
     "curve": ("tasks", "seeds", "evaluate.confidence"),
+    "predict": ("data", "task", "model.max_length", "evaluate.batch_size"),
+}
+
+# Per study: the params key that a message means where the code, which knows no study, speaks of the headline's.
+STANDS_IN = {
+    "depth": {"student.layers": "study.depth.layers"},
+    "data_size": {"student.rows": "study.data_size.rows"},
 }
 
 DataFolder = Annotated[Path, typer.Argument(help="Prepared data of the task.")]
@@ -73,10 +84,10 @@ def _value(params: Any, key: str) -> Any:
 @app.command()
 def prepare(task: str, out: Path) -> None:
     """Read and check a task's rows; write parquet with provenance."""
+    knobs = Knobs("prepare")
     from kdcore.data import prepare as stage
     from kdcore.data import tasks
 
-    knobs = Knobs("prepare")
     stage.prepare(tasks.find(task, knobs["task"]), knobs["data"], out)
 
 
@@ -88,12 +99,12 @@ def teacher(
     point: Annotated[Path, typer.Argument(help="JSON file to write its validation scores to.")],
 ) -> None:
     """Fine-tune the teacher, or take one that is fine-tuned already, and score it."""
+    knobs = Knobs("teacher")
     _heavy()
     from kdcore.artefacts import write_json
     from kdcore.distil import teacher as stage
     from kdcore.evaluation.score import read_point, score_run
 
-    knobs = Knobs("teacher")
     model, own = knobs["model"], knobs["teacher"]
     _check_task(task, data)
     if own.finetuned is not None:
@@ -120,30 +131,31 @@ def targets(
     data: DataFolder,
     teacher: TeacherFolder,
     out: Path,
-    study: Annotated[str | None, typer.Option(help="data_size: as many rows as this study needs.")] = None,
+    study: Annotated[Literal["data_size"] | None, typer.Option(help="As many rows as this study needs.")] = None,
 ) -> None:
     """Write the teacher's logits, [CLS] vectors and attention maps."""
+    knobs = Knobs("targets", study)
     _heavy()
     from kdcore.distil.targets import write_targets
 
-    knobs = Knobs("targets", study)
     _check_task(task, data)
-    write_targets(
-        data,
-        teacher,
-        out,
-        rows=max(knobs["study"].rows) if study else knobs["student.rows"],
-        keep=knobs["targets"].store,
-        dtype=knobs["targets"].dtype,
-        disk_gb=knobs["targets"].disk_gb,
-        batch_size=knobs["evaluate.batch_size"],
-    )
+    with speaking_of(STANDS_IN.get(study or "", {})):
+        write_targets(
+            data,
+            teacher,
+            out,
+            rows=max(knobs["study"].rows) if study else knobs["student.rows"],
+            keep=knobs["targets"].store,
+            dtype=knobs["targets"].dtype,
+            disk_gb=knobs["targets"].disk_gb,
+            batch_size=knobs["evaluate.batch_size"],
+        )
 
 
 @app.command()
 def student(
     task: str,
-    method: str,
+    method: Method,
     layers: int,
     seed: int,
     data: DataFolder,
@@ -152,12 +164,13 @@ def student(
     out: Path,
 ) -> None:
     """Distil one student of the headline run."""
+    knobs = Knobs("student")
     _heavy()
     from kdcore.artefacts import link_folder
     from kdcore.distil.student import Recipe, Sources, distil
 
-    knobs = Knobs("student")
     _check_task(task, data)
+    _check_targets(targets, data, teacher)
     own = knobs["student"].model_dump() | {"layers": layers}
     recipe = Recipe(method=method, **own, **knobs["distill"].model_dump())
     sources = Sources(data, teacher, targets, knobs["model"].name, knobs["model"].revision)
@@ -175,81 +188,179 @@ def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Folder to write one table of predictions per model to.")],
 ) -> None:
     """Score the teacher and every student of the headline run on validation data."""
+    knobs = Knobs("evaluate")
     _heavy()
     import shutil
 
-    from kdcore.artefacts import new_folder
-    from kdcore.evaluation.score import score_run
+    from kdcore.artefacts import new_folder, write_json
+    from kdcore.evaluation.score import read_point, score_run
 
-    knobs = Knobs("evaluate")
     _check_task(task, data)
+    _check_targets(targets, data, teacher)
     names = [f"{method}-s{seed}" for method in knobs["methods"] for seed in knobs["seeds"]]
     models = {"teacher": teacher, **{name: students / name for name in names}}
     with new_folder(points) as new_points, new_folder(predictions) as new_predictions:
         for name, folder in models.items():
             compared = None if folder == teacher else targets
             found = score_run(folder, data, teacher, compared, knobs["evaluate.batch_size"])
-            shutil.copyfile(found / "point.json", new_points / f"{name}.json")
+            method = {"method": name.rpartition("-s")[0] or name}  # equal students share the run of the first
+            write_json(new_points / f"{name}.json", read_point(found) | method)
             shutil.copyfile(found / "predictions.parquet", new_predictions / f"{name}.parquet")
 
 
 @app.command()
 def plots(points: Path, students: Path, out: Path) -> None:
     """Write the tables, the plot data and the pictures of the headline run."""
+    knobs = Knobs("plots")
     from kdcore.report.plots import write_main
 
-    knobs = Knobs("plots")
     write_main(points, students, out, *(knobs[key] for key in READS["plots"]))
+
+
+@app.command()
+def attention(
+    task: str,
+    data: DataFolder,
+    teacher: TeacherFolder,
+    targets: TargetsFolder,
+    students: Annotated[Path, typer.Argument(help="Folder of the task's students, <method>-s<seed> each.")],
+    points: Annotated[Path, typer.Argument(help="Folder of the task's scores.")],
+    predictions: Annotated[Path, typer.Argument(help="Folder of the task's predictions.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write <task>.json, plot data and figure 5 to.")],
+) -> None:
+    """Compare attention maps of teacher, standard and internal student on chosen validation examples."""
+    knobs = Knobs("attention")
+    _heavy()
+    from kdcore.console import say
+    from kdcore.evaluation.attention import compare
+    from kdcore.evaluation.choose import compared
+    from kdcore.report.attention_files import write_attention
+
+    _check_task(task, data)
+    _check_targets(targets, data, teacher)
+    own, seed = knobs["attention"], knobs["seeds"][0]
+    methods, notes = compared({"standard": own.standard, "internal": own.internal}, knobs["methods"])
+    for note in notes:
+        say(f"attention: {note}")
+    folders = {method: students / f"{method}-s{seed}" for method in methods}
+    logits = {"teacher": predictions / "teacher.parquet"}
+    logits |= {method: predictions / f"{method}-s{seed}.parquet" for method in methods}
+    found = compare(data, teacher, targets, folders, logits, own.examples)
+    write_attention(found, points, out, seed, notes)
+
+
+@app.command()
+def report(
+    metrics: Annotated[Path, typer.Argument(help="Folder of all results: main/ and one per study.")],
+    students: Annotated[Path, typer.Argument(help="Folder of the students of the headline run.")],
+    out: Annotated[Path, typer.Argument(help="HTML file to write.")],
+) -> None:
+    """Write the page: every result in one HTML file that opens without a network."""
+    knobs = Knobs("report")
+    from kdcore.report.page.write import write_page
+
+    write_page(metrics, students, out, *(knobs[key] for key in READS["report"]))
+
+
+@app.command()
+def errors(
+    data: Annotated[Path, typer.Argument(help="Folder of the prepared tasks.")],
+    predictions: Annotated[Path, typer.Argument(help="Folder of the tasks' predictions.")],
+    out: Path,
+) -> None:
+    """Write how the students of the headline run repeat the teacher's errors, and the examples."""
+    knobs = Knobs("errors")
+    from kdcore.report.error_files import write_errors
+
+    write_errors(predictions, data, out, *(knobs[key] for key in READS["errors"]))
 
 
 @app.command()
 def point(
     task: str,
-    method: str,
+    method: Method,
     seed: int,
     data: DataFolder,
     teacher: TeacherFolder,
     targets: TargetsFolder,
-    out: Annotated[Path, typer.Argument(help="JSON file to write.")],
-    layers: Annotated[int, typer.Option(help="Depth of the student.")],
-    rows: Annotated[int | None, typer.Option(help="Training rows, where they are not student.rows.")] = None,
+    out: Annotated[Path, typer.Argument(help="JSON file to write; the student's history goes beside it as CSV.")],
+    layers: Annotated[int, typer.Option(min=1, help="Depth of the student.")],
+    rows: Annotated[int | None, typer.Option(min=1, help="In place of student.rows.")] = None,
+    init: Annotated[Init | None, typer.Option(help="In place of student.init.")] = None,
+    layer_map: Annotated[NamedMap | None, typer.Option(help="In place of student.layer_map.")] = None,
+    trains: Annotated[Trains | None, typer.Option(help="In place of distill.trains.")] = None,
+    study: Annotated[str | None, typer.Option(help="The study that asks, for the keys in messages.")] = None,
 ) -> None:
     """Distil one student of a study and score it, in one process."""
+    knobs = Knobs("point")
     _heavy()
-    from kdcore.artefacts import write_json
+    from kdcore.artefacts import write_bytes, write_json
     from kdcore.distil.student import Recipe, Sources, distil
     from kdcore.evaluation.score import read_point, score_run
 
-    knobs = Knobs("point")
     _check_task(task, data)
-    recipe = Recipe(
-        method=method,
-        layers=layers,
-        rows=rows or knobs["student.rows"],
-        init=knobs["student.init"],
-        layer_map=knobs["student.layer_map"],
-        **knobs["distill"].model_dump(),
-    )
+    _check_targets(targets, data, teacher)
+    asked = {
+        "method": method,
+        "init": init or knobs["student.init"],
+        "layer_map": layer_map or knobs["student.layer_map"],
+        "trains": trains or knobs["distill"].trains,
+    }
+    own = {"layers": layers, "rows": rows or knobs["student.rows"]}
+    recipe = Recipe(**knobs["distill"].model_dump() | own | asked)
     sources = Sources(data, teacher, targets, knobs["model"].name, knobs["model"].revision)
-    folder = distil(recipe, sources, _settings(knobs["train"], knobs["train"].learning_rate, seed))
-    write_json(out, read_point(score_run(folder, data, teacher, targets, knobs["evaluate.batch_size"])))
+    with speaking_of(STANDS_IN.get(study or "", {})):
+        folder = distil(recipe, sources, _settings(knobs["train"], knobs["train"].learning_rate, seed))
+    found = read_point(score_run(folder, data, teacher, targets, knobs["evaluate.batch_size"]))
+    write_bytes(out.with_suffix(".csv"), (folder / "history.csv").read_bytes())
+    write_json(out, found | asked)  # equal students share a run, which keeps the names of the first that asked
 
 
 @app.command()
 def curve(
-    study: Annotated[str, typer.Argument(help="depth | data_size")],
+    study: Annotated[str, typer.Argument(help="A name under `study:` in params.yaml.")],
     points: Path,
     teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>.json each.")],
     out: Path,
 ) -> None:
     """Write the table, the plot data and the picture of a study from its points."""
-    from kdcore.report.plots import write_curve
-
     knobs = Knobs("curve", study)
-    grid = knobs["study"]
-    values = grid.layers if study == "depth" else grid.rows
+    from kdcore.report.study import write_study
+
     by_task = {task: teachers / f"{task}.json" for task in knobs["tasks"]}
-    write_curve(study, points, out, by_task, grid.methods, values, knobs["seeds"], knobs["evaluate.confidence"])
+    grid = knobs["study"].model_dump()
+    write_study(study, points, out, by_task, grid, knobs["seeds"], knobs["evaluate.confidence"])
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Folder of a student, a teacher, or any classifier that was saved.")],
+    data: Annotated[Path, typer.Argument(help="A prepared task, or a csv, tsv, jsonl or parquet file.")],
+    out: Annotated[Path, typer.Argument(help="Folder for a prepared task or --server; else the file to write.")],
+    task: Annotated[str | None, typer.Option(help="The task, where the model does not say.")] = None,
+    server: Annotated[str | None, typer.Option(help="Write a file's rows for the GLUE server, e.g. AX.")] = None,
+    zip_: Annotated[bool, typer.Option("--zip", help="Zip all of the server's files in OUT.")] = False,
+) -> None:
+    """Predict a test set, for the GLUE server where it is one of GLUE's, or any file with the task's texts."""
+    knobs = Knobs("predict")
+    _heavy()
+    from kdcore.predict.model import logits, task_of
+    from kdcore.predict.rows import own_file
+    from kdcore.predict.run import check_options, predict_file, predict_folder, zip_files
+    from kdcore.predict.server import check_name
+
+    check_options(data.is_dir(), server, zip_)
+    described = task_of(model, knobs["task"], task)
+    how = {"max_length": knobs["model.max_length"], "batch_size": knobs["evaluate.batch_size"]}
+    if server is not None:
+        check_name(server, described.name)
+    if data.is_dir():
+        predict_folder(data, described, lambda rows: logits(model, described, rows, **how), out)
+    else:
+        found = own_file(data, described, knobs["data"].columns)
+        predict_file(found, described, lambda rows: logits(model, described, rows, **how), out, server)
+    if zip_:
+        zip_files(out)
 
 
 def _settings(train: Any, learning_rate: float, seed: int) -> "Settings":
@@ -263,6 +374,12 @@ def _check_task(task: str, data: Path) -> None:
 
     if (found := read_task(data).name) != task:
         raise UserError(str(data), f"holds task {found!r}, not {task!r}")
+
+
+def _check_targets(targets: Path, data: Path, teacher: Path) -> None:
+    from kdcore.distil.targets import check_targets
+
+    check_targets(targets, data, teacher)
 
 
 def _heavy() -> None:

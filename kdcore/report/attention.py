@@ -35,7 +35,7 @@ def maps(
     """
     check(tokens, weights, kl)
     with style():
-        figure = Figure(figsize=(2.5 * len(weights) + 1.2, 2.25 * len(heads) + 1.5))
+        figure = Figure(figsize=(2.5 * len(weights) + 1.2, 2.45 * len(heads) + 1.95))
         axes = figure.subplots(len(heads), len(weights), squeeze=False)
         for line, head in enumerate(heads):
             for axis, (model, weight) in zip(axes[line], weights.items(), strict=True):
@@ -47,8 +47,8 @@ def maps(
         for axis, model in zip(axes[0], weights, strict=True):
             _column(axis, model)
         bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 1.6 / len(heads)), aspect=24, pad=0.02)
-        bar.set_label("attention weight (square-root scale)")
-        heading(figure, "Attention of teacher and students", subtitle)
+        bar.set_label("attention weight (square-root scale)", fontsize=8)
+        heading(figure, "Attention of teacher and students", subtitle, square=True)
     return figure
 
 

@@ -46,6 +46,7 @@ _STYLE: dict[Any, Any] = {
     "savefig.dpi": 200,
     "svg.fonttype": "path",
     "svg.hashsalt": "kdcore",
+    "text.parse_math": False,  # a text's own $ is a dollar
     "xtick.color": QUIET,
     "xtick.labelcolor": INK,
     "xtick.labelsize": 8.5,
@@ -101,11 +102,11 @@ def subtitle(table: pd.DataFrame, confidence: float) -> str:
     return f"{', '.join(table['task'].unique())} · {spread}"
 
 
-def heading(figure: Figure, title: str, subtitle: str) -> None:
-    """A bold title and a quiet line below it, both from the left edge."""
+def heading(figure: Figure, title: str, subtitle: str, square: bool = False) -> None:
+    """A bold title and a quiet line below it, both from the left edge. square: the panels keep their shape."""
     inch = 1 / figure.get_figheight()
     room = (0.01, 0.01, 0.98, 0.99 - 0.56 * inch)
-    figure.set_layout_engine(ConstrainedLayoutEngine(rect=room, w_pad=0.06, h_pad=0.06))
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=room, w_pad=0.06, h_pad=0.06, compress=square))
     figure.text(0.015, 1 - 0.08 * inch, title, va="top", fontsize=11.5, fontweight="bold", color=INK)
     figure.text(0.015, 1 - 0.33 * inch, subtitle, va="top", fontsize=8.5, color=QUIET)
 

@@ -20,9 +20,9 @@ def figure(table: pd.DataFrame) -> Figure:
         for axis, task in zip(axes, tasks, strict=True):
             runs = table[table["task"] == task]
             level = runs.loc[runs["layer_done"].notna(), "score"].mean()
-            for method, trains, line in _schedules(runs):
+            for method, beside, line in _schedules(runs):
                 above = line.loc[line["layer_done"].notna(), "score"].mean() >= level
-                _schedule(axis, method, trains, line, above)
+                _schedule(axis, method, beside, line, above)
             axis.set(title=task if len(tasks) > 1 else "", ylabel=runs["metric"].iloc[0], xlabel="epoch")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend(drawn, axes)
@@ -33,26 +33,30 @@ def figure(table: pd.DataFrame) -> Figure:
     return drawn
 
 
-def _schedules(runs: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Method, what its last phase trains (named only where a method has both), and the runs."""
+def _schedules(runs: pd.DataFrame) -> Iterator[tuple[str, bool, pd.DataFrame]]:
+    """Method, whether these are the runs that train the head alone, beside others that do not, and the runs."""
     for method in ordered(runs["method"]):
         same = runs[runs["method"] == method]
         both = same["trains"].nunique() > 1
-        for trains, line in same.groupby("trains", dropna=False):
-            yield method, str(trains) if both else "", line
+        for trains, line in sorted(same.groupby("trains", dropna=False), key=lambda group: group[0] == "head"):
+            yield method, both and trains == "head", line
 
 
-def _schedule(axis: Axes, method: str, trains: str, runs: pd.DataFrame, above: bool) -> None:
-    """One thick line, the mean, and a thin one per seed. above: where the numbers of its marks stand."""
+def _schedule(axis: Axes, method: str, beside: bool, runs: pd.DataFrame, above: bool) -> None:
+    """One thick line, the mean, and a thin one per seed; above: where the numbers of its marks stand.
+
+    The head alone, `beside` the whole model, is hollow and begins where the two part: after the last layer.
+    """
     drawn = line_style(method) | {"markersize": 3.5}
-    if trains:
-        drawn |= {"label": f"{drawn['label']}, then the {trains}", "alpha": 1 if trains == "model" else 0.55}
+    if beside:
+        runs = runs[runs["epoch"] >= runs.dropna(subset="layer_done").groupby("seed")["epoch"].max().min()]
+        drawn |= {"label": f"{method}, then the head alone", "markerfacecolor": "white", "linewidth": 1}
     by_seed = runs.pivot(index="epoch", columns="seed", values="score")
     if by_seed.shape[1] > 1:
         axis.plot(by_seed.index, by_seed, color=drawn["color"], linewidth=0.7, alpha=0.25)
     middle = by_seed.mean(axis=1, skipna=False)  # only epochs that every seed has
     axis.plot(middle.index, middle, **drawn)
-    spots = _completed(runs, middle)
+    spots = _completed(runs, middle).iloc[: 0 if beside else None]
     for epoch, score, layer in zip(spots["epoch"], spots["score"], spots["layer_done"], strict=True):
         _number(axis, epoch, score, str(layer), method, above)
 

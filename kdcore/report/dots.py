@@ -1,5 +1,6 @@
-"""The frame of series.per_run in; the picture of the main table out: a dot and an interval per method."""
+"""Runs with their means in; a dot and an interval per method (the main table) or per recipe (the ablation) out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,18 +10,58 @@ from matplotlib.figure import Figure
 from kdcore.report.canvas import QUIET, heading, panels, style, subtitle
 from kdcore.report.methods import look, meaning, ordered
 
+COLUMN = 62  # points between the columns of a recipe's choices
+
 
 def headline(table: pd.DataFrame, confidence: float) -> Figure:
-    """A row per method: its seeds as faint dots (a degenerate run as a cross), its mean on the interval."""
+    """A row per method: its seeds as faint dots (a degenerate run as a cross), its mean on the interval.
+
+    table: of series.per_run.
+    """
     tasks = list(table["task"].unique())
     with style():
         figure, axes = panels(tasks, 6.4, 1.2 + 0.42 * table["method"].nunique())
         for axis, task in zip(axes, tasks, strict=True):
             _panel(axis, table[table["task"] == task], explained=len(tasks) == 1)
             axis.set_title(task if len(tasks) > 1 else "")
-        crosses = " · ×: predicts one class only" if table["degenerate"].any() else ""
-        heading(figure, "Validation score by method", subtitle(table, confidence) + crosses)
+        heading(figure, "Validation score by method", subtitle(table, confidence) + _crosses(table))
     return figure
+
+
+def recipes(table: pd.DataFrame, by: Sequence[str], first: str, confidence: float) -> Figure:
+    """A row per recipe, the best at the top; a line marks the recipe `first`, which the others are compared with.
+
+    table: of recipes.per_recipe; by: its columns that make a recipe.
+    """
+    tasks = list(table["task"].unique())
+    with style():
+        figure, axes = panels(tasks, 7.2, 1.3 + 0.3 * table["recipe"].nunique())
+        for axis, task in zip(axes, tasks, strict=True):
+            _recipe_panel(axis, table[table["task"] == task], by, first)
+            axis.set_title(task if len(tasks) > 1 else "")
+        bold = f" · bold: the recipe that the others are compared with{_crosses(table)}"
+        heading(figure, "Validation score by recipe", subtitle(table, confidence) + bold)
+    return figure
+
+
+def _crosses(table: pd.DataFrame) -> str:
+    return " · ×: predicts one class only" if table["degenerate"].any() else ""
+
+
+def _recipe_panel(axis: Axes, runs: pd.DataFrame, by: Sequence[str], first: str) -> None:
+    worst_first = runs.drop_duplicates("recipe").sort_values("mean", kind="stable")["recipe"].tolist()
+    place: dict[str, Any] = {"xycoords": axis.get_yaxis_transform(), "textcoords": "offset points"}
+    place |= {"ha": "right", "va": "center", "fontsize": 8.5}
+    for height, recipe in enumerate(worst_first):
+        same = runs[runs["recipe"] == recipe]
+        _row(axis, same, height)
+        weight = "bold" if recipe == first else "normal"
+        for column, name in enumerate(reversed(by)):
+            spot = (-6 - COLUMN * column, 0)
+            axis.annotate(same[name].iloc[0], (0, height), xytext=spot, fontweight=weight, **place)
+    for score in runs.loc[runs["recipe"] == first, "mean"].iloc[:1]:
+        axis.axvline(score, color=QUIET, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+    _finish(axis, len(worst_first), runs["metric"].iloc[0])
 
 
 def _panel(axis: Axes, runs: pd.DataFrame, explained: bool) -> None:
@@ -30,7 +71,11 @@ def _panel(axis: Axes, runs: pd.DataFrame, explained: bool) -> None:
         _name(axis, method, height, explained)
     for score in runs.loc[runs["method"] == "teacher", "mean"]:
         axis.axvline(score, color=QUIET, linewidth=1, linestyle=(0, look("teacher").dash), zorder=1)
-    axis.set(ylim=(-0.6, len(methods) - 0.4), yticks=[], xlabel=runs["metric"].iloc[0])
+    _finish(axis, len(methods), runs["metric"].iloc[0])
+
+
+def _finish(axis: Axes, rows: int, metric: str) -> None:
+    axis.set(ylim=(-0.6, rows - 0.4), yticks=[], xlabel=metric)
     axis.margins(x=0.08)
     axis.spines["left"].set_visible(False)
 

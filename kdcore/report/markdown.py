@@ -48,9 +48,9 @@ def _section(table: Sequence[Row], split: str) -> str:
     return "\n\n".join([*parts, "### Cost", _cost(table)]) + "\n"
 
 
-def grid(header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    """A GitHub table: the first column is text, the rest is aligned to the right."""
-    lines = [header, [":---", *["---:"] * (len(header) - 1)], *body]
+def grid(header: Sequence[str], body: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A GitHub table: the first `words` columns are text, the rest is aligned to the right."""
+    lines = [header, [":---"] * words + ["---:"] * (len(header) - words), *body]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
@@ -102,10 +102,15 @@ def _notes(table: Sequence[Row]) -> str:
     students = [row for row in table if row.method != "teacher"]
     confidence = table[0].estimates[table[0].metric].confidence
     notes = [f"Students: {spread(row.degenerate.of, confidence)}; the teacher is one run." for row in students[:1]]
-    compared, level = sum(len(row.differences) for row in table), percent(confidence)
+    return " ".join([*notes, *comparison_notes(sum(len(row.differences) for row in table), confidence)])
+
+
+def comparison_notes(compared: int, confidence: float) -> list[str]:
+    """What a table's differences and its count of degenerate runs say; compared: how many differences it has."""
+    notes = []
     if compared:
-        notes.append(f"Differences are paired by seed, with their {level} t interval.")
+        notes.append(f"Differences are paired by seed, with their {percent(confidence)} t interval.")
         notes.append("An interval that includes 0 reads “no difference found”.")
     if compared > 1:
         notes.append(f"The {compared} comparisons are not corrected for their number.")
-    return " ".join([*notes, "A degenerate run predicts one class only."])
+    return [*notes, "A degenerate run predicts one class only."]

@@ -1,18 +1,17 @@
-"""Points and histories in; every file of the `plots` stage and of a study's `curve` stage out.
+"""Points and histories in; every file of the `plots` stage out.
 
 Everything is computed before the first file is written, so bad input leaves the folder as it was.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
 
-from kdcore.report import convergence, dots, figures, points, series, tables
-from kdcore.report.canvas import encode
-from kdcore.report.curve_table import curve_markdown
-from kdcore.report.files import csv, write
+from kdcore.report import convergence, dots, points, series, tables
+from kdcore.report.files import csv, write_all
 from kdcore.report.markdown import markdown
 
 
@@ -33,46 +32,18 @@ def write_main(
     Raises UserError for a point or history that is missing or broken.
     """
     frame = points.read(points.headline(points_folder, tasks, methods, seeds))
-    table, per_run = tables.rows(frame, confidence), series.per_run(frame, confidence)
-    histories = series.convergence(frame, runs)
-    files = {
-        f"scores/{task}.json": json.dumps(scores, indent=2) + "\n" for task, scores in tables.scores(table).items()
+    files, drawn = summary(frame, confidence, "main")
+    histories = series.convergence(frame, lambda run: runs / run.task / f"{run.method}-s{run.seed}" / "history.csv")
+    files |= {"convergence.csv": csv(histories)}
+    files |= {
+        f"scores/{task}.json": json.dumps(scores, indent=2) + "\n"
+        for task, scores in tables.scores(tables.rows(frame, confidence)).items()
     }
-    files |= {"table.md": markdown(table), "table.csv": csv(tables.frame_of(table))}
-    files |= {"main.csv": csv(per_run), "convergence.csv": csv(histories)}
-    drawn = {"main": dots.headline(per_run, confidence), "convergence": convergence.figure(histories)}
-    _write(out, files, drawn)
+    write_all(out, files, drawn | {"convergence": convergence.figure(histories)})
 
 
-def write_curve(
-    study: str,
-    points_folder: Path,
-    out: Path,
-    teachers: Mapping[str, Path],
-    methods: Sequence[str],
-    values: Sequence[int],
-    seeds: Sequence[int],
-    confidence: float,
-) -> None:
-    """Write a study's results into `out`: curve.csv, table.md, figures/<study>.{png,svg}.
-
-    study: `depth` or `data_size`; values: its depths or training rows.
-    points_folder: <task>/<method>-L<layers>-s<seed>.json or <task>/<method>-n<rows>-s<seed>.json.
-    teachers: task -> the headline run's teacher.json.
-    Raises UserError for a point that is missing or broken.
-    """
-    field, _ = points.STUDIES[study]
-    frame = points.read(points.study(study, points_folder, teachers, methods, values, seeds))
-    curve = series.curve(frame, field, confidence)
-    draw = {"depth": figures.depth, "data_size": figures.data_size}[study]
-    files = {"curve.csv": csv(curve), "table.md": curve_markdown(curve, field, confidence)}
-    _write(out, files, {study: draw(curve, confidence)})
-
-
-def _write(out: Path, files: Mapping[str, str], drawn: Mapping[str, Figure]) -> None:
-    encoded = {name: encode(figure) for name, figure in drawn.items()}
-    for name, text in files.items():
-        write(out / name, text)
-    for name, kinds in encoded.items():
-        for kind, picture in kinds.items():
-            write(out / "figures" / f"{name}.{kind}", picture)
+def summary(frame: pd.DataFrame, confidence: float, name: str) -> tuple[dict[str, str], dict[str, Figure]]:
+    """The main table as table.md and table.csv; its runs as <name>.csv, and their picture, by name."""
+    table, per_run = tables.rows(frame, confidence), series.per_run(frame, confidence)
+    files = {"table.md": markdown(table), "table.csv": csv(tables.frame_of(table)), f"{name}.csv": csv(per_run)}
+    return files, {name: dots.headline(per_run, confidence)}

@@ -12,11 +12,7 @@ from pydantic import ValidationError
 
 from kdcore.errors import UserError
 from kdcore.report.point import Point, row
-
-STUDIES = {
-    "depth": ("layers", "L"),
-    "data_size": ("rows", "n"),
-}  # study -> the field it varies, its file letter
+from kdcore.report.studies import cells
 
 
 @dataclass(frozen=True)
@@ -26,6 +22,7 @@ class Wanted:
     path: Path
     keys: Mapping[str, Any]  # params key -> value, the widest first
     says: Mapping[str, Any]  # field of the point -> value
+    rerun: str = "dvc repro"  # what makes it
 
 
 def teacher(path: Path, task: str) -> Wanted:
@@ -50,46 +47,40 @@ def study(
     name: str,
     points: Path,
     teachers: Mapping[str, Path],
-    methods: Sequence[str],
-    values: Sequence[int],
+    grid: Mapping[str, Sequence[Any]],
     seeds: Sequence[int],
 ) -> list[Wanted]:
-    """Every point of a study, method x value x seed per task, and the teacher's point from the headline run.
+    """Every point of a study, cell x seed per task, and the teacher's point from the headline run.
 
-    teachers: task -> its teacher.json. The values are depths or training rows, as the study has it.
+    teachers: task -> its teacher.json; grid: the study's section of params.yaml, list name -> values.
     """
-    field, letter = STUDIES[name]
     wanted = []
     for task, path in teachers.items():
         wanted.append(teacher(path, task))
-        for method, value, seed in itertools.product(methods, values, seeds):
-            says = {"task": task, "method": method, field: value, "seed": seed}
-            keys = {
-                "tasks": task,
-                f"study.{name}.methods": method,
-                f"study.{name}.{field}": value,
-                "seeds": seed,
-            }
-            file = f"{method}-{letter}{value}-s{seed}.json"
-            wanted.append(Wanted(points / task / file, keys, says))
+        for cell, seed in itertools.product(cells(name, grid), seeds):
+            says = {"task": task, **cell.says, "seed": seed}
+            keys = {"tasks": task, **cell.keys, "seeds": seed}
+            file = points / task / f"{cell.name}-s{seed}.json"
+            wanted.append(Wanted(file, keys, says, f"dvc repro stages/{name}/dvc.yaml"))
     return wanted
 
 
 def read(wanted: Sequence[Wanted]) -> pd.DataFrame:
     """Read every point. Raises UserError for missing files (by params key), broken ones, and mix-ups."""
-    _check_all_exist(wanted)
-    frame = pd.DataFrame([row(_parse(point)) for point in wanted])
+    check_all_exist(wanted)
+    frame = pd.DataFrame([row(parse(point)) for point in wanted])
     return frame.astype({"seed": "Int64", "rows": "Int64", "epochs": "Int64"})
 
 
-def _check_all_exist(wanted: Sequence[Wanted]) -> None:
+def check_all_exist(wanted: Sequence[Wanted]) -> None:
+    """Raises UserError that names the params key which asks for each missing file, and what makes it."""
     missing = [point for point in wanted if not point.path.is_file()]
     found = [point for point in wanted if point.path.is_file()]
-    files: dict[tuple[str, Any], list[Path]] = {}
+    asked: dict[tuple[str, Any], list[Wanted]] = {}
     for point in missing:
-        files.setdefault(_asked_by(point, found), []).append(point.path)
-    if files:
-        raise UserError("params.yaml", [_complaint(key, value, paths) for (key, value), paths in files.items()])
+        asked.setdefault(_asked_by(point, found), []).append(point)
+    if asked:
+        raise UserError("params.yaml", [_complaint(key, value, points) for (key, value), points in asked.items()])
 
 
 def _asked_by(point: Wanted, found: Sequence[Wanted]) -> tuple[str, Any]:
@@ -100,13 +91,15 @@ def _asked_by(point: Wanted, found: Sequence[Wanted]) -> tuple[str, Any]:
     return key, value
 
 
-def _complaint(key: str, value: Any, paths: Sequence[Path]) -> str:
-    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-    verb = "are" if more else "is"
-    return f"{key}: {value} is asked for, but {paths[0]}{more} {verb} missing; `dvc repro` makes them"
+def _complaint(key: str, value: Any, missing: Sequence[Wanted]) -> str:
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    verb, them = ("are", "them") if more else ("is", "it")
+    path, rerun = missing[0].path, missing[0].rerun
+    return f"{key}: {value} is asked for, but {path}{more} {verb} missing; `{rerun}` makes {them}"
 
 
-def _parse(wanted: Wanted) -> Point:
+def parse(wanted: Wanted) -> Point:
+    """One point. Raises UserError for a file that is broken, or says other things than are wanted."""
     try:
         point = Point.model_validate(json.loads(wanted.path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -1,6 +1,6 @@
 """Points and histories in; the long frames that pictures and DVC plots draw (one row per mark) out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +73,14 @@ def _against_soft(peers: pd.DataFrame, method: str, confidence: float) -> dict[s
     return dict(zip(names, [estimate.value, estimate.low, estimate.high, found.p, found.verdict], strict=True))
 
 
-def convergence(frame: pd.DataFrame, runs: Path) -> pd.DataFrame:
-    """One row per student and epoch, from <runs>/<task>/<method>-s<seed>/history.csv."""
+def convergence(frame: pd.DataFrame, history: Callable[[Any], Path]) -> pd.DataFrame:
+    """One row per student and epoch. history: row of the frame (with its columns as attributes) -> history.csv."""
     parts = []
     for _, _, students in _groups(frame[frame["method"] != "teacher"]):
         for student in students.itertuples():
-            path = runs / str(student.task) / f"{student.method}-s{student.seed}" / "history.csv"
-            history = _history(path).rename(columns={"completed": "layer_done"})
+            epochs = _history(history(student)).rename(columns={"completed": "layer_done"})
             facts = {name: getattr(student, name) for name in ("task", "method", "seed", "trains", "metric")}
-            parts.append(history.assign(**facts)[CONVERGENCE])
+            parts.append(epochs.assign(**facts)[CONVERGENCE])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=CONVERGENCE)
 
 

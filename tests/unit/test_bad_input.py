@@ -93,6 +93,10 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
     ({"methods": ["sid-both"]}, ["methods.0", "sid-kl | sid-cos", "found 'sid-both'"]),
     ({"methods": ["soft-kl"]}, ["methods.0", "none | soft | all", "found 'soft-kl'"]),
     ({"study.depth.methods": ["pidd"]}, ["study.depth.methods.0", "did you mean 'pid'?"]),
+    ({"study.convergence.head": ["soft"]}, ["study.convergence.head.0", "pid | pid-kl", "found 'soft'"]),
+    ({"study.ablation.inits": ["teachr"]}, ["study.ablation.inits.0", "did you mean 'teacher'?"]),
+    ({"study.ablation.layer_maps": ["first"]}, ["study.ablation.layer_maps.0", "uniform | last", "found 'first'"]),
+    ({"study.method": {}}, ["study.method: unknown key", "did you mean 'methods'?"]),
     # lists
     ({"tasks": []}, ["tasks", "a list of at least one value", "found []"]),
     ({"tasks": "movies"}, ["tasks", "a list of at least one value", "found 'movies'"]),

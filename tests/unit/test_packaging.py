@@ -37,9 +37,7 @@ def test_every_direct_dependency_has_one_exact_pin_and_nothing_else_has():
 
 
 def test_every_pin_satisfies_what_pyproject_asks_for():
-    unmet = [
-        str(r) for r in direct_dependencies() if not r.specifier.contains(pins()[canonicalize_name(r.name)])
-    ]
+    unmet = [str(r) for r in direct_dependencies() if not r.specifier.contains(pins()[canonicalize_name(r.name)])]
     assert unmet == []
 
 
@@ -77,9 +75,7 @@ def test_a_machine_path_is_recognised(line: str, folder: str):
     assert MACHINE_PATH.search(line.format(folder))
 
 
-@pytest.mark.parametrize(
-    "line", ["/work/", "work/<fingerprint>/x", "${DVC_ROOT}/work/a", "./work/a", "a/home/b"]
-)
+@pytest.mark.parametrize("line", ["/work/", "work/<fingerprint>/x", "${DVC_ROOT}/work/a", "./work/a", "a/home/b"])
 def test_a_path_inside_the_repository_is_no_machine_path(line: str):
     assert not MACHINE_PATH.search(line)
 

@@ -1,6 +1,7 @@
 """What the pictures draw, read back from the figures; and that the same data gives the same bytes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kdcore.report import attention, convergence, dots, figures, points, series
@@ -34,7 +35,9 @@ def depth_curve(folder, seeds=SEEDS, degenerate=False):
                 path = folder / "movies" / f"{method}-L{layers}-s{seed}.json"
                 synthetic.write(path, synthetic.point("movies", method, seed, **flags))
     teacher = synthetic.write(folder / "teacher.json", synthetic.teacher("movies"))
-    wanted = points.study("depth", folder, {"movies": teacher}, ["soft", "sid"], [1, 2, 4], seeds)
+    wanted = points.study(
+        "depth", folder, {"movies": teacher}, {"methods": ["soft", "sid"], "layers": [1, 2, 4]}, seeds
+    )
     return series.curve(points.read(wanted), "layers", 0.95)
 
 
@@ -44,7 +47,9 @@ def size_curve(folder):
             path = folder / "movies" / f"sid-n{rows}-s{seed}.json"
             synthetic.write(path, synthetic.point("movies", "sid", seed, rows=rows))
     teacher = synthetic.write(folder / "teacher.json", synthetic.teacher("movies"))
-    wanted = points.study("data_size", folder, {"movies": teacher}, ["sid"], [250, 500, 4000], SEEDS)
+    wanted = points.study(
+        "data_size", folder, {"movies": teacher}, {"methods": ["sid"], "rows": [250, 500, 4000]}, SEEDS
+    )
     return series.curve(points.read(wanted), "rows", 0.95)
 
 
@@ -52,7 +57,8 @@ def histories(folder, methods):
     for method in methods:
         for seed in SEEDS:
             synthetic.history(folder / f"runs/movies/{method}-s{seed}/history.csv", method, seed)
-    return series.convergence(headline(folder, ["movies"], methods), folder / "runs")
+    frame = headline(folder, ["movies"], methods)
+    return series.convergence(frame, lambda run: folder / f"runs/movies/{run.method}-s{run.seed}/history.csv")
 
 
 def maps():
@@ -152,12 +158,14 @@ def test_convergence_numbers_each_seed_where_the_epochs_differ(tmp_path):
     assert sorted(numbers) == ["1", "1", "1", "2", "2", "2", "3", "3", "3"]
 
 
-def test_convergence_tells_model_from_head_only_where_both_are_there(tmp_path):
+def test_convergence_draws_the_head_alone_from_the_last_layer_on(tmp_path):
     table = histories(tmp_path, ["soft", "sid"])
-    table.loc[(table["method"] == "sid") & (table["seed"] == 2), "trains"] = "head"
-    labels = legend(convergence.figure(table))
-    assert labels[0] == "soft: standard KD"
-    assert [label.split(", ")[-1] for label in labels[1:]] == ["then the head", "then the model"]
+    figure = convergence.figure(pd.concat([table, table[table["method"] == "sid"].assign(trains="head")]))
+    assert legend(figure) == ["soft: standard KD", "sid: internal KD, stacked", "sid, then the head alone"]
+    lines = {line.get_label(): line.get_xdata().tolist() for line in figure.axes[0].lines}
+    assert lines["sid: internal KD, stacked"] == list(range(1, 11))
+    assert lines["sid, then the head alone"] == [6, 7, 8, 9, 10]  # the third layer is completed with epoch 6
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2", "3"]
 
 
 def test_attention_shows_each_map_with_its_kl():

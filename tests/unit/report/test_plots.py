@@ -1,5 +1,6 @@
-"""The files of the `plots` and `curve` stages; and the DVC templates that draw them, held against their columns."""
+"""The files of the `plots` stage and of two studies; the DVC templates that draw them, held against their columns."""
 
+import itertools
 import json
 import re
 import shutil
@@ -10,13 +11,14 @@ import pandas as pd
 import pytest
 from dvc_render.html import render_html
 from dvc_render.vega import VegaRenderer
-from tests.unit.report.test_figures import maps
 
 from kdcore.errors import UserError
 from kdcore.report import attention, plots
 from kdcore.report.files import csv, write
 from kdcore.report.methods import ORDER, look
+from kdcore.report.study import write_study as write_study_files
 from tests.unit.report import synthetic_points as synthetic
+from tests.unit.report.test_figures import maps
 
 DVC = Path(__file__).parents[3] / ".dvc"
 SEEDS = [0, 1]
@@ -26,6 +28,7 @@ SOURCES = {  # template -> the file that it draws, x, y
     "convergence": ("main/convergence.csv", "epoch", "score"),
     "by_method": ("depth/curve.csv", "params_m", "score"),
     "by_method_log": ("data_size/curve.csv", "rows", "score"),
+    "recipes": ("ablation/ablation.csv", "score", "recipe"),
     "attention": ("attention.csv", "key", "query"),
 }
 
@@ -52,17 +55,30 @@ def study_points(folder, task, method, seed, value):
 def write_study(folder, study, values):
     tasks, methods, seeds, confidence = MAIN
     teachers = {task: folder / f"points/{task}/teacher.json" for task in tasks}
-    plots.write_curve(study, folder / study, folder / "out" / study, teachers, methods, values, seeds, confidence)
+    grid = {"methods": methods, {"depth": "layers", "data_size": "rows"}[study]: values}
+    write_study_files(study, folder / study, folder / "out" / study, teachers, grid, seeds, confidence)
+
+
+def ablation(folder):
+    """Two recipes for two tasks and two seeds."""
+    tasks, _, seeds, confidence = MAIN
+    grid = {"methods": ["sid", "sid-kl"], "layer_maps": ["uniform"], "inits": ["teacher"]}
+    for task, method, seed in itertools.product(tasks, grid["methods"], seeds):
+        path = folder / f"ablation/{task}/{method}-uniform-teacher-s{seed}.json"
+        synthetic.write(path, synthetic.point(task, method, seed))
+    teachers = {task: folder / f"points/{task}/teacher.json" for task in tasks}
+    write_study_files("ablation", folder / "ablation", folder / "out/ablation", teachers, grid, seeds, confidence)
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """The folder that holds everything written: main/, depth/, data_size/ and an attention.csv."""
+    """The folder that holds everything written: main/, depth/, data_size/, ablation/ and an attention.csv."""
     folder = tmp_path_factory.mktemp("plots")
     inputs(folder)
     plots.write_main(folder / "points", folder / "runs", folder / "out/main", *MAIN)
     write_study(folder, "depth", [1, 2])
     write_study(folder, "data_size", [100, 200])
+    ablation(folder)
     tokens, weights, kl = maps()
     write(folder / "out/attention.csv", csv(attention.frame(tokens, weights, kl, [0, 1])))
     return folder / "out"
@@ -91,7 +107,7 @@ def test_write_main_writes_these_files(written):
 
 
 @pytest.mark.parametrize("study", ["depth", "data_size"])
-def test_write_curve_writes_these_files(written, study):
+def test_write_study_writes_these_files(written, study):
     assert files(written / study) == ["curve.csv", f"figures/{study}.png", f"figures/{study}.svg", "table.md"]
     table = pd.read_csv(written / study / "curve.csv")
     assert len(table) == 2 * (1 + 3 * 2)

@@ -197,7 +197,7 @@ def depth_study(folder, scores):
     teacher = synthetic.write(folder / "teacher.json", synthetic.teacher("movies"))
     layers = list(next(iter(scores.values())))
     seeds = list(range(len(values)))
-    return points.study("depth", folder, {"movies": teacher}, list(scores), layers, seeds)
+    return points.study("depth", folder, {"movies": teacher}, {"methods": list(scores), "layers": layers}, seeds)
 
 
 def test_curve_has_a_line_per_method_and_the_comparison_with_soft(tmp_path):
@@ -249,11 +249,15 @@ def test_per_run_repeats_the_mean_beside_each_seed(movies):
     assert csv(frame).splitlines()[1] == "movies,accuracy,teacher,,0.868,0.868,,,0"
 
 
+def history_in(runs):
+    return lambda run: runs / run.task / f"{run.method}-s{run.seed}" / "history.csv"
+
+
 def test_convergence_joins_histories_and_keeps_whole_numbers(movies, tmp_path):
     for seed in SEEDS:
         synthetic.history(tmp_path / f"runs/movies/sid-s{seed}/history.csv", "sid", seed)
     frame = points.read(points.headline(movies, ["movies"], ["sid"], SEEDS))
-    table = convergence(frame, tmp_path / "runs")
+    table = convergence(frame, history_in(tmp_path / "runs"))
     assert len(table) == 3 * 10
     assert csv(table).splitlines()[:3] == [
         "task,method,seed,trains,epoch,phase,layer_done,score,metric",
@@ -265,8 +269,8 @@ def test_convergence_joins_histories_and_keeps_whole_numbers(movies, tmp_path):
 def test_convergence_names_a_missing_or_broken_history(movies, tmp_path):
     frame = points.read(points.headline(movies, ["movies"], ["sid"], [0]))
     with pytest.raises(UserError, match=r"sid-s0/history.csv: missing"):
-        convergence(frame, tmp_path / "runs")
+        convergence(frame, history_in(tmp_path / "runs"))
     path = synthetic.history(tmp_path / "runs/movies/sid-s0/history.csv", "sid", 0)
     pd.read_csv(path).drop(columns=["completed"]).to_csv(path, index=False)
     with pytest.raises(UserError, match=r"history.csv: completed: column is missing"):
-        convergence(frame, tmp_path / "runs")
+        convergence(frame, history_in(tmp_path / "runs"))

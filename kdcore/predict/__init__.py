@@ -1,0 +1,1 @@
+"""A finished model and new rows in; predictions out, as a table or in the form that the GLUE server takes."""

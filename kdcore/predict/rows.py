@@ -1,0 +1,49 @@
+"""The rows to predict, from a prepared task or from a file of the user's own, in the order of their source."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kdcore.data import checks, tables
+from kdcore.data.formats import READERS
+from kdcore.data.prepared import load_split, splits
+from kdcore.data.tasks import Task
+from kdcore.errors import UserError
+
+
+def unseen_splits(folder: Path) -> dict[str, pd.DataFrame]:
+    """Every test split of a prepared task: its rows in the source's order, which is not the order of storage.
+
+    Raises UserError where there is none, or rows are missing.
+    """
+    names = [split for split in splits(folder) if split.startswith("test")]
+    if not names:
+        raise UserError(str(folder), f"has no test split to predict, has {', '.join(splits(folder))}")
+    return {split: _in_order(folder, split) for split in names}
+
+
+def _in_order(folder: Path, split: str) -> pd.DataFrame:
+    frame = load_split(folder, split).sort_values("row", ignore_index=True)
+    if frame["row"].tolist() != list(range(len(frame))):
+        raise UserError(str(folder / f"{split}.parquet"), "rows of the source are missing; run `dvc repro -f prepare`")
+    return frame
+
+
+def own_file(path: Path, task: Task, columns: Mapping[str, str]) -> pd.DataFrame:
+    """The rows of a csv, tsv, jsonl or parquet file that has the task's text columns.
+
+    columns: our column -> the file's, where they differ. Raises UserError with every problem of every row.
+    """
+    if path.suffix[1:] not in READERS:
+        raise UserError(str(path), f"must end in {' | '.join(f'.{kind}' for kind in READERS)}")
+    table = tables.read(path, {column: columns.get(column, column) for column in task.text})
+    found = checks.Findings()
+    if table.frame.empty:
+        found.problems.append("must have at least 1 row, found 0")
+    texts = [checks.texts(task, "test", table, column, found) for column in task.text]
+    if found.problems:
+        raise UserError(str(path), found.problems)
+    second = texts[1] if len(texts) == 2 else [None] * len(texts[0])
+    return pd.DataFrame({"text_a": texts[0], "text_b": second, "label": np.full(len(texts[0]), np.nan)})

@@ -1,0 +1,71 @@
+"""What `kdcore predict` does: a prepared task's test splits, or one file, through one model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kdcore.artefacts import write_bytes
+from kdcore.console import say
+from kdcore.data.prepared import read_task
+from kdcore.data.tasks import GLUE, Task
+from kdcore.errors import UserError
+from kdcore.predict.rows import unseen_splits
+from kdcore.predict.server import ZIP, name_of, pack, server_text
+from kdcore.predict.table import table, writer
+
+Predict = Callable[[pd.DataFrame], NDArray[np.floating]]  # rows -> (N, K) logits
+
+
+def check_options(folder: bool, server: str | None, packed: bool) -> None:
+    """Raises UserError for options that do not go with the input; folder: whether it is a prepared task."""
+    if folder and server is not None:
+        raise UserError("--server", "is for a file of rows; a prepared task's test splits have their files already")
+    if packed and not folder and server is None:
+        raise UserError("--zip", "is for the GLUE server's files, so a file of rows needs --server too")
+
+
+def predict_folder(folder: Path, task: Task, predict: Predict, out: Path) -> None:
+    """Predict every test split of a prepared task into the folder `out`.
+
+    GLUE's go into the server's files, those of another task into <split>.csv. Raises UserError where the data are
+    of another task than the model.
+    """
+    if (found := read_task(folder).name) != task.name:
+        raise UserError(str(folder), f"holds task {found!r}, and the model is for {task.name!r}")
+    files = {}
+    for split, rows in unseen_splits(folder).items():
+        if task.name in GLUE:
+            name = name_of(task.name, split)
+            files[f"{name}.tsv"] = server_text(name, predict(rows)).encode()
+        else:
+            files[f"{split}.csv"] = writer(Path(f"{split}.csv"))(table(task, predict(rows)))
+    for name, content in files.items():
+        _write(out / name, content)
+
+
+def predict_file(rows: pd.DataFrame, task: Task, predict: Predict, out: Path, server: str | None) -> None:
+    """Predict one file's rows into the table `out`, or into <out>/<server>.tsv as the GLUE server takes it."""
+    if server is not None:
+        _write(out / f"{server}.tsv", server_text(server, predict(rows)).encode())
+        return
+    write = writer(out)
+    _write(out, write(table(task, predict(rows))))
+
+
+def zip_files(out: Path) -> None:
+    """Put every server file in `out` into one zip, and say what a submission still lacks.
+
+    Raises UserError where there is none, or one is not as the server takes it.
+    """
+    there, missing = pack(out)
+    say(f"{out / ZIP}: {', '.join(there)}")
+    if missing:
+        say(f"the server takes no submission without {', '.join(missing)}: predict them into the same folder")
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_bytes(path, content)
+    say(f"{path} is written")

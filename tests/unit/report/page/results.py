@@ -1,0 +1,95 @@
+"""A folder of synthetic results, as the stages before `report` leave it; its texts may be as hostile as they come."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.special import rel_entr
+
+from kdcore.data.tasks import Task
+from kdcore.evaluation.attention import Comparison, Example, Seen
+from kdcore.report import plots
+from kdcore.report.attention_json import document
+from kdcore.report.files import write
+from kdcore.report.page.write import write_page
+from tests.unit.report import synthetic_points as synthetic
+
+METHODS, SEEDS, LAYERS = ["none", "soft", "sid"], [0, 1], 3
+HOSTILE = (
+    "<script>window.broken = 1</script>",
+    "</script><img src=x onerror=\"window.broken = 1\">",
+    "'quotes' \"double\" & an &amp; <b>bold</b>",
+    "عمل جميل 🎬 très bon",
+    "${1 + 1} {{ 7 * 7 }} $x^2$ \\n \u2028 -->",
+)  # fmt: skip
+PLAIN = ("A lovely film.", "Dull, and weak.")
+
+
+def task(name: str = "movies", labels: Sequence[str] = ("bad", "good")) -> Task:
+    return Task(name, ("text",), "label", tuple(labels), ("accuracy",))
+
+
+def comparison(
+    texts: Sequence[str] = PLAIN,
+    students: Sequence[str] = ("soft", "sid"),
+    heads: int = 4,
+    of: Task | None = None,
+) -> Comparison:
+    """One example per text, its words as tokens; random maps, whose KL is computed here."""
+    rng = np.random.default_rng(0)
+    of = of or task()
+    examples = tuple(_example(rng, place, text, students, heads, of) for place, text in enumerate(texts))
+    return Comparison(of, (2, 4, 6), examples)
+
+
+def _example(rng: np.random.Generator, place: int, text: str, students: Sequence[str], heads: int, of: Task) -> Example:
+    tokens = ("[CLS]", *text.split(), "[SEP]")
+    seen = {}
+    for name in ("teacher", *students):
+        maps = rng.dirichlet(np.full(len(tokens), 0.3), (LAYERS, heads, len(tokens)))
+        maps = (maps + 1e-3) / (1 + 1e-3 * len(tokens))
+        kl = None if name == "teacher" else rel_entr(seen["teacher"].maps, maps).sum(-1).mean(-1)
+        seen[name] = Seen(rng.normal(size=len(of.labels) or 1), maps, kl)
+    label = 0.5 if of.regression else float(place % len(of.labels))
+    return Example(100 + place, (text,), label, "the students disagree", tokens, seen)
+
+
+def overall(students: Sequence[str], heads: int) -> dict[str, np.ndarray]:
+    """KL over all validation rows, another number for each student, layer and head."""
+    grid = np.arange(LAYERS * heads).reshape(LAYERS, heads) / 100
+    return {name: grid + 0.1 * (place + 1) for place, name in enumerate(students)}
+
+
+def project(folder: Path, found: Sequence[Comparison], notes: Sequence[str] = ()) -> Path:
+    """metrics/main of every task compared, and run.json of the students; no study and no error analysis."""
+    tasks = [each.task.name for each in found]
+    points, runs = folder / "metrics/main/points", folder / "runs/student"
+    synthetic.headline(points, tasks, METHODS, SEEDS)
+    for name in tasks:
+        for method in METHODS:
+            for seed in SEEDS:
+                synthetic.history(runs / name / f"{method}-s{seed}" / "history.csv", method, seed)
+                write(runs / name / f"{method}-s{seed}" / "run.json", json.dumps(run()))
+    plots.write_main(points, runs, folder / "metrics/main", tasks, METHODS, SEEDS, 0.95)
+    for each in found:
+        first = each.examples[0]
+        students = [name for name in first.seen if name != "teacher"]
+        made = document(each, 0, overall(students, first.seen["teacher"].maps.shape[1]), notes)
+        write(folder / f"metrics/main/attention/{each.task.name}.json", json.dumps(made, ensure_ascii=False))
+    return folder
+
+
+def run() -> dict[str, object]:
+    """What the page reads of run.json."""
+    weights = {"temperature": 1.0, "hard_label_weight": 0.1, "kl_weight": 1.0, "cos_weight": 1.0}
+    epochs = {"epochs_per_layer": 2, "classification_epochs": 4, "trains": "model"}
+    chosen = {"init": "teacher", "layer_map": "uniform", "mapped": [2, 4, 6]}
+    return chosen | weights | epochs | {"versions": {"python": "3.11", "torch": "2.13"}}
+
+
+def page(folder: Path, tasks: Sequence[str] = ("movies",)) -> Path:
+    """The page of a project, written."""
+    out = folder / "metrics/main/report.html"
+    write_page(folder / "metrics", folder / "runs/student", out, tasks, METHODS, SEEDS, 0.95)
+    return out

@@ -1,0 +1,205 @@
+"""The page as a document: whole, valid, small, closed to the network, and deaf to what the data says."""
+
+import json
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from kdcore.errors import UserError
+from kdcore.report.files import write
+from kdcore.report.packed import unpack
+from kdcore.report.page.studies import STUDIES
+from tests.unit.report.page import results
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+LABELS = ("<script>window.broken = 1</script>", 'a "good" & <i>one</i>')
+
+
+class Document(HTMLParser):
+    """Checks nesting while it reads, and collects what a test asks about."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.texts.append(data)
+
+    def values(self, attribute: str) -> list[str]:
+        return [found[attribute] for _, found in self.tags if found.get(attribute) is not None]
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [found for name, found in self.tags if name == tag]
+
+
+def data(text: str) -> list[dict]:
+    """What the script reads."""
+    return json.loads(re.search(r'<script type="application/json" id="attention-data">(.*?)</script>', text, re.S)[1])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Two tasks: one with plain texts, one whose texts and labels want to be markup."""
+    hostile = results.comparison(results.HOSTILE, of=results.task("reviews", LABELS))
+    return results.project(tmp_path_factory.mktemp("page"), [results.comparison(), hostile])
+
+
+@pytest.fixture(scope="module")
+def text(folder) -> str:
+    return results.page(folder, ["movies", "reviews"]).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def document(text) -> Document:
+    return Document(text)
+
+
+def test_every_element_is_closed_and_every_id_is_there_once(document):
+    ids = document.values("id")
+    assert len(ids) == len(set(ids))
+    targets = [link for link in document.values("href") if link.startswith("#")]
+    assert {target[1:] for target in targets} <= set(ids)
+    clips = [re.fullmatch(r"url\(#(.+)\)", clip)[1] for clip in document.values("clip-path")]
+    assert clips
+    assert set(clips) <= set(ids)
+
+
+def test_headings_go_down_one_level_at_a_time(document):
+    levels = [int(tag[1]) for tag, _ in document.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(below - above <= 1 for above, below in pairwise(levels))
+
+
+def test_the_page_asks_for_nothing(text, document):
+    outside = [link for link in document.values("href") + document.values("src") if not link.startswith(("#", "data:"))]
+    assert outside == []
+    assert not re.search(r"@import|url\(\s*['\"]?(?:https?:)?//", text)
+
+
+def test_the_policy_forbids_all_but_the_pages_own_script_and_style(text, document):
+    policy = next(meta["content"] for meta in document.of("meta") if meta.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert not document.values("style")
+    assert not [name for _, found in document.tags for name in found if name.startswith("on")]
+    assert [script.get("type") for script in document.of("script")] == ["application/json", None]
+
+
+def test_hostile_texts_stay_data(text, document):
+    assert "window.broken = 1</script>" not in text
+    assert "<img" not in text
+    found = {example["texts"][0] for example in data(text)[1]["examples"]}
+    assert found == set(results.HOSTILE)
+    assert data(text)[1]["labels"] == list(LABELS)
+
+
+def test_the_maps_in_the_page_are_those_that_were_compared(text):
+    seen = results.comparison().examples[0].seen["sid"]
+    shown = data(text)[0]["examples"][0]["models"]["sid"]
+    n = seen.maps.shape[-1]
+    for layer, packed in enumerate(shown["maps"]):
+        error = abs(unpack(packed, (4, n, n)) - seen.maps[layer])
+        assert (error <= 0.004 * seen.maps[layer] ** 0.5 + 4e-6).all()
+    assert shown["kl"][2][1] == round(float(seen.kl[2, 1]), 4)
+
+
+def test_a_study_that_has_not_run_is_named_with_its_command(document):
+    said = " ".join(document.texts)
+    for study in STUDIES:
+        assert f"dvc repro stages/{study.name}/dvc.yaml" in said
+
+
+def test_a_study_that_has_run_is_shown(tmp_path):
+    project = results.project(tmp_path, [results.comparison()])
+    figure = (project / "metrics/main/figures/main.svg").read_text()
+    write(project / "metrics/depth/figures/depth.svg", figure)
+    table = "| layers | sid |\n| :--- | ---: |\n| 1 | 0.5 |"
+    write(project / "metrics/depth/table.md", f"## movies: accuracy by layers\n\n{table}\n")
+    text = results.page(project).read_text()
+    assert "stages/depth/dvc.yaml" not in text
+    assert 'id="depth-depth-' in text
+    assert "movies: accuracy by layers" in text
+
+
+def test_facts_and_verdicts_are_said_in_words(document):
+    said = " ".join(" ".join(document.texts).split())
+    assert "Internal against standard distillation, by accuracy:" in said
+    assert re.search(r"higher|no difference found", said)
+    assert "0 of 7" in said
+    assert "torch 2.13" in said
+    assert "1 – 2, 2 – 4, 3 – 6 (student – teacher)" in said
+
+
+def test_a_degenerate_run_is_named(tmp_path):
+    project = results.project(tmp_path, [results.comparison()])
+    path = project / "metrics/main/points/movies/soft-s1.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"degenerate": True}))
+    said = " ".join(Document(results.page(project).read_text()).texts)
+    assert "1 of 7: soft, seed 1" in said
+
+
+def test_what_was_left_out_of_the_comparison_is_said(tmp_path):
+    note = "attention.internal: pid is not in `methods` (none, soft), so it is left out"
+    project = results.project(tmp_path, [results.comparison(students=["soft"])], [note])
+    assert note in " ".join(Document(results.page(project).read_text()).texts)
+
+
+def test_errors_are_shown_where_they_were_analysed(tmp_path):
+    project = results.project(tmp_path, [results.comparison()])
+    assert "errors-title" not in results.page(project).read_text()
+    counts = {"both_right": 70, "only_teacher_right": 16, "only_student_right": 4, "both_wrong": 10}
+    found = {"movies": {"examples": 100, "methods": {"soft": {"runs": [counts]}}}}
+    write(project / "metrics/main/errors.json", json.dumps(found))
+    table = "| text | label |\n| --- | --- |\n| \\<b\\> &amp; &#124; | bad |"
+    write(project / "metrics/main/errors.md", f"## movies\n\n{table}\n")
+    text = results.page(project).read_text()
+    assert '<rect class="e-only_teacher_right" x="70.0" width="16.0"' in text
+    assert "<b> & |" in Document(text).texts
+
+
+def test_the_same_results_give_the_same_page(folder, text):
+    assert results.page(folder, ["movies", "reviews"]).read_text(encoding="utf-8") == text
+
+
+def test_the_page_of_six_long_examples_of_a_large_model_is_below_five_megabytes(tmp_path):
+    words = " ".join("word" for _ in range(26))
+    project = results.project(tmp_path, [results.comparison([words] * 6, heads=16)])
+    assert (project / "metrics/main/attention/movies.json").stat().st_size < 1.5e6
+    assert results.page(project).stat().st_size < 5e6
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.md", "attention/movies.json"])
+def test_a_missing_result_is_named_and_the_old_page_stays(tmp_path, name):
+    project = results.project(tmp_path, [results.comparison()])
+    old = results.page(project).read_bytes()
+    (project / "metrics/main" / name).unlink()
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        results.page(project)
+    assert (project / "metrics/main/report.html").read_bytes() == old
+
+
+def test_a_broken_figure_is_named(tmp_path):
+    project = results.project(tmp_path, [results.comparison()])
+    write(project / "metrics/main/figures/main.svg", "<svg")
+    with pytest.raises(UserError, match=r"main\.svg: is no SVG"):
+        results.page(project)

@@ -1,0 +1,158 @@
+"""The error analysis by hand on ten examples; the examples that are shown; and that their text stays text."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kdcore.data.prepared import load_split
+from kdcore.data.tasks import Task
+from kdcore.errors import UserError
+from kdcore.report.error_examples import examples, telling
+from kdcore.report.error_files import write_errors
+from kdcore.report.error_text import error_markdown, shown
+from kdcore.report.errors import Said, analyse
+from tests import on_disk
+
+TASK = Task("toy", ("text",), "label", ("no", "yes", "maybe"), ("accuracy",))
+LABELS = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+TEACHER = [0, 0, 0, 1, 1, 1, 0, 2, 2, 0]  # wrong on examples 3, 6 and 9
+SOFT = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]  # always right
+SID = [0, 0, 1, 1, 1, 1, 2, 2, 2, 0]  # wrong on 2, 3, 6, 9; repeats the teacher's errors on 3 and 9
+
+
+def logits(classes):
+    return np.eye(3)[classes]
+
+
+def said(students, task=TASK):
+    made = {method: {seed: logits(one) for seed, one in enumerate(runs)} for method, runs in students.items()}
+    return Said(task, np.array(LABELS, dtype=float), logits(TEACHER), made)
+
+
+def test_counts_agreement_and_repeated_errors_by_hand():
+    found = analyse(said({"soft": [SOFT], "sid": [SID]}), 0.95)
+    assert (found["examples"], found["teacher"]["right"], found["teacher"]["wrong"]) == (10, 7, 3)
+    run = found["methods"]["sid"]["runs"][0]
+    assert [run[name] for name in ("both_right", "only_teacher_right", "only_student_right", "both_wrong")] == [
+        6,
+        1,
+        0,
+        3,
+    ]
+    # Agreement on all but examples 2 and 6: on 6 both are wrong, each in its own way, so it is no repeated error.
+    assert run["agreement"] == pytest.approx(0.8)
+    assert run["repeated_errors"] == pytest.approx(2 / 3)
+
+
+def test_shares_are_compared_with_soft_by_seed():
+    found = analyse(said({"soft": [SOFT, SOFT, TEACHER], "sid": [SID, TEACHER, TEACHER]}), 0.95)["methods"]
+    # Soft agrees on 7, 7 and 10 of 10, sid on 8, 10, 10: the differences are 0.1, 0.3, 0.
+    assert found["soft"]["minus_soft"] == {"agreement": None, "repeated_errors": None}
+    assert found["sid"]["minus_soft"]["agreement"]["value"] == pytest.approx(0.4 / 3)
+    assert found["sid"]["minus_soft"]["agreement"]["verdict"] == "no difference found"
+
+
+def test_one_seed_is_tested_against_the_teacher_and_soft():
+    found = analyse(said({"soft": [SOFT, SID], "sid": [SID, SOFT]}), 0.95)["methods"]
+    one = found["sid"]["one_seed"]
+    assert one["seed"] == 0
+    # Only sid right: none; only soft right: 2, 3, 6, 9. Exact two-sided p of 0 : 4 is 2 / 2^4.
+    assert one["against_soft"] == {"only_student": 0, "only_other": 4, "p": 0.125, "verdict": "no difference found"}
+    assert (one["against_teacher"]["only_student"], one["against_teacher"]["only_other"]) == (0, 1)
+    assert one["score"]["value"] == pytest.approx(0.6)
+    assert one["score"]["low"] < 0.6 < one["score"]["high"]
+    assert "against_soft" not in found["soft"]["one_seed"]
+
+
+def test_a_teacher_without_errors_has_none_to_repeat():
+    perfect = Said(TASK, np.array(LABELS, dtype=float), logits(SOFT), {"soft": {0: logits(SID)}})
+    found = analyse(perfect, 0.95)
+    assert found["methods"]["soft"]["mean"]["repeated_errors"] is None
+    assert "| none to repeat |" in error_markdown({"toy": found}, pd.DataFrame({"task": []}), 0.95)
+
+
+def test_a_regression_is_left_out_and_says_why():
+    task = Task("scores", ("text",), "label", (), ("pearson",))
+    found = analyse(Said(task, np.array([0.5]), np.array([[0.4]]), {}), 0.95)
+    assert "neither right nor wrong" in found["skipped"]
+    text = error_markdown({"scores": found}, pd.DataFrame({"task": []}), 0.95)
+    assert text.endswith("Not analysed: a regression predicts numbers, which are neither right nor wrong.\n")
+
+
+def test_telling_examples_are_those_on_which_methods_differ_most_first():
+    # Right seeds of two: soft 2 everywhere; sid 2 but on 2 (one), 3 (one), 6 (none), 9 (one).
+    second = [0, 0, 0, 0, 1, 1, 0, 2, 2, 2]
+    models = said({"soft": [SOFT, SOFT], "sid": [SID, second]})
+    assert telling(models, 30) == [6, 2, 3, 9]
+    assert telling(models, 2) == [6, 2]
+    rows = pd.DataFrame({"row": range(100, 110), "text_a": [f"text {i}" for i in range(10)], "text_b": None})
+    table = examples(models, rows, most=1)
+    assert table.to_dict("records") == [
+        {"task": "toy", "row": 106, "text_a": "text 6", "text_b": None, "label": "yes", "teacher": "no"}
+        | {"soft": "yes", "soft_right": "2/2", "sid": "no", "sid_right": "0/2"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("two\nlines\tand  gaps", "two lines and gaps"),
+        ("<script>alert(1)</script>", r"\<script\>alert(1)\</script\>"),
+        ("[link](x) `code` *bold* a|b", r"\[link\](x) \`code\` \*bold\* a&#124;b"),
+        ("&lt; \\| ", r"&amp;lt; \\&#124;"),
+        ("x" * 300, "x" * 200 + "…"),
+    ],
+)
+def test_text_is_shown_as_it_is(text, line):
+    assert shown(text) == line
+
+
+@pytest.fixture
+def headline(tmp_path):
+    """Prepared data and predictions of a teacher and two students, the second degenerate."""
+    data = on_disk.prepared(tmp_path, on_disk.rows())
+    rows = load_split(data, "validation")
+    truth = rows["label"].to_numpy(dtype=int)
+    for name, classes in {"teacher": truth, "soft-s0": truth, "sid-s0": truth * 0}.items():
+        frame = rows[["row", "label"]].assign(split="validation", logit_0=1.0 - classes, logit_1=1.0 * classes)
+        path = tmp_path / f"predictions/tiny/{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame.to_parquet(path, index=False)
+    return tmp_path
+
+
+def analysed(folder, methods=("soft", "sid"), seeds=(0,)):
+    write_errors(folder / "predictions", folder / "data", folder / "out", ["tiny"], methods, seeds, 0.95)
+    return folder / "out"
+
+
+def test_the_files_agree_with_each_other(headline):
+    out = analysed(headline)
+    found = json.loads((out / "errors.json").read_text())["tiny"]
+    table = pd.read_csv(out / "errors.csv")
+    rows = load_split(headline / "data/tiny", "validation").set_index("row")
+    assert found["methods"]["sid"]["runs"][0]["only_teacher_right"] == len(table) == int((rows["label"] == 1).sum())
+    assert table["text_a"].tolist() == rows.loc[table["row"], "text_a"].tolist()
+    assert set(table["sid"]) == {"bad"}
+    assert set(table["soft"]) == {"good"}
+    text = (out / "errors.md").read_text()
+    assert text.count("| good | good | good (1/1) | bad (0/1) |") == len(table)
+
+
+def test_missing_predictions_name_the_params_key(headline):
+    with pytest.raises(UserError, match=r"params.yaml: methods: pid is asked for, but .*pid-s0.parquet is missing"):
+        analysed(headline, methods=("soft", "pid"))
+    assert not (headline / "out").exists()
+
+
+def test_predictions_of_other_examples_are_refused(headline):
+    path = headline / "predictions/tiny/sid-s0.parquet"
+    pd.read_parquet(path).iloc[::-1].to_parquet(path, index=False)
+    with pytest.raises(UserError, match=r"sid-s0.parquet: is not of the examples of the prepared data"):
+        analysed(headline)
+    path.write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"sid-s0.parquet: predictions can't be read"):
+        analysed(headline)
+    assert not (headline / "out").exists()
