@@ -77,9 +77,7 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., P
     """tiny_classifier(family="bert", layers=4, labels=("bad", "good"), seed=0): saved once. Read only."""
 
     @cache
-    def saved(
-        family: str = "bert", layers: int = 4, labels: tuple[str, ...] = ("bad", "good"), seed: int = 0
-    ) -> Path:
+    def saved(family: str = "bert", layers: int = 4, labels: tuple[str, ...] = ("bad", "good"), seed: int = 0) -> Path:
         return tiny.save_finetuned(tmp_path_factory.mktemp(family), family, layers, labels, seed)
 
     return saved

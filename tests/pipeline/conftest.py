@@ -33,9 +33,7 @@ SMALL: dict[str, Any] = {
     "methods": ["none", "soft", "pid", "sid"],
     "seeds": [0],
     "data.source": "local",
-    "task": {
-        TASK: {"text": ["sentence"], "label": "label", "labels": ["bad", "good"], "metrics": ["accuracy"]}
-    },
+    "task": {TASK: {"text": ["sentence"], "label": "label", "labels": ["bad", "good"], "metrics": ["accuracy"]}},
     "model.max_length": 24,
     "teacher.rows": 80,
     "teacher.epochs": 3,
@@ -136,9 +134,7 @@ def write_rows(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def new_project(
-    tmp_path_factory: pytest.TempPathFactory, tiny_folder: Callable[..., Path]
-) -> Callable[..., Project]:
+def new_project(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Callable[..., Path]) -> Callable[..., Project]:
     """new_project(params=None): a fresh Project; params are edits by dotted key, on top of SMALL.
 
     Its rows and its model lie outside the repository, so that queued experiments find them too.

@@ -29,9 +29,7 @@ def sandbox(tmp_path: Path) -> Path:
 def make(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
     # The tests may have been started by make, whose own flags are not meant for this one.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
-    return subprocess.run(
-        ["make", *args], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(["make", *args], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def set_up(folder: Path) -> None:

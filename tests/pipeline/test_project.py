@@ -34,9 +34,7 @@ def test_its_rows_are_enough_for_its_params(project: Project):
 
 
 def test_its_commands_are_those_of_this_environment(project: Project):
-    found = project.run(
-        "python", "-c", "import sys, kdcore; print(sys.prefix); print(kdcore.__file__)"
-    ).stdout
+    found = project.run("python", "-c", "import sys, kdcore; print(sys.prefix); print(kdcore.__file__)").stdout
     assert found.splitlines() == [sys.prefix, str(project.root / "kdcore/__init__.py")]
 
 

@@ -30,9 +30,11 @@ def name_of(tiny_ingredients: on_disk.Ingredients, store: Path, monkeypatch: pyt
         raise Named(digest(identity))
 
     def name(recipe: Recipe, settings: Settings | None = None, sources: Sources | None = None) -> str:
-        with monkeypatch.context() as patch, pytest.raises(Named) as caught:
+        where, how = sources or tiny_ingredients.sources(), settings or on_disk.loop()
+        with monkeypatch.context() as patch:
             patch.setattr(student, "open_run", named)
-            distil(recipe, sources or tiny_ingredients.sources(), settings or on_disk.loop())
+            with pytest.raises(Named) as caught:
+                distil(recipe, where, how)
         return str(caught.value)
 
     return name

@@ -1,0 +1,172 @@
+"""dvc.yaml is held against the code: the commands, their arguments, the params that they read, their modules."""
+
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from ruamel.yaml import YAML
+
+from kdcore.cli import READS, app
+from tests.modules import ROOT, path_of, used_by
+from tests.pipeline.conftest import Project
+
+FILES = [Path("dvc.yaml"), *sorted(path.relative_to(ROOT) for path in (ROOT / "stages").glob("*/dvc.yaml"))]
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage as its dvc.yaml has it; `${...}` is left as it is."""
+
+    file: Path
+    name: str
+    body: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.name}"
+
+    @property
+    def words(self) -> list[str]:
+        return shlex.split(self.body["cmd"])
+
+    @property
+    def command(self) -> str:
+        return self.words[3]
+
+    def arguments(self) -> dict[str, Any]:
+        """The command line by parameter name, as typer reads it, before any value is converted."""
+        command = COMMANDS[self.command]
+        given, extra, _ = command.make_parser(
+            command.make_context(self.command, [], resilient_parsing=True)
+        ).parse_args(self.words[4:])
+        assert not extra, f"{self}: more arguments than `{self.command}` takes: {extra}"
+        return {name: value for name, value in given.items() if isinstance(value, str)}
+
+    def path_arguments(self) -> list[str]:
+        kinds = inspect.signature(COMMANDS[self.command].callback).parameters
+        return [value for name, value in self.arguments().items() if "Path" in str(kinds[name].annotation)]
+
+    def paths(self, key: str) -> list[str]:
+        """The entries of deps, outs or metrics, without their options."""
+        return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in self.body.get(key, [])]
+
+
+def stages() -> Iterator[Stage]:
+    for file in FILES:
+        for name, body in YAML(typ="safe").load(ROOT / file)["stages"].items():
+            yield Stage(file, name, body)
+
+
+STAGES = list(stages())
+every = pytest.mark.parametrize("stage", STAGES, ids=str)
+
+
+def test_the_headline_and_both_figures_of_the_paper_are_there():
+    assert [stage.name for stage in STAGES if stage.file == Path("dvc.yaml")][:6] == [
+        *("prepare", "teacher", "targets", "student", "evaluate", "plots")
+    ]
+    assert {Path("stages/depth/dvc.yaml"), Path("stages/data_size/dvc.yaml")} <= set(FILES)
+
+
+def test_dvc_reads_every_file(project: Project):
+    listed = project.run("dvc", "stage", "list", "--all", "--name-only").stdout.split()
+    for stage in STAGES:
+        prefix = stage.name if stage.file == Path("dvc.yaml") else str(stage)
+        assert any(name == prefix or name.startswith(f"{prefix}@") for name in listed), prefix
+
+
+# Command lines
+
+
+@every
+def test_a_stage_runs_a_command_that_exists_with_all_of_its_arguments(stage: Stage):
+    assert stage.words[:3] == ["python", "-m", "kdcore"]
+    assert stage.command in COMMANDS
+    needed = {parameter.name for parameter in COMMANDS[stage.command].params if parameter.required}
+    assert needed <= set(stage.arguments())
+
+
+@every
+def test_what_a_command_line_names_is_what_the_stage_depends_on_and_leaves(stage: Stage):
+    """A path on the command line is a dep, an out, or their folder; a dep that stages write is on the command line."""
+    named = stage.path_arguments()
+    deps = stage.paths("deps")
+    declared = [*deps, *stage.paths("outs"), *stage.paths("metrics")]
+    written = [dep for dep in deps if dep.partition("/")[0] in ("data", "runs", "metrics")]
+    unknown = [path for path in named if not any(within(entry, path) for entry in declared)]
+    unused = [dep for dep in written if not any(within(dep, path) or within(path, dep) for path in named)]
+    assert (unknown, unused) == ([], [])
+
+
+def within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
+
+
+@every
+def test_studies_run_at_the_root_of_the_repository_and_know_its_params(stage: Stage):
+    if stage.file != Path("dvc.yaml"):
+        assert stage.body["wdir"] == "../.."
+        assert YAML(typ="safe").load(ROOT / stage.file)["vars"] == ["../../params.yaml"]
+
+
+@every
+def test_no_out_of_a_study_is_looked_for_in_the_cache_before_the_study_ran(stage: Stage):
+    """With one that is, `dvc checkout` fails and `dvc exp run` warns in every project that never ran the study."""
+    if stage.file != Path("dvc.yaml"):
+        assert [out for out in stage.body["outs"] if out != {next(iter(out)): {"cache": False}}] == []
+
+
+# Params
+
+
+@every
+def test_the_params_of_a_stage_are_those_that_its_command_reads(stage: Stage):
+    """And those of the study that it names, where the command reads a study."""
+    expected = set(READS[stage.command])
+    study = stage.arguments().get("study")
+    if study is not None and re.search(r"Knobs\(.*, study\)", inspect.getsource(COMMANDS[stage.command].callback)):
+        expected.add(f"study.{study}")
+    assert set(stage.body["params"]) == expected
+
+
+# Modules
+
+
+def missing_and_unused(stage: Stage) -> tuple[list[str], list[str]]:
+    """Modules that no dep covers, and deps that cover no module, as paths."""
+    used = {str(path_of(module)) for module in used_by(stage.command)}
+    deps = [path for path in stage.paths("deps") if within(path, "kdcore")]
+    missing = sorted(path for path in used if not any(within(path, dep) for dep in deps))
+    return missing, [dep for dep in deps if not any(within(path, dep) for path in used)]
+
+
+def test_the_code_that_a_stage_depends_on_is_the_code_that_it_imports():
+    """Of kdcore, without the door (the command line, params, messages), which computes nothing."""
+    wrong = []
+    for stage in STAGES:
+        missing, unused = missing_and_unused(stage)
+        wrong += [f"{stage}: add {path}" for path in missing]
+        wrong += [f"{stage}: remove {dep}, of which `{stage.command}` imports nothing" for dep in unused]
+    assert not wrong, "deps of dvc.yaml against the imports of the commands:\n  " + "\n  ".join(wrong)
+
+
+@every
+def test_every_dep_of_code_exists(stage: Stage):
+    assert [dep for dep in stage.paths("deps") if within(dep, "kdcore") and not (ROOT / dep).exists()] == []
+
+
+def test_the_imports_of_a_command_are_followed_to_the_end():
+    """By hand: `prepare` never sees torch's modules, `student` reads no teacher's training, nothing sees the door."""
+    assert used_by("prepare") >= {"kdcore.data.prepare", "kdcore.data.order", "kdcore.artefacts"}
+    assert not [module for module in used_by("prepare") if module.startswith(("kdcore.distil", "kdcore.model"))]
+    assert used_by("student") >= {"kdcore.distil.losses", "kdcore.model.layers", "kdcore.data.prepared", "kdcore.runs"}
+    assert "kdcore.distil.teacher" not in used_by("student")
+    assert "kdcore.distil.teacher" in used_by("teacher")
+    door = ("kdcore.cli", "kdcore.params", "kdcore.errors", "kdcore.console", "kdcore.interrupt")
+    assert not [module for command in READS for module in used_by(command) if module.startswith(door)]

@@ -1,0 +1,197 @@
+"""Folders are complete or absent, and what was changed since is named when it is read."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdcore import artefacts
+from kdcore.artefacts import digest, link_folder, new_folder, open_sealed, read_manifest, seal, sha256, write_json
+from kdcore.errors import UserError
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(f.relative_to(folder)): f.read_text() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+# Digests
+
+
+def test_equal_values_have_one_digest_whatever_their_order():
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    assert digest({"a": 1, "b": (1, 2)}) == digest({"a": 1, "b": [1, 2]})
+    assert len({digest({"a": 1}), digest({"a": 1.5}), digest({"a": "1"}), digest({"a": None}), digest({"b": 1})}) == 5
+
+
+def test_a_files_digest_is_that_of_sha256sum(tmp_path: Path):
+    (tmp_path / "abc").write_text("abc")
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
+
+
+# New folders
+
+
+def test_a_folder_appears_when_it_is_complete(tmp_path: Path):
+    with new_folder(tmp_path / "a/b") as aside:
+        (aside / "file").write_text("new")
+        assert not (tmp_path / "a/b").exists()
+    assert contents(tmp_path) == {"a/b/file": "new"}
+
+
+def test_a_folder_takes_the_place_of_an_older_one_whole(tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/old").write_text("old")
+    with new_folder(tmp_path / "out") as aside:
+        (aside / "new").write_text("new")
+        assert contents(tmp_path / "out") == {"old": "old"}
+    assert contents(tmp_path) == {"out/new": "new"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_folder_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Path, error: type[BaseException]):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/old").write_text("old")
+
+    def fails() -> None:
+        with new_folder(tmp_path / "out") as aside:
+            (aside / "half").write_text("ha")
+            raise error
+
+    with pytest.raises(error):
+        fails()
+    assert contents(tmp_path) == {"out/old": "old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_every_file_is_on_the_disk_before_the_folder_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """After a power cut the folder is there with its content or not at all."""
+    done: list[str] = []
+    flush, replace = artefacts._flush, Path.replace
+    monkeypatch.setattr(artefacts, "_flush", lambda path: (done.append(path.name), flush(path)))
+    monkeypatch.setattr(Path, "replace", lambda self, to: (done.append(f"-> {to.name}"), replace(self, to)))
+    with new_folder(tmp_path / "out") as aside:
+        (aside / "deep").mkdir()
+        for name in ("one", "deep/two"):
+            (aside / name).write_text(name)
+    assert set(done[:2]) == {"one", "two"}
+    assert done[2:] == ["-> out", tmp_path.name]
+
+
+# JSON
+
+
+def test_json_is_the_old_file_or_the_whole_new_one(tmp_path: Path):
+    path = tmp_path / "deep/facts.json"
+    write_json(path, {"a": "é", "b": [1]})
+    assert path.read_text(encoding="utf-8") == '{\n  "a": "é",\n  "b": [\n    1\n  ]\n}\n'
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"a": "é", "b": [1]}
+    assert [file.name for file in path.parent.iterdir()] == ["facts.json"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_json(tmp_path / "facts.json", 1)
+
+    def full(self: Path, data: bytes) -> int:
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_json(tmp_path / "facts.json", 2)
+    assert [file.name for file in tmp_path.iterdir()] == ["facts.json"]
+    assert json.loads((tmp_path / "facts.json").read_text()) == 1
+
+
+# Seals
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    folder = tmp_path / "sealed"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("one.bin", "two.bin", "deep/three.bin"):
+        (folder / name).write_bytes(name.encode() * 100)
+    seal(folder, layers=4)
+    return folder
+
+
+def test_a_sealed_folder_gives_its_facts_and_files(sealed: Path):
+    manifest = open_sealed(sealed, "-")
+    assert manifest["layers"] == 4
+    assert manifest["files"]["deep/three.bin"] == {"bytes": 1400, "sha256": sha256(sealed / "deep/three.bin")}
+    assert set(manifest["files"]) == {"one.bin", "two.bin", "deep/three.bin"}
+
+
+def flip(file: Path) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    file.write_bytes(raw)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "flipped bit": (flip, "its content is not what was written (sha256 differs)"),
+    "truncated": (lambda f: f.write_bytes(f.read_bytes()[:-1]), "has 1399 bytes where 1400 were written"),
+    "longer": (lambda f: f.write_bytes(f.read_bytes() + b"x"), "has 1401 bytes where 1400 were written"),
+    "empty": (lambda f: f.write_bytes(b""), "has 0 bytes where 1400 were written"),
+    "deleted": (Path.unlink, "is missing"),
+    "a folder": (lambda f: (f.unlink(), f.mkdir()), "is missing"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_named_with_what_to_run(sealed: Path, damage: str):
+    act, problem = DAMAGE[damage]
+    act(sealed / "deep/three.bin")
+    with pytest.raises(UserError) as caught:
+        open_sealed(sealed, "dvc repro -f targets")
+    assert str(caught.value) == f"{sealed}: deep/three.bin: {problem}; run `dvc repro -f targets`"
+
+
+def test_files_that_changed_places_are_both_named(sealed: Path):
+    one, two = sealed / "one.bin", sealed / "two.bin"
+    assert one.stat().st_size == two.stat().st_size
+    spare = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(spare)
+    with pytest.raises(UserError) as caught:
+        open_sealed(sealed, "-")
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["one.bin", "two.bin"]
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"files": 3}'])
+def test_a_manifest_that_is_gone_or_broken_says_what_to_run(sealed: Path, text: str | None):
+    (sealed / "manifest.json").unlink()
+    if text is not None:
+        (sealed / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match=r"manifest\.json can't be read .*; run `dvc repro -f teacher`"):
+        read_manifest(sealed, "dvc repro -f teacher")
+
+
+# Links
+
+
+def test_a_linked_folder_takes_no_second_copy_of_its_files(sealed: Path, tmp_path: Path):
+    link_folder(sealed, tmp_path / "linked")
+    assert contents(tmp_path / "linked") == contents(sealed)
+    assert os.path.samefile(sealed / "deep/three.bin", tmp_path / "linked/deep/three.bin")
+
+
+def test_where_there_are_no_links_the_files_are_copied(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuses(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuses)
+    link_folder(sealed, tmp_path / "copied")
+    assert contents(tmp_path / "copied") == contents(sealed)
+    assert not os.path.samefile(sealed / "one.bin", tmp_path / "copied/one.bin")
+
+
+def test_what_is_replaced_in_a_linked_folder_stays_in_the_store(sealed: Path, tmp_path: Path):
+    link_folder(sealed, tmp_path / "linked")
+    link_folder(sealed, tmp_path / "linked")
+    write_json(tmp_path / "linked/one.bin", "other")
+    open_sealed(sealed, "-")

@@ -1,0 +1,313 @@
+"""The door: what is wrong ends in one message and exit code 2, what is stopped in a clear line, and fast."""
+
+import ast
+import inspect
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from kdcore import cli
+from kdcore.cli import READS
+from kdcore.distil import teacher as stage
+from kdcore.errors import UserError
+from kdcore.interrupt import Interrupted
+from kdcore.params import load
+from tests import on_disk, tiny
+from tests.pipeline.conftest import ROOT, SMALL, edit_params
+
+HEAVY = {"torch", "transformers", "pandas", "datasets", "accelerate", "matplotlib", "scipy", "sklearn"}
+COMMANDS = {command.callback.__name__: command.callback for command in cli.app.registered_commands}
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, store: Path, tiny_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Path]:
+    """project(edits): a folder with the tiny project's params.yaml, changed by dotted key; the test runs in it."""
+
+    def made(**edits: object) -> Path:
+        (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+        outside = {"data.path": str(tmp_path / "rows"), "model.name": str(tiny_folder())}
+        edit_params(tmp_path / "params.yaml", SMALL | outside | {key.replace("__", "."): v for key, v in edits.items()})
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    return made
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *args: object) -> int:
+    """The exit code of `python -m kdcore ...`."""
+    monkeypatch.setattr(sys, "argv", ["kdcore", *map(str, args)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def python(code: str, *args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *args], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+# What is fast
+
+
+def test_help_lists_every_stage_and_imports_nothing_heavy():
+    found = python(
+        "import sys; sys.argv = ['kdcore', '--help']\n"
+        "from kdcore.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print(*sys.modules, file=sys.stderr)"
+    )
+    assert set(READS) <= set(found.stdout.split())
+    assert {"kdcore.cli", "typer"} <= set(found.stderr.split())
+    assert not HEAVY & {name.partition(".")[0] for name in found.stderr.split()}
+
+
+def some_arguments(command: Callable[..., None]) -> list[str]:
+    """Arguments of the right kinds: nothing is read of them before params.yaml is."""
+    words = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        value = "1" if "int" in str(parameter.annotation) else {"method": "sid", "study": "depth"}.get(name, "x")
+        if parameter.default is inspect.Parameter.empty:
+            words += [f"--{name}", value] if "Option" in str(parameter.annotation) else [value]
+    return words
+
+
+def test_a_wrong_value_in_params_stops_every_command_before_anything_heavy_is_imported(tmp_path: Path):
+    (tmp_path / "params.yaml").write_text("tasks: [movies]\n")
+    script = """
+import json, sys
+from kdcore import cli
+for name, args in json.loads(sys.argv[1]).items():
+    sys.argv = ["kdcore", name, *args]
+    try:
+        cli.main()
+    except SystemExit as ended:
+        print(name, ended.code, *({module.partition(".")[0] for module in sys.modules} & set(json.loads(HEAVY))))
+""".replace("HEAVY", repr(json.dumps(sorted(HEAVY))))
+    arguments = {name: some_arguments(command) for name, command in COMMANDS.items()}
+    found = python(script, json.dumps(arguments), cwd=tmp_path)
+    assert found.stdout.splitlines() == [f"{name} 2" for name in COMMANDS], found.stderr
+    assert found.stderr.count("params.yaml: ") == len(COMMANDS)
+
+
+# What is wrong
+
+
+def test_a_wrong_params_is_one_message_and_exit_code_2_without_a_traceback(project: Callable[..., Path]):
+    folder = project()
+    document = YAML().load(folder / "params.yaml")
+    document["teacher"]["learning_rate"] = -1
+    document["student"]["layer"] = document["student"].pop("layers")
+    YAML().dump(document, folder / "params.yaml")
+    found = python("from kdcore.cli import main; main()", "prepare", "tiny", "out", cwd=folder)
+    assert found.returncode == 2
+    assert found.stdout == ""
+    first, *problems = found.stderr.splitlines()
+    assert first == f"params.yaml: {len(problems)} problems"
+    assert "  student.layer: unknown key, did you mean 'layers'?" in problems
+    assert any(line.startswith("  teacher.learning_rate: must be a finite number greater than 0") for line in problems)
+    assert [path.name for path in folder.iterdir()] == ["params.yaml"]
+
+
+def test_a_folder_without_params_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "prepare", "movies", "out") == 2
+    assert capsys.readouterr().err.startswith("params.yaml: ")
+
+
+def teach(folder: Path, monkeypatch: pytest.MonkeyPatch, data: Path) -> int:
+    return run(monkeypatch, "teacher", "tiny", data, folder / "teacher", folder / "point.json")
+
+
+def test_a_missing_model_is_named(
+    project: Callable[..., Path],
+    tiny_ingredients: on_disk.Ingredients,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    folder = project(model__name="./not-here")
+    assert teach(folder, monkeypatch, tiny_ingredients.data) == 2
+    out, err = capsys.readouterr()
+    assert err == "not-here: no model here: a local model is a folder with config.json\n"
+    assert out == ""
+    assert not (folder / "teacher").exists()
+    assert not (folder / "point.json").exists()
+
+
+@pytest.mark.parametrize("key", ["model__name", "teacher__finetuned"])
+def test_an_architecture_that_cannot_be_captured_is_named_with_those_that_can(
+    project: Callable[..., Path],
+    tiny_ingredients: on_disk.Ingredients,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    key: str,
+):
+    other = tiny.save_finetuned(tmp_path / "other", tiny.UNSUPPORTED)
+    folder = project(**{key: str(other)})
+    capsys.readouterr()
+    assert teach(folder, monkeypatch, tiny_ingredients.data) == 2
+    known = "bert, camembert, distilbert, electra, modernbert, roberta, xlm-roberta"
+    assert capsys.readouterr().err == f"{other}: architecture 'mpnet' can't be captured; these can: {known}\n"
+    assert not (folder / "teacher").exists()
+
+
+def test_data_of_another_task_are_refused(
+    project: Callable[..., Path],
+    tiny_ingredients: on_disk.Ingredients,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    folder = project()
+    assert run(monkeypatch, "teacher", "movies", tiny_ingredients.data, folder / "teacher", folder / "p.json") == 2
+    assert capsys.readouterr().err == f"{tiny_ingredients.data}: holds task 'tiny', not 'movies'\n"
+
+
+def test_data_that_were_not_prepared_are_named_with_what_to_run(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    folder = project()
+    assert teach(folder, monkeypatch, Path("data/tiny")) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("data/tiny/provenance.json: cannot be read")
+    assert "run `dvc repro -f prepare`" in err
+
+
+def test_a_teacher_below_its_floor_is_an_error_that_writes_no_point(
+    project: Callable[..., Path],
+    tiny_ingredients: on_disk.Ingredients,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    folder = project(teacher__floor=1.01, teacher__rows=8, teacher__epochs=1)
+    assert teach(folder, monkeypatch, tiny_ingredients.data) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("params.yaml: teacher.floor: the teacher must reach 1.01, found accuracy 0.")
+    assert not (folder / "point.json").exists()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["nonsense"],
+        ["prepare"],
+        ["student", "tiny", "pidd", "2", "0", "d", "t", "s", "o"],
+        ["student", "tiny", "pid", "two", "0", "d", "t", "s", "o"],
+        ["point", "tiny", "pid", "0", "d", "t", "s", "o", "--layers", "0"],
+    ],
+    ids=lambda args: args[-1] if len(args) < 3 else " ".join(args[2:4]),
+)
+def test_a_wrong_command_line_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], args: list[str]
+):
+    assert run(monkeypatch, *args) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Usage: ")
+    assert "Traceback" not in err
+
+
+def test_an_error_that_is_no_users_mistake_is_not_hidden(
+    project: Callable[..., Path], tiny_ingredients: on_disk.Ingredients, monkeypatch: pytest.MonkeyPatch
+):
+    folder = project()
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(stage, "fine_tune", broken)
+    monkeypatch.setattr(sys, "argv", ["kdcore", "teacher", "tiny", str(tiny_ingredients.data), "t", "p"])
+    with pytest.raises(RuntimeError, match="a bug of ours"):
+        cli.main()
+    assert not (folder / "p").exists()
+
+
+# What is stopped
+
+
+@pytest.mark.parametrize(("signum", "name", "code"), [(signal.SIGTERM, "SIGTERM", 143), (signal.SIGINT, "SIGINT", 130)])
+def test_a_stopped_run_says_so_in_one_line_and_exits_as_a_shell_expects(
+    project: Callable[..., Path],
+    tiny_ingredients: on_disk.Ingredients,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    signum: int,
+    name: str,
+    code: int,
+):
+    def stopped(*_: object, **__: object) -> None:
+        raise Interrupted(signum)
+
+    monkeypatch.setattr(stage, "fine_tune", stopped)
+    assert teach(project(), monkeypatch, tiny_ingredients.data) == code
+    said = capsys.readouterr().err
+    assert said == f"stopped by {name}: a checkpoint is written, the same command goes on from it\n"
+
+
+def test_ctrl_c_outside_training_ends_the_command_without_a_traceback(
+    project: Callable[..., Path],
+    tiny_ingredients: on_disk.Ingredients,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Nothing is half-written then: what a command writes appears when it is complete."""
+
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "fine_tune", pressed)
+    assert teach(project(), monkeypatch, tiny_ingredients.data) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+# What a command reads
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_command_reads_the_params_that_it_declares_and_no_others(name: str):
+    """Every `knobs["…"]` of its body is declared, and everything that is declared is read."""
+    body = ast.parse(inspect.getsource(COMMANDS[name]))
+    read = {
+        node.slice.value
+        for node in ast.walk(body)
+        if isinstance(node, ast.Subscript)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "knobs"
+        and isinstance(node.slice, ast.Constant)
+    }
+    if any(ast.unparse(node) == f"READS['{name}']" for node in ast.walk(body) if isinstance(node, ast.Subscript)):
+        read |= set(READS[name])
+    opened = [node for node in ast.walk(body) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Knobs"]
+    assert [ast.literal_eval(call.args[0]) for call in opened] == [name]
+    assert read - {"study"} == set(READS[name])
+    assert ("study" in read) == (len(opened[0].args) == 2)
+
+
+def test_knobs_are_the_declared_ones_of_a_file_that_is_right_as_a_whole(project: Callable[..., Path]):
+    folder = project()
+    knobs = cli.Knobs("targets")
+    assert set(knobs) == set(READS["targets"])
+    assert knobs["student.rows"] == load(folder / "params.yaml").student.rows == SMALL["student.rows"]
+    with pytest.raises(KeyError):
+        knobs["teacher.rows"]
+    edit_params(folder / "params.yaml", {"teacher.rows": -1})
+    with pytest.raises(UserError, match=r"teacher\.rows"):
+        cli.Knobs("targets")
+
+
+def test_a_study_is_read_by_its_name(project: Callable[..., Path]):
+    project()
+    assert list(cli.Knobs("curve", "depth")["study"].layers) == SMALL["study.depth.layers"]
+    with pytest.raises(UserError, match=r"study: must be .*depth.*, found .width."):
+        cli.Knobs("curve", "width")

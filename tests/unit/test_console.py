@@ -1,0 +1,87 @@
+"""Progress is a bar in a terminal and a line every ten seconds elsewhere; warnings go to stderr."""
+
+import io
+import re
+import sys
+import time
+
+import pytest
+
+from kdcore.console import progress, say, warn
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+def test_what_is_said_goes_to_stdout_and_warnings_to_stderr(capsys: pytest.CaptureFixture[str]):
+    say("teacher: 3 epochs")
+    warn("the disk is nearly full")
+    assert capsys.readouterr() == ("teacher: 3 epochs\n", "warning: the disk is nearly full\n")
+
+
+def test_without_a_terminal_there_is_a_plain_line_every_ten_seconds(capsys: pytest.CaptureFixture[str], clock: Clock):
+    with progress("student", total=4000) as update:
+        for _ in range(25):
+            clock.now += 1
+            update(100, "layer 1, loss 0.5")
+    out, err = capsys.readouterr()
+    # After 10 and 20 seconds of 100 rows each.
+    assert out.splitlines() == [
+        "student: 1,000/4,000 rows, 100 rows/s layer 1, loss 0.5",
+        "student: 2,000/4,000 rows, 100 rows/s layer 1, loss 0.5",
+    ]
+    assert err == ""
+
+
+def test_a_run_that_goes_on_counts_what_was_done_but_not_as_its_own_speed(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+):
+    with progress("student", total=4000, done=3000) as update:
+        clock.now += 10
+        update(100)
+    assert capsys.readouterr().out == "student: 3,100/4,000 rows, 10 rows/s\n"
+
+
+def test_a_short_run_without_a_terminal_is_silent(capsys: pytest.CaptureFixture[str]):
+    with progress("student", total=10) as update:
+        update(10)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_bar_with_loss_rate_and_time_left(monkeypatch: pytest.MonkeyPatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress("student", total=4000, done=1000, unit="rows") as update:
+        update(500, "layer 1, loss 0.5000")
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    assert "student" in shown
+    assert "1,500/4,000 rows" in shown
+    assert re.search(r"[\d,]+ rows/s", shown)
+    assert re.search(r"\d:\d\d:\d\d|-:--:--", shown)
+    assert "layer 1, loss 0.5000" in shown
+
+
+def test_an_error_leaves_the_block_as_it_is(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(ZeroDivisionError), progress("student", total=4) as update:
+        update(1 // 0)

@@ -1,0 +1,24 @@
+"""README against the repository: its numbers are those of metrics/, and its links lead somewhere."""
+
+import re
+
+import pytest
+
+from tests.unit.raw_files import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def first_table(text: str) -> str:
+    """The first Markdown table of a text, without what comes around it."""
+    return re.search(r"(^\|.*\|\n)+", text, re.MULTILINE)[0]
+
+
+def test_the_table_is_that_of_the_headline_run():
+    shown = README.split("<!-- the first table of metrics/main/table.md -->")[1].split("<!-- end -->")[0]
+    assert shown.strip() == first_table((ROOT / "metrics/main/table.md").read_text(encoding="utf-8")).strip()
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", README))
+def test_every_link_leads_to_a_file(link: str):
+    assert link.startswith("https://") or (ROOT / link).exists()

@@ -1,0 +1,268 @@
+"""Runs are named by what determines them, held by one process, and come back from their newest whole checkpoint."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kdcore import runs
+from kdcore.errors import UserError
+from kdcore.runs import CODE, Run, code_digest, open_run
+from tests.modules import closure
+
+ROOT = Path(__file__).parents[2]
+HOLDS = """
+import sys
+from kdcore.runs import open_run
+with open_run("student", {"seed": 0}) as run:
+    print(run.folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def tensors(step: int) -> dict[str, torch.Tensor]:
+    return {"weight": torch.full((8, 8), float(step)), "random": torch.arange(16, dtype=torch.uint8)}
+
+
+def checkpoints(run: Run) -> list[str]:
+    return sorted(path.name for path in (run.folder / "checkpoints").iterdir())
+
+
+# Names
+
+
+def test_a_run_is_named_by_its_kind_and_by_all_that_determines_it(store: Path):
+    identities: list[dict[str, Any]] = [{"seed": 0}, {"seed": 1}, {"seed": 0, "rows": None}]
+    names = []
+    for kind in ("student", "teacher"):
+        for identity in identities:
+            with open_run(kind, identity) as run:
+                names.append(run.folder)
+    assert len(set(names)) == 6
+    with open_run("student", {"rows": None, "seed": 0}) as run:
+        assert run.folder == names[2]
+    assert all(name.parent == store for name in names)
+
+
+def test_a_run_says_what_determines_it(store: Path):
+    with open_run("student", {"seed": 0, "layer_map": (2, 4)}) as run:
+        assert json.loads((run.folder / "identity.json").read_text()) == {"seed": 0, "layer_map": [2, 4]}
+
+
+def test_the_store_is_in_the_project_and_shared_by_dvcs_other_workspaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KDCORE_WORK", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    assert runs.store() == Path("work")
+    assert (tmp_path / "work").is_dir()
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "project"))
+    assert runs.store() == tmp_path / "project/work"
+    monkeypatch.setenv("KDCORE_WORK", str(tmp_path / "elsewhere"))
+    assert runs.store() == tmp_path / "elsewhere"
+
+
+# The code that a run depends on
+
+# What these modules do is in a run's identity (the data's fingerprint, the tokenizer's and the model's files), or
+# writes and reads what others computed.
+NO_INFLUENCE = {"artefacts", "runs", "distil/finished", "data/prepared", "data/tasks", "data/embedded", "model/names"}
+
+
+@pytest.mark.parametrize("kind", ["student", "teacher"])
+def test_the_code_of_a_run_is_every_module_that_decides_what_it_computes(kind: str):
+    used = {name.removeprefix("kdcore.").replace(".", "/") for name in closure(f"kdcore.distil.{kind}")}
+    assert used - NO_INFLUENCE - {*CODE, f"distil/{kind}"} == set()
+    assert set(CODE) - used <= {"model/build", "model/layers", "distil/signals", "distil/losses"}
+
+
+def test_another_line_of_code_is_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for module in ("one", "two"):
+        (tmp_path / f"{module}.py").write_text("x = 1\n")
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
+    before = code_digest(("one", "two"))
+    assert code_digest(("one", "two")) == before
+    (tmp_path / "two.py").write_text("x = 2\n")
+    assert code_digest(("one", "two")) != before
+
+
+# One process at a time
+
+
+@pytest.fixture
+def owner(store: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process, which holds the run {"seed": 0}."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDS], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(str(store))
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_run_in_other_hands_is_refused_with_their_process_id_until_they_die(owner: subprocess.Popen[str]):
+    with pytest.raises(UserError) as caught, open_run("student", {"seed": 0}):
+        pytest.fail("two processes hold one run")
+    assert f"this run is in the hands of process {owner.pid}; wait for it, or stop it" in str(caught.value)
+    with open_run("student", {"seed": 1}) as other:
+        assert not other.finished
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    with open_run("student", {"seed": 0}) as run:
+        assert (run.folder / "owner").read_text() == str(os.getpid())
+
+
+def test_a_run_is_free_again_after_it_failed(store: Path):
+    def fails() -> None:
+        with open_run("student", {"seed": 0}):
+            raise ValueError
+
+    for _ in range(2):
+        with pytest.raises(ValueError):  # noqa: PT011  (it is raised three lines above)
+            fails()
+
+
+# Checkpoints
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "student-0")
+
+
+def test_a_run_comes_back_to_its_newest_checkpoint_bit_by_bit(run: Run):
+    values = {"weight": torch.randn(7, 5), "step": torch.tensor(3.0), "random": torch.get_rng_state()}
+    state = {"position": {"step": 3}, "record": {"sums": {"hard_labels": 0.1 + 0.2, "tiny": 5e-324}}}
+    run.save(2, tensors(2), {})
+    run.save(3, values, state)
+    found = run.restore()
+    assert found is not None
+    assert found[1] == state
+    assert set(found[0]) == set(values)
+    assert all(
+        torch.equal(value, found[0][name]) and value.dtype == found[0][name].dtype for name, value in values.items()
+    )
+
+
+def test_a_new_run_has_no_checkpoint(run: Run):
+    assert run.restore() is None
+    assert not run.finished
+
+
+def test_the_two_newest_checkpoints_are_kept(run: Run):
+    for step in (5, 10, 99, 100, 1000):
+        run.save(step, tensors(step), {})
+    assert checkpoints(run) == ["000000100", "000001000"]
+
+
+def test_a_checkpoint_that_fails_leaves_the_ones_before_it(run: Run, monkeypatch: pytest.MonkeyPatch):
+    run.save(1, tensors(1), {"n": 1})
+    run.save(2, tensors(2), {"n": 2})
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        run.save(3, tensors(3), {"n": 3})
+    assert checkpoints(run) == ["000000001", "000000002"]
+    found = run.restore()
+    assert found is not None
+    assert found[1] == {"n": 2}
+
+
+def half(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip(file: Path) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[-3] ^= 4
+    file.write_bytes(raw)
+
+
+@pytest.mark.parametrize("damage", [half, flip, Path.unlink, lambda file: file.write_bytes(b"")])
+@pytest.mark.parametrize("file", ["tensors.safetensors", "state.json", "manifest.json"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it_and_says_so(
+    run: Run, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], object], file: str
+):
+    run.save(1, tensors(1), {"n": 1})
+    run.save(2, tensors(2), {"n": 2})
+    damage(run.folder / "checkpoints/000000002" / file)
+    found = run.restore()
+    assert found is not None
+    assert found[1] == {"n": 1}
+    assert torch.equal(found[0]["weight"], tensors(1)["weight"])
+    said = capsys.readouterr().err
+    assert said.startswith("warning: checkpoint is damaged, falling back to the one before it: ")
+    assert "000000002" in said
+    assert file in said
+    assert checkpoints(run) == ["000000001"]
+
+
+def test_where_every_checkpoint_is_damaged_the_run_starts_over_and_says_so_of_each(
+    run: Run, capsys: pytest.CaptureFixture[str]
+):
+    for step in (1, 2):
+        run.save(step, tensors(step), {})
+        half(run.folder / f"checkpoints/{step:09d}/tensors.safetensors")
+    assert run.restore() is None
+    assert capsys.readouterr().err.count("checkpoint is damaged") == 2
+
+
+def test_what_a_killed_process_left_half_written_is_no_checkpoint(run: Run):
+    run.save(1, tensors(1), {"n": 1})
+    aside = run.folder / "checkpoints/.000000002.4711"
+    aside.mkdir()
+    (aside / "tensors.safetensors").write_bytes(b"half")
+    found = run.restore()
+    assert found is not None
+    assert found[1] == {"n": 1}
+
+
+# Results
+
+
+def write(folder: Path) -> None:
+    (folder / "model").write_text("weights")
+
+
+def test_a_finished_run_has_its_result_sealed_and_no_checkpoints(run: Run):
+    run.save(1, tensors(1), {})
+    assert run.finish(write, layers=2) == run.result
+    assert run.finished
+    assert json.loads((run.result / "manifest.json").read_text())["layers"] == 2
+    assert not (run.folder / "checkpoints").exists()
+
+
+def test_a_run_whose_result_cannot_be_written_is_not_finished_and_keeps_its_checkpoints(run: Run):
+    run.save(1, tensors(1), {})
+
+    def fails(folder: Path) -> None:
+        write(folder)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        run.finish(fails)
+    assert not run.finished
+    assert run.restore() is not None
+
+
+def test_a_damaged_result_is_named_and_dropped_so_that_it_is_made_again(run: Run, capsys: pytest.CaptureFixture[str]):
+    run.finish(write)
+    (run.result / "model").write_text("weighty")
+    assert not run.finished
+    assert not run.result.exists()
+    said = capsys.readouterr().err
+    assert said.startswith("warning: a finished run is damaged and made again: ")
+    assert "model: its content is not what was written" in said
