@@ -84,11 +84,14 @@ def test_the_code_of_a_run_is_every_module_that_decides_what_it_computes(kind: s
     assert set(CODE) - used <= {"model/build", "model/layers", "distil/signals", "distil/losses"}
 
 
-def test_another_line_of_code_is_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_another_line_of_code_is_another_digest_and_another_comment_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     for module in ("one", "two"):
         (tmp_path / f"{module}.py").write_text("x = 1\n")
     monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
     before = code_digest(("one", "two"))
+    (tmp_path / "two.py").write_text("# What x is.\nx = (\n    1  # one\n)\n")
     assert code_digest(("one", "two")) == before
     (tmp_path / "two.py").write_text("x = 2\n")
     assert code_digest(("one", "two")) != before

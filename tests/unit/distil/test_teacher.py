@@ -57,6 +57,18 @@ def test_an_adopted_teacher_answers_in_the_order_of_the_tasks_labels(
     assert Encoder.load(tmp_path / "teacher").config.label2id == {"bad": 0, "fair": 1, "good": 2}
 
 
+def test_the_outputs_biases_move_with_their_weights(
+    tmp_path: Path, store: Path, tiny_classifier: Callable[..., Path], tiny_ingredients: on_disk.Ingredients
+):
+    own, data = tmp_path / "own", tiny_ingredients.data
+    biased = Encoder.load(tiny_classifier(labels=("good", "bad")))
+    with torch.no_grad():
+        biased.output.bias.copy_(torch.tensor([3.0, -3.0]))
+    biased.model.save_pretrained(own)
+    tiny.tokenizer().save_pretrained(own)
+    assert np.array_equal(logits(adopt(data, tmp_path / "teacher", own), data), logits(own, data)[:, ::-1])
+
+
 @pytest.mark.parametrize("family", ["roberta", "distilbert", "electra", "modernbert"])
 def test_every_familys_outputs_are_put_in_order(
     tmp_path: Path,
