@@ -18,6 +18,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from kdcore.errors import UserError
+from kdcore.model.dropout import dropout as cheap_dropout
+from kdcore.model.dropout import replace_dropout
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,13 @@ def _attention(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention that records its log-probabilities where they are wanted, and is plain sdpa elsewhere.
+    """Attention that records its log-probabilities where they are wanted, and is sdpa where it drops nothing.
 
     query, key, value: (B, A, T, H/A); attention_mask: boolean, broadcastable to (B, A, T, T).
     Hugging Face's own maps are taken after dropout, where rows do not sum to 1: a KL needs them before.
     """
-    if _capture is None or _capture.layer not in _capture.wanted:
+    wanted = _capture is not None and _capture.layer in _capture.wanted
+    if not wanted and not (dropout and query.device.type == "cpu"):  # on a CPU sdpa draws its masks one by one
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
@@ -89,9 +92,14 @@ def _attention(
     if attention_mask is not None:
         # The smallest finite number, not -inf: a masked entry has probability 0, and 0 · log 0 stays 0.
         scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
-    log_probabilities = F.log_softmax(scores.float(), dim=-1)
-    _capture.internals.attention[_capture.layer] = log_probabilities
-    probabilities = F.dropout(log_probabilities.exp().to(value.dtype), p=dropout, training=module.training)
+    if _capture is not None and wanted:
+        log_probabilities = F.log_softmax(scores.float(), dim=-1)
+        _capture.internals.attention[_capture.layer] = log_probabilities
+        probabilities = log_probabilities.exp().to(value.dtype)
+    else:
+        probabilities = F.softmax(scores, dim=-1)
+    if dropout and module.training:
+        probabilities = cheap_dropout(probabilities, dropout)
     return (probabilities @ value).transpose(1, 2).contiguous(), None
 
 
@@ -108,6 +116,7 @@ class Encoder(nn.Module):
         self.model = model
         self.family = family(model.config, model.config.name_or_path or type(model).__name__)
         model.set_attn_implementation(ATTENTION)
+        replace_dropout(model)
         for index, layer in enumerate(self.layers, start=1):
             layer.register_forward_pre_hook(lambda *_, index=index: _enter(index))
             layer.register_forward_hook(lambda _, __, output, index=index: _leave(index, output))
