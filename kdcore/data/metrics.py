@@ -10,7 +10,7 @@ from sklearn import metrics
 def task_metrics(names: Sequence[str], logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """The named metrics of (N, K) logits against (N,) labels.
 
-    f1 is that of the positive class, id 1, as in GLUE; a correlation of constant predictions is 0.
+    f1 is that of the positive class, id 1, as in GLUE; a correlation with a constant is 0.
     """
     predicted = predictions(logits)
     return {name: _metric(name, predicted, labels) for name in names}
@@ -34,11 +34,13 @@ def degenerate(logits: np.ndarray) -> bool:
 
 def _metric(name: str, predicted: np.ndarray, labels: np.ndarray) -> float:
     if name in ("pearson", "spearman"):
-        if np.ptp(predicted) == 0:
+        if np.ptp(predicted) == 0 or np.ptp(labels) == 0:
             return 0.0
         found = stats.pearsonr(predicted, labels) if name == "pearson" else stats.spearmanr(predicted, labels)
         return float(found.statistic)
     if name == "matthews":
+        if np.ptp(predicted) == 0 or np.ptp(labels) == 0:
+            return 0.0
         return float(metrics.matthews_corrcoef(labels, predicted))
     if name == "f1":
         return float(metrics.f1_score(labels, predicted, pos_label=1, average="binary", zero_division=0.0))

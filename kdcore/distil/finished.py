@@ -10,8 +10,9 @@ import pandas as pd
 import torch
 import transformers
 
+from kdcore import processes
 from kdcore.artefacts import digest, open_sealed, write_json
-from kdcore.distil.training import Record
+from kdcore.distil.state import Record
 from kdcore.model.encoder import Encoder
 
 NOTES = ("run.json", "history.csv")  # about the run, not part of the model
@@ -54,6 +55,7 @@ def versions() -> dict[str, Any]:
         "numpy": numpy.__version__,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
+        "processes": processes.launched(),
     }
 
 

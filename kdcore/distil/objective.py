@@ -49,12 +49,13 @@ class Objective:
         if self.signals is None:
             return None
         mapped = [self.layer_map[layer - 1] for layer in phase.internal]
-        return self.signals.at(batch, attention=mapped if self._kl else (), cls=mapped)
+        return self.signals.at(batch, attention=mapped if self._kl else (), cls=mapped, logits=phase.classification)
 
     def _classification(self, logits: Tensor, batch: Batch, said: Teaching | None) -> dict[str, tuple[float, Tensor]]:
         hard = losses.hard_labels(logits, batch.labels)
         if said is None:
             return {"hard_labels": (1.0, hard)}
+        assert said.logits is not None  # noqa: S101  (the classification loss asked for them)
         if logits.shape[-1] == 1:
             soft = losses.soft_scores(logits, said.logits)
         else:

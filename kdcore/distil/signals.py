@@ -21,12 +21,12 @@ from kdcore.model.encoder import Encoder
 class Teaching:
     """What the teacher says of one batch, by 1-based teacher layer.
 
-    attention: (B, A, T, T) probabilities, 0 at padding; cls: (B, H); logits: (B, K).
+    attention: (B, A, T, T) probabilities, 0 at padding; cls: (B, H); logits: (B, K), None where they were not asked.
     """
 
     attention: Mapping[int, Tensor]
     cls: Mapping[int, Tensor]
-    logits: Tensor
+    logits: Tensor | None
 
 
 class Signals(Protocol):
@@ -34,7 +34,7 @@ class Signals(Protocol):
 
     layers: int
 
-    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int]) -> Teaching:
+    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
         """The signals of a batch; attention and cls name the layers that are wanted."""
 
 
@@ -46,10 +46,10 @@ class Live:
         self.layers = len(teacher.layers)
 
     @torch.no_grad()
-    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int]) -> Teaching:
-        internals = self.teacher(batch.inputs, attention=attention)
+    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
+        depth = None if logits else max((*attention, *cls))  # the layers above have nothing to say
+        internals = self.teacher(batch.inputs, depth=depth, attention=attention)
         mask = batch.mask[:, None, :, None]
-        assert internals.logits is not None  # noqa: S101  (a whole pass has logits)
         return Teaching(
             {layer: internals.attention[layer].exp() * mask for layer in attention},
             {layer: internals.cls[layer] for layer in cls},
@@ -76,17 +76,17 @@ class Stored:
     def __len__(self) -> int:
         return len(self._lengths)
 
-    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int]) -> Teaching:
+    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
         rows = batch.rows
         return Teaching(
             self._attention(batch, attention) if attention else {},
             {layer: self._tensor(self._cls[rows, layer - 1], batch) for layer in cls},
-            self._tensor(self._logits[rows], batch),
+            self._tensor(self._logits[rows], batch) if logits else None,
         )
 
     def _attention(self, batch: Batch, layers: Collection[int]) -> Mapping[int, Tensor]:
         if self._live is not None:
-            return self._live.at(batch, layers, ()).attention
+            return self._live.at(batch, layers, (), logits=False).attention
         size, longest = len(batch.rows), batch.mask.shape[1]
         maps = {layer: np.zeros((size, self._heads, longest, longest), self._shards[0].dtype) for layer in layers}
         for index, row in enumerate(batch.rows):

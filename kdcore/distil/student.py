@@ -65,14 +65,24 @@ class Sources:
     revision: str | None
 
 
-def distil(recipe: Recipe, sources: Sources, settings: Settings) -> Path:
-    """Train the student that the arguments determine, or find it trained; returns its folder in the store."""
+def distil(
+    recipe: Recipe,
+    sources: Sources,
+    settings: Settings,
+    *,
+    layers_key: str = "student.layers",
+    rows_key: str = "student.rows",
+) -> Path:
+    """Train the student that the arguments determine, or find it trained; returns its folder in the store.
+
+    layers_key, rows_key: what params.yaml calls the recipe's depth and rows, for messages.
+    """
     facts, teacher = read_run(sources.teacher, "dvc repro -f teacher")
-    mapped = layer_map(recipe.layer_map, recipe.layers, facts["layers"])
+    mapped = layer_map(recipe.layer_map, recipe.layers, facts["layers"], layers_key)
     with open_run("student", _identity(recipe, sources, settings, mapped, teacher)) as run:
         if not run.finished:
             prepared = Prepared.open(sources.data, tokenizer_of(sources.teacher), facts["max_length"])
-            examples = _examples(prepared, recipe)
+            examples = _examples(prepared, recipe, rows_key)
             student = build(
                 sources.teacher,
                 resolve(sources.model),
@@ -91,6 +101,7 @@ def distil(recipe: Recipe, sources: Sources, settings: Settings) -> Path:
                 "task": prepared.task.name,
                 **asdict(recipe),
                 "rows": len(examples),
+                "trains": recipe.phases()[-1].trains,  # equal students share a run, whoever asked for it first
                 "seed": settings.seed,
                 "mapped": mapped,
             }
@@ -102,7 +113,7 @@ def _identity(
     recipe: Recipe, sources: Sources, settings: Settings, mapped: tuple[int, ...], teacher: str
 ) -> dict[str, Any]:
     """What determines a student, and nothing else: a knob that its method does not use is left out."""
-    method = Method.parse(recipe.method)
+    method, stretch = Method.parse(recipe.method), recipe.phases()
     learns = method.schedule != "none"
     return {
         "data": fingerprint(sources.data),
@@ -112,18 +123,18 @@ def _identity(
         "rows": recipe.rows,
         "init": recipe.init,
         "layer_map": mapped,
-        "phases": [asdict(phase) for phase in recipe.phases()],
+        "phases": [asdict(phase) for phase in stretch],
         "soft": [recipe.temperature, recipe.hard_label_weight] if learns else None,
         "internal": [method.kl * recipe.kl_weight, method.cos * recipe.cos_weight],
         "signals": precision(sources.targets / "train") if method.kl or method.cos else None,
-        "settings": settings.identity(),
+        "settings": settings.identity() | ({"schedule": None} if len(stretch) == 1 else {}),
         "code": code_digest((*CODE, "distil/student")),
     }
 
 
-def _examples(prepared: Prepared, recipe: Recipe) -> Examples:
+def _examples(prepared: Prepared, recipe: Recipe, rows_key: str) -> Examples:
     """The training rows. Raises UserError where `none` would get rows without a label."""
-    examples = prepared.split("train", recipe.rows, "student.rows")
+    examples = prepared.split("train", recipe.rows, rows_key)
     unlabelled = int(np.isnan(examples.labels).sum())
     if recipe.method == "none" and unlabelled:
         raise UserError(

@@ -3,6 +3,7 @@
 Maps are ragged: an example of n tokens keeps n×n numbers per layer and head, and no padding.
 """
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -38,24 +39,25 @@ def write_targets(
     dtype: str,
     disk_gb: float,
     batch_size: int,
+    rows_key: str = "student.rows",
 ) -> None:
     """The signals of the first `rows` training rows and of all validation rows, in out/train and out/validation.
 
-    keep: `disk` stores attention maps, `live` does not, `auto` does up to `disk_gb`. Raises UserError where
-    `disk` has no room.
+    keep: `disk` stores attention maps, `live` does not, `auto` does up to `disk_gb`; rows_key: what params.yaml
+    calls `rows`, for messages. Raises UserError where `disk` has no room.
     """
     facts, teacher_id = read_run(teacher, "dvc repro -f teacher")
     prepared = Prepared.open(data, tokenizer_of(teacher), facts["max_length"])
     encoder = Encoder.load(teacher)
     with new_folder(out) as aside:
         for split, count in (("train", rows), ("validation", None)):
-            examples = prepared.split(split, count, "student.rows")
+            examples = prepared.split(split, count, rows_key)
             what = {
                 "data": fingerprint(data),
                 "teacher": teacher_id,
                 "split": split,
                 "rows": len(examples),
-                "attention": _stored(encoder, examples, keep, dtype, disk_gb),
+                "attention": _stored(encoder, examples, keep, dtype, disk_gb, rows_key),
                 "dtype": dtype,
                 "code": code_digest(CODE),
             }
@@ -73,7 +75,9 @@ def check_targets(targets: Path, data: Path, teacher: Path) -> None:
                 raise UserError(str(targets / split), said)
 
 
-def _stored(encoder: Encoder, examples: Examples, keep: str, dtype: str, disk_gb: float) -> bool:
+def _stored(
+    encoder: Encoder, examples: Examples, keep: str, dtype: str, disk_gb: float, rows_key: str = "student.rows"
+) -> bool:
     """Whether attention maps are stored. Raises UserError where they must be and the disk is too full."""
     itemsize = np.dtype(dtype).itemsize
     need = attention_bytes(examples.lengths, len(encoder.layers), encoder.config.num_attention_heads, itemsize)
@@ -82,11 +86,16 @@ def _stored(encoder: Encoder, examples: Examples, keep: str, dtype: str, disk_gb
         raise UserError(
             "params.yaml",
             f"targets.store: disk needs {need / 1e9:.1f} GB for the attention maps, and {free / 1e9:.1f} GB are free; "
-            "use live, or fewer student.rows",
+            f"use live, or fewer {rows_key}",
         )
-    stored = keep == "disk" or (keep == "auto" and need <= min(disk_gb * 1e9, 0.9 * free))
+    stored = keeps_maps(keep, need, free, disk_gb)
     say(f"targets: {len(examples):,} rows, attention maps of {need / 1e9:.2f} GB {'stored' if stored else 'live'}")
     return stored
+
+
+def keeps_maps(keep: str, need: int, free: int, disk_gb: float) -> bool:
+    """Whether attention maps of `need` bytes are stored where `free` bytes are free: the rule of targets.store."""
+    return keep == "disk" or (keep == "auto" and need <= min(disk_gb * 1e9, 0.9 * free))
 
 
 def _extracted(what: dict[str, Any], encoder: Encoder, examples: Examples, batch_size: int) -> Path:
@@ -154,6 +163,7 @@ def _extract_rows(
     for positions in in_order(lengths, batch_size):
         batch = collate(examples, rows[positions]).to(live.teacher.device)
         said = live.at(batch, every if maps is not None else (), every)
+        assert said.logits is not None  # noqa: S101  (they were asked)
         logits[batch.rows] = said.logits.float().cpu().numpy()
         cls[batch.rows] = torch.stack([said.cls[layer] for layer in every], 1).cpu().numpy()
         if maps is not None:
@@ -173,8 +183,15 @@ def _maps(folder: Path, shard: int, lengths: np.ndarray, maps: int, dtype: str) 
 
 
 def _array(path: Path, mode: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A .npy file as an array: a new one of that type and shape (w+), or the one that is there (r+)."""
-    return np.lib.format.open_memmap(path, mode, dtype, shape)
+    """A .npy file as an array: a new one of that type and shape (w+), or the one that is there (r+).
+
+    Raises OSError where a new one has no room: a full disk would end the process without a word later on.
+    """
+    array = np.lib.format.open_memmap(path, mode, dtype, shape)
+    if mode == "w+" and hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def shard_bounds(lengths: np.ndarray, bytes_per_square: int) -> list[int]:

@@ -10,12 +10,14 @@ from torch import nn
 from kdcore.artefacts import link_folder
 from kdcore.console import say, warn
 from kdcore.data.examples import Examples, Prepared
-from kdcore.data.prepared import fingerprint
+from kdcore.data.metrics import task_metrics
+from kdcore.data.prepared import fingerprint, load_split, read_task
 from kdcore.data.tasks import Task
 from kdcore.distil.finished import write_model
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Method, Phase
-from kdcore.distil.training import Record, Settings, Trainer
+from kdcore.distil.state import Record
+from kdcore.distil.training import Settings, Trainer
 from kdcore.distil.validation import validator
 from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder, load_classifier
@@ -95,13 +97,27 @@ def adopt(data: Path, out: Path, *, name: str, revision: str | None, max_length:
         link_folder(run.result, out)
 
 
-def check_floor(point: dict[str, Any], floor: float | None) -> None:
-    """Warn of a teacher that predicts a constant. Raises UserError for one that scores below the floor."""
+def check_floor(point: dict[str, Any], floor: float | None, chance: float) -> None:
+    """Warn of a teacher that predicts a constant, or scores no better than one that does (`chance`).
+
+    Raises UserError for a teacher that scores below the floor.
+    """
     said = f"{point['metric']} {point['score']:.4f} on validation"
     if point["degenerate"]:
         warn(f"the teacher gives every example the same prediction ({said}): there is nothing to distil from it")
+    elif point["score"] <= chance:
+        warn(f"the teacher is no better than one answer for all: {said}, where that has {chance:.4f}")
     if floor is not None and point["score"] < floor:
         raise UserError("params.yaml", f"teacher.floor: the teacher must reach {floor}, found {said}")
+
+
+def chance(data: Path) -> float:
+    """The headline metric on validation of the best constant prediction; 0 for a correlation."""
+    task, labels = read_task(data), load_split(data, "validation")["label"].dropna().to_numpy(np.float64)
+    answers = np.eye(max(1, len(task.labels)))
+    return max(
+        task_metrics(task.metrics[:1], np.tile(answer, (len(labels), 1)), labels)[task.metrics[0]] for answer in answers
+    )
 
 
 def _facts(prepared: Prepared, encoder: Encoder, rows: int | None, seed: int | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from kdcore import interrupt
-from kdcore.console import Update, progress, say
+from kdcore.console import Update, progress, say, warn
 from kdcore.data.batches import Batch, collate, shuffled
 from kdcore.data.examples import Examples
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Phase, learning_rate
+from kdcore.distil.state import Position, Record, load, random_states, set_random_states, tensors
 from kdcore.errors import UserError
 from kdcore.model.cost import training_flops
 from kdcore.model.encoder import Encoder
@@ -46,27 +47,6 @@ class Settings:
         return {key: value for key, value in asdict(self).items() if key != "checkpoint_seconds"}
 
 
-@dataclass
-class Position:
-    """Where the loop is: the next batch of an epoch of a phase; `epochs` counts those finished in all."""
-
-    phase: int = 0
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    epochs: int = 0
-
-
-@dataclass
-class Record:
-    """What the loop has seen: finished epochs, and the sums of the one in progress."""
-
-    history: list[dict[str, Any]] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
-    gflop: float = 0.0
-    seconds: float = 0.0
-
-
 class Trainer:
     """One run of the loop over `examples`, resumed from the run's newest checkpoint where there is one."""
 
@@ -87,11 +67,14 @@ class Trainer:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         torch.set_num_threads(settings.threads)
-        torch.manual_seed(settings.seed + 1_000_003 * self.accelerator.process_index)
+        self._seed(0)
         optimizer = adamw(encoder, settings.learning_rate, settings.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(encoder, optimizer)
         self.position, self.record = Position(), Record()
         self.saved_at = time.monotonic()
+
+    def _seed(self, step: int) -> None:
+        torch.manual_seed(self.settings.seed + 1_000_003 * self.accelerator.process_index + step)
 
     def train(self) -> Record:
         """Run what is left. Raises UserError where a loss is not finite, Interrupted on SIGTERM or Ctrl-C."""
@@ -247,7 +230,7 @@ class Trainer:
             raise interrupt.Interrupted(signum)
 
     def _save(self) -> None:
-        random, sums = self._random_states(), self._global_sums()
+        random, sums = random_states(self.accelerator), self._global_sums()
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             state = {
@@ -255,53 +238,27 @@ class Trainer:
                 "record": {**asdict(self.record), "sums": sums},
                 "scaler": scaler.state_dict() if scaler else None,
             }
-            self.run.save(self.position.step, {**self._tensors(), "random": random}, state)
+            self.run.save(self.position.step, {**tensors(self.encoder, self.optimizer), "random": random}, state)
         self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
-
-    def _tensors(self) -> dict[str, Tensor]:
-        """Weights and optimizer moments by parameter name."""
-        tensors = {f"model.{name}": value.contiguous() for name, value in self.encoder.state_dict().items()}
-        for name, parameter in self.encoder.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = value
-        return tensors
 
     def _restore(self) -> None:
         found = self.run.restore()
         if found is None:
             return
-        tensors, state = found
-        self.encoder.load_state_dict(
-            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
-        )
-        parameters = dict(self.encoder.named_parameters())
-        for key, value in tensors.items():
-            if key.startswith("optimizer."):
-                _, slot, name = key.split(".", 2)
-                parameter = parameters[name]
-                self.optimizer.state[parameter][slot] = value.to(parameter.device)
-        self._set_random_states(tensors["random"])
+        values, state = found
+        load(values, self.encoder, self.optimizer)
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.position, self.record = Position(**state["position"]), Record(**state["record"])
         if not self.accelerator.is_main_process:  # the sums are of all processes, and are added up again
             self.record.sums = dict.fromkeys(self.record.sums, 0.0)
-        say(f"{self.run.folder.name}: goes on at epoch {self.position.epochs + 1}, step {self.position.step}")
-
-    def _random_states(self) -> Tensor:
-        """(processes, bytes): the generator that dropout draws from, of every process."""
-        device = self.accelerator.device
-        state = torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-        return self.accelerator.gather(state.to(device)[None]).cpu()
-
-    def _set_random_states(self, states: Tensor) -> None:
-        device = self.accelerator.device
-        state = states[self.accelerator.process_index].clone()  # torch reads a view of it from the wrong place
-        if device.type == "cuda":
-            torch.cuda.set_rng_state(state, device)
-        else:
-            torch.set_rng_state(state)
+        name = self.run.folder.name
+        say(f"{name}: goes on at epoch {self.position.epochs + 1}, step {self.position.step}")
+        if not set_random_states(self.accelerator, values["random"]):
+            began, go_on = len(values["random"]), self.accelerator.num_processes
+            warn(f"{name}: begun by {began} processes, goes on in {go_on}: dropout is drawn anew from here")
+            self._seed(self.position.step)
 
 
 def adamw(encoder: nn.Module, rate: float, weight_decay: float) -> torch.optim.AdamW:

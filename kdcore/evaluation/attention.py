@@ -119,6 +119,7 @@ def _seen(
     said = signals.at(batch, layer_map, ())
     maps = np.concatenate([said.attention[layer].numpy() for layer in layer_map])
     students = {name: _student(model, batch, said, layer_map) for name, model in models.items()}
+    assert said.logits is not None  # noqa: S101  (they were asked)
     return {TEACHER: Seen(said.logits[0].numpy(), maps, None), **students}
 
 

@@ -32,6 +32,7 @@ def fidelity(
     teachers = np.empty_like(own)
     for rows, internals, said, mask in _both(student, examples, signals, layer_map, batch_size):
         assert internals.logits is not None  # noqa: S101  (a whole pass has logits)
+        assert said.logits is not None  # noqa: S101  (they were asked)
         own[rows], teachers[rows] = internals.logits.cpu().numpy(), said.logits.cpu().numpy()
         for layer, mapped in enumerate(layer_map, start=1):
             by_head = attention_kl_by_head(internals.attention[layer], said.attention[mapped], mask)

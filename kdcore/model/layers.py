@@ -7,17 +7,20 @@ from typing import Any
 from kdcore.errors import UserError
 
 
-def layer_map(spec: str | Sequence[int], layers: int, teacher_layers: int) -> tuple[int, ...]:
+def layer_map(
+    spec: str | Sequence[int], layers: int, teacher_layers: int, layers_key: str = "student.layers"
+) -> tuple[int, ...]:
     """Return g(1)…g(L_S): the 1-based teacher layer of each student layer.
 
     `uniform` is g(i) = floor(i·L_T/L_S + 1/2), which is 2, 4, …, 12 for 12 → 6 (paper, Figure 1);
     `last` takes the last L_S layers; a list is taken as it is. g is strictly increasing and ends at L_T.
 
-    Raises UserError for a map that is not, or for a student deeper than its teacher.
+    Raises UserError for a map that is not, or, naming the params key `layers_key`, for a student deeper than its
+    teacher.
     """
     if not 1 <= layers <= teacher_layers:
         raise UserError(
-            "params.yaml", f"student.layers: must be 1 to {teacher_layers} (the teacher's depth), found {layers}"
+            "params.yaml", f"{layers_key}: must be 1 to {teacher_layers} (the teacher's depth), found {layers}"
         )
     mapped = _mapped(spec, layers, teacher_layers)
     increasing = all(lower < upper for lower, upper in pairwise(mapped))

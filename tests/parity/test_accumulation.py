@@ -11,7 +11,7 @@ from kdcore.data.batches import collate
 from kdcore.data.examples import Examples
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Phase
-from kdcore.distil.training import Record
+from kdcore.distil.state import Record
 from kdcore.model.encoder import Encoder
 from tests.distilling import (
     encoder,

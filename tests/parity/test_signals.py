@@ -61,7 +61,7 @@ class SamePass(Live):
     transformers' fused attention, which runs where nothing is captured, rounds differently in the last bit.
     """
 
-    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int]) -> Teaching:
+    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
         said = super().at(batch, range(1, self.layers + 1), cls)
         return Teaching({layer: said.attention[layer] for layer in attention}, said.cls, said.logits)
 
@@ -139,6 +139,20 @@ def test_the_live_teacher_is_calm_and_still(tmp_path: Path):
     assert torch.equal(first.logits, second.logits)
     assert not any(p.requires_grad for p in teacher.parameters())
     assert not first.attention[1].requires_grad
+
+
+@families
+def test_a_live_teacher_runs_no_deeper_than_it_is_asked_and_says_the_same(family: str):
+    teacher = encoder(family)
+    batch = collate(examples(family), np.arange(12))
+    ran: list[int] = []
+    for number, layer in enumerate(teacher.layers, start=1):
+        layer.register_forward_hook(lambda *_, number=number: ran.append(number))
+    short = Live(teacher).at(batch, (1,), (1, 2), logits=False)
+    assert (ran, short.logits) == ([1, 2], None)
+    whole = Live(teacher).at(batch, (1,), (1, 2))
+    assert torch.equal(short.attention[1], whole.attention[1])
+    assert all(torch.equal(short.cls[layer], whole.cls[layer]) for layer in (1, 2))
 
 
 def test_both_sources_know_the_teachers_depth(tmp_path: Path):

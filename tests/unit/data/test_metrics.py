@@ -1,5 +1,6 @@
 """The metrics of GLUE, by hand and against their definitions."""
 
+import warnings
 from math import sqrt
 
 import numpy as np
@@ -49,6 +50,9 @@ def test_a_constant_prediction_is_no_correlation_and_no_error():
     negative = np.asarray([[1.0, 0.0]] * 4)
     labels = np.asarray([0.0, 1, 0, 1])
     assert task_metrics(("matthews", "f1", "accuracy"), negative, labels) == {"matthews": 0, "f1": 0, "accuracy": 0.5}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert task_metrics(("matthews",), negative, np.zeros(4)) == {"matthews": 0.0}
 
 
 def test_unlabelled_rows_are_left_out():

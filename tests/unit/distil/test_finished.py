@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from kdcore.artefacts import seal
 from kdcore.distil.finished import read_run, write_history, write_model
-from kdcore.distil.training import Record
+from kdcore.distil.state import Record
 from kdcore.errors import UserError
 from kdcore.model.encoder import FAMILIES, Encoder
 from kdcore.model.predict import logits_of

@@ -136,15 +136,15 @@ def test_one_internal_loss_alone_still_measures_the_cosine(
 
 
 class Recorder(Live):
-    """A live teacher that notes which layers it is asked for."""
+    """A live teacher that notes which layers it is asked for, and whether for logits."""
 
     def __init__(self, teacher: Encoder) -> None:
         super().__init__(teacher)
-        self.asked: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        self.asked: list[tuple[tuple[int, ...], tuple[int, ...], bool]] = []
 
-    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int]) -> Teaching:
-        self.asked.append((tuple(attention), tuple(cls)))
-        return super().at(batch, attention, cls)
+    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
+        self.asked.append((tuple(attention), tuple(cls), logits))
+        return super().at(batch, attention, cls, logits)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_the_teacher_is_asked_for_the_mapped_layers_only(
     signals = Recorder(encoder())
     what = Objective(Method.parse(method), layer_map=MAP, signals=signals)
     what(encoder(layers=2), whole_batch(examples()), phase)
-    assert signals.asked == [(attention, cls)]
+    assert signals.asked == [(attention, cls, phase.classification)]
 
 
 def test_a_regression_learns_scores():

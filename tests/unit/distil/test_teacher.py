@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from kdcore.data.examples import Prepared
+from kdcore.data.prepared import load_split
 from kdcore.data.tasks import Task
 from kdcore.distil import teacher as stage
 from kdcore.distil.finished import read_run
@@ -245,7 +246,7 @@ def point(score: float, degenerate: bool = False) -> dict[str, Any]:
 
 def test_a_teacher_below_the_floor_is_refused_with_both_numbers():
     with pytest.raises(UserError) as caught:
-        stage.check_floor(point(0.5125), 0.7)
+        stage.check_floor(point(0.5125), 0.7, 0.5)
     assert str(caught.value) == (
         "params.yaml: teacher.floor: the teacher must reach 0.7, found accuracy 0.5125 on validation"
     )
@@ -253,13 +254,24 @@ def test_a_teacher_below_the_floor_is_refused_with_both_numbers():
 
 @pytest.mark.parametrize("floor", [None, 0.5])
 def test_a_teacher_at_the_floor_passes_in_silence(floor: float | None, capsys: pytest.CaptureFixture[str]):
-    stage.check_floor(point(0.5), floor)
+    stage.check_floor(point(0.5), floor, 0.4)
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_teacher_that_predicts_one_class_is_warned_of(capsys: pytest.CaptureFixture[str]):
-    stage.check_floor(point(0.5, degenerate=True), None)
+    stage.check_floor(point(0.5, degenerate=True), None, 0.5)
     assert "the same prediction (accuracy 0.5000 on validation)" in capsys.readouterr().err
+
+
+def test_a_teacher_at_chance_level_is_warned_of_with_both_numbers(capsys: pytest.CaptureFixture[str]):
+    stage.check_floor(point(0.5), None, 0.53125)
+    said = "no better than one answer for all: accuracy 0.5000 on validation, where that has 0.5312"
+    assert said in capsys.readouterr().err
+
+
+def test_chance_is_the_share_of_the_commonest_label(tiny_ingredients: on_disk.Ingredients):
+    labels = load_split(tiny_ingredients.data, "validation")["label"].tolist()
+    assert stage.chance(tiny_ingredients.data) == max(labels.count(0), labels.count(1)) / len(labels)
 
 
 def test_a_task_tells_the_model_what_its_outputs_mean():

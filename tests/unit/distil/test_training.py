@@ -18,8 +18,9 @@ from kdcore.data.batches import Batch
 from kdcore.distil import teacher, training
 from kdcore.distil.finished import write_history
 from kdcore.distil.schedule import Phase
+from kdcore.distil.state import Record
 from kdcore.distil.student import distil
-from kdcore.distil.training import Record, Trainer, adamw
+from kdcore.distil.training import Trainer, adamw
 from kdcore.errors import UserError
 from kdcore.runs import Run
 from tests import on_disk

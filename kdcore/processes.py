@@ -1,0 +1,58 @@
+"""One command in several processes, as torchrun or `accelerate launch` start them: all of them train together.
+
+The first does everything else, alone: it holds the run, writes, scores and speaks.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from kdcore.errors import UserError
+
+TOGETHER = ("teacher", "student", "point")  # the commands that train
+
+_dismissed = False
+
+
+def launched() -> int:
+    """How many processes the launcher started for this command."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+
+
+def count() -> int:
+    """How many processes work together now."""
+    return 1 if _dismissed else launched()
+
+
+def first() -> bool:
+    return count() == 1 or os.environ.get("RANK", "0") == "0"
+
+
+def agreed(find: Callable[[], int]) -> int:
+    """What `find` gives in the first process, in every process; all of them must ask."""
+    if count() == 1:
+        return find()
+    import torch
+    from accelerate.utils import broadcast
+
+    return int(broadcast(torch.tensor([find() if first() else 0], device=_joined().device)).item())
+
+
+def _joined() -> Any:
+    """accelerate's state, with the processes joined. Without a GPU it would leave them apart unless told."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU", not torch.cuda.is_available()))
+    if state.num_processes != launched():
+        raise UserError("processes", f"{launched()} were started, and accelerate joins only {state.num_processes}")
+    return state
+
+
+def dismiss() -> None:
+    """The others have done their part and end here, without an error; the first goes on alone."""
+    global _dismissed
+    if not first():
+        raise SystemExit(0)
+    _dismissed = True
