@@ -8,8 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from kdcore.report.canvas import SIZE, heading, legend, line_style, panels, style
+from kdcore.report.canvas import QUIET, SIZE, heading, legend, line_style, panels, style
 from kdcore.report.methods import look, ordered
+
+ROOM = 0.65  # share of a panel's height that is free below the last epochs where they are drawn once more
 
 
 def figure(table: pd.DataFrame) -> Figure:
@@ -19,10 +21,8 @@ def figure(table: pd.DataFrame) -> Figure:
         drawn, axes = panels(tasks, *SIZE)
         for axis, task in zip(axes, tasks, strict=True):
             runs = table[table["task"] == task]
-            level = runs.loc[runs["layer_done"].notna(), "score"].mean()
-            for method, beside, line in _schedules(runs):
-                above = line.loc[line["layer_done"].notna(), "score"].mean() >= level
-                _schedule(axis, method, beside, line, above)
+            _lines(axis, runs)
+            _closer(axis, runs)
             axis.set(title=task if len(tasks) > 1 else "", ylabel=runs["metric"].iloc[0], xlabel="epoch")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         legend(drawn, axes)
@@ -31,6 +31,28 @@ def figure(table: pd.DataFrame) -> Figure:
         names = ", ".join(tasks)
         heading(drawn, "Convergence", f"{names}, validation subset · {spread} · numbers: layers completed")
     return drawn
+
+
+def _lines(axis: Axes, runs: pd.DataFrame) -> None:
+    level = runs.loc[runs["layer_done"].notna(), "score"].mean()
+    for method, beside, line in _schedules(runs):
+        above = line.loc[line["layer_done"].notna(), "score"].mean() >= level
+        _schedule(axis, method, beside, line, above)
+
+
+def _closer(axis: Axes, runs: pd.DataFrame) -> None:
+    """The epochs after the last layer once more, larger, in the corner below them, if that is empty."""
+    late = runs[runs["epoch"] > runs.dropna(subset="layer_done")["epoch"].max()]
+    low, high = axis.get_ylim()
+    if late["epoch"].nunique() < 2 or late["score"].min() < low + ROOM * (high - low):
+        return
+    inset = axis.inset_axes((0.7, 0.1, 0.29, 0.52))
+    _lines(inset, late)
+    inset.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    inset.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    inset.tick_params(labelsize=7)
+    inset.spines[:].set_visible(True)
+    inset.set_title("enlarged", fontsize=7.5, fontweight="normal", color=QUIET, pad=2)
 
 
 def _schedules(runs: pd.DataFrame) -> Iterator[tuple[str, bool, pd.DataFrame]]:
@@ -49,7 +71,8 @@ def _schedule(axis: Axes, method: str, beside: bool, runs: pd.DataFrame, above: 
     """
     drawn = line_style(method) | {"markersize": 3.5}
     if beside:
-        runs = runs[runs["epoch"] >= runs.dropna(subset="layer_done").groupby("seed")["epoch"].max().min()]
+        completed = runs.dropna(subset="layer_done").groupby("seed")["epoch"].max()
+        runs = runs[runs["epoch"] >= completed.min()] if len(completed) else runs
         drawn |= {"label": f"{method}, then the head alone", "markerfacecolor": "white", "linewidth": 1}
     by_seed = runs.pivot(index="epoch", columns="seed", values="score")
     if by_seed.shape[1] > 1:

@@ -29,7 +29,7 @@ def headline(table: pd.DataFrame, confidence: float) -> Figure:
 
 
 def recipes(table: pd.DataFrame, by: Sequence[str], first: str, confidence: float) -> Figure:
-    """A row per recipe, the best at the top; a line marks the recipe `first`, which the others are compared with.
+    """A row per recipe, the best at the top; a line marks the recipe `first`, the baseline.
 
     table: of recipes.per_recipe; by: its columns that make a recipe.
     """
@@ -39,7 +39,7 @@ def recipes(table: pd.DataFrame, by: Sequence[str], first: str, confidence: floa
         for axis, task in zip(axes, tasks, strict=True):
             _recipe_panel(axis, table[table["task"] == task], by, first)
             axis.set_title(task if len(tasks) > 1 else "")
-        bold = f" · bold: the recipe that the others are compared with{_crosses(table)}"
+        bold = f" · bold: the baseline{_crosses(table)}"
         heading(figure, "Validation score by recipe", subtitle(table, confidence) + bold)
     return figure
 
@@ -86,7 +86,7 @@ def _row(axis: Axes, runs: pd.DataFrame, height: float) -> None:
     seeds = runs if len(runs) > 1 or first["degenerate"] else runs.iloc[:0]  # a lone seed is the mean itself
     for one_class, marker in ((False, "o"), (True, "x")):
         scores = seeds.loc[seeds["degenerate"].astype(bool) == one_class, "score"]
-        axis.plot(scores, [height - 0.2] * len(scores), marker, color=drawn.colour, alpha=0.55, markersize=3.6)
+        axis.plot(scores, [height - 0.3] * len(scores), marker, color=drawn.colour, alpha=0.55, markersize=3.6)
     axis.plot([first["low"], first["high"]], [height] * 2, color=drawn.colour, linewidth=2.2, solid_capstyle="butt")
     axis.plot(first["mean"], height, drawn.marker, color=drawn.colour, markerfacecolor=drawn.face, markersize=8)
 

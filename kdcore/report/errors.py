@@ -1,10 +1,10 @@
 """Predictions of the headline run in; how its students repeat the teacher's errors out.
 
 Shapes: N validation examples. The JSON of a task says per method and seed how often teacher and student are right, and
-tests what can be tested: over seeds (agreement, repeated errors), and over examples for one seed (score, McNemar).
+tests what can be tested: over seeds (agreement, repeated errors), and over examples for each seed (score, McNemar).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from kdcore.data.metrics import predictions, task_metrics
 from kdcore.data.tasks import Task
-from kdcore.report.statistics import Difference, Estimate, McNemar, bootstrap, mcnemar, mean, paired
+from kdcore.report.statistics import Difference, Estimate, McNemar, bootstrap, holm, mcnemar, mean, paired
 
 COUNTS = ("both_right", "only_teacher_right", "only_student_right", "both_wrong")
 SHARES = ("agreement", "repeated_errors")
+TESTS = ("against_teacher", "against_soft")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ def analyse(said: Said, confidence: float) -> dict[str, Any]:
     if said.task.regression:
         return {"skipped": "a regression predicts numbers, which are neither right nor wrong"}
     right = int((predictions(said.teacher) == said.labels).sum())
+    methods = {method: _method(said, method, confidence) for method in said.students}
+    _correct(found["minus_soft"][name] for found in methods.values() for name in SHARES)
+    _correct(run.get(name) for found in methods.values() for run in found["runs"] for name in TESTS)
     return {
         "examples": len(said.labels),
         "metric": said.task.metrics[0],
@@ -42,17 +46,23 @@ def analyse(said: Said, confidence: float) -> dict[str, Any]:
             "wrong": len(said.labels) - right,
             "score": _estimate(_score(said, said.teacher, confidence)),
         },
-        "methods": {method: _method(said, method, confidence) for method in said.students},
+        "methods": methods,
     }
+
+
+def _correct(tests: Iterable[dict[str, Any] | None]) -> None:
+    """Put Holm's correction beside each p, for the number of these tests; None is no test."""
+    made = [test for test in tests if test]
+    for test, p in zip(made, holm([test["p"] for test in made]), strict=True):
+        test["p_holm"] = p
 
 
 def _method(said: Said, method: str, confidence: float) -> dict[str, Any]:
     runs = {seed: _run(said, logits) for seed, logits in said.students[method].items()}
     return {
-        "runs": [{"seed": seed, **run} for seed, run in runs.items()],
+        "runs": [{"seed": seed, **run, **_examples(said, method, seed, confidence)} for seed, run in runs.items()],
         "mean": {name: _over_seeds(runs, name, confidence) for name in SHARES},
         "minus_soft": {name: _minus_soft(said, method, runs, name, confidence) for name in SHARES},
-        "one_seed": _one_seed(said, method, next(iter(runs)), confidence),
     }
 
 
@@ -85,7 +95,7 @@ def _minus_soft(
     return _difference(paired({seed: run[name] for seed, run in runs.items()}, soft, confidence))
 
 
-def _one_seed(said: Said, method: str, seed: int, confidence: float) -> dict[str, Any]:
+def _examples(said: Said, method: str, seed: int, confidence: float) -> dict[str, Any]:
     """One run: its score over other examples that might have been drawn, and its exact tests on these ones."""
     logits = said.students[method][seed]
     others = {"against_teacher": said.teacher}
@@ -95,7 +105,7 @@ def _one_seed(said: Said, method: str, seed: int, confidence: float) -> dict[str
         name: _test(mcnemar(said.labels, predictions(logits), predictions(other), confidence))
         for name, other in others.items()
     }
-    return {"seed": seed, "score": _estimate(_score(said, logits, confidence)), **tests}
+    return {"score": _estimate(_score(said, logits, confidence)), **tests}
 
 
 def _score(said: Said, logits: NDArray[np.floating], confidence: float) -> Estimate:

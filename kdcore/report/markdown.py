@@ -33,7 +33,21 @@ def difference_text(difference: Difference) -> str:
     """`+0.013 [+0.002, +0.024] higher`; the reason where no interval can be given."""
     estimate = difference.estimate
     interval = "" if estimate.low is None else f" [{estimate.low:+.3f}, {estimate.high:+.3f}]"
-    return f"{estimate.value:+.3f}{interval} {difference.verdict}"
+    verdict = starred(difference.verdict, difference.p_holm, estimate.confidence)
+    return f"{estimate.value:+.3f}{interval} {verdict}"
+
+
+def starred(verdict: str, p_holm: float | None, confidence: float) -> str:
+    """The verdict, with a star where it stands after Holm's correction too."""
+    return verdict + "*" * (p_holm is not None and p_holm < 1 - confidence)
+
+
+def holm_note(p_holm: Sequence[float | None], confidence: float) -> list[str]:
+    """How many comparisons were tested, and what the star says; p_holm: of each comparison, None where untested."""
+    tested = [p for p in p_holm if p is not None]
+    found = "* marks what is" if any(starred("", p, confidence) for p in tested) else "none is"
+    said = f"Comparisons tested: {len(tested)}; {found} still found after Holm's correction for that number."
+    return [said] if tested else []
 
 
 def markdown(table: Sequence[Row], split: str = "validation") -> str:
@@ -102,15 +116,14 @@ def _notes(table: Sequence[Row]) -> str:
     students = [row for row in table if row.method != "teacher"]
     confidence = table[0].estimates[table[0].metric].confidence
     notes = [f"Students: {spread(row.degenerate.of, confidence)}; the teacher is one run." for row in students[:1]]
-    return " ".join([*notes, *comparison_notes(sum(len(row.differences) for row in table), confidence)])
+    p_holm = [difference.p_holm for row in table for difference in row.differences.values()]
+    return " ".join([*notes, *comparison_notes(p_holm, confidence)])
 
 
-def comparison_notes(compared: int, confidence: float) -> list[str]:
-    """What a table's differences and its count of degenerate runs say; compared: how many differences it has."""
+def comparison_notes(p_holm: Sequence[float | None], confidence: float) -> list[str]:
+    """What a table's differences and its count of degenerate runs say; p_holm: of each difference."""
     notes = []
-    if compared:
+    if p_holm:
         notes.append(f"Differences are paired by seed, with their {percent(confidence)} t interval.")
         notes.append("An interval that includes 0 reads “no difference found”.")
-    if compared > 1:
-        notes.append(f"The {compared} comparisons are not corrected for their number.")
-    return [*notes, "A degenerate run predicts one class only."]
+    return [*notes, *holm_note(p_holm, confidence), "A degenerate run predicts one class only."]

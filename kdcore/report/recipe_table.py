@@ -42,6 +42,6 @@ def _line(recipe: Recipe, compared: Sequence[str]) -> list[str]:
 
 def _notes(table: Sequence[Recipe], teacher: float, notes: str) -> str:
     seeds, confidence = table[0].degenerate.of, table[0].score.confidence
-    compared = sum(len(recipe.differences) for recipe in table)
-    said = [f"Students: {spread(seeds, confidence)}. The teacher scores {teacher:.3f}.", *[notes] * bool(compared)]
-    return " ".join([*said, *comparison_notes(compared, confidence)])
+    p_holm = [difference.p_holm for recipe in table for difference in recipe.differences.values()]
+    said = [f"Students: {spread(seeds, confidence)}. The teacher scores {teacher:.3f}.", *[notes] * bool(p_holm)]
+    return " ".join([*said, *comparison_notes(p_holm, confidence)])

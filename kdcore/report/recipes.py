@@ -1,13 +1,13 @@
 """The long frame of points in; one row per recipe (a method with more choices), compared with others, out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from kdcore.report.series import per_run
-from kdcore.report.statistics import Degenerate, Difference, Estimate, degenerate, mean, paired
+from kdcore.report.statistics import Degenerate, Difference, Estimate, corrected, degenerate, mean, paired
 
 Choices = tuple[str, ...]  # e.g. ("sid", "uniform", "teacher"), in the order of the columns that they come from
 Against = Mapping[str, Callable[[Choices], Choices]]  # name of a comparison -> what a recipe is compared with
@@ -29,11 +29,15 @@ class Recipe:
 def recipes(frame: pd.DataFrame, by: Sequence[str], against: Against, confidence: float) -> list[Recipe]:
     """Summarise the students; `by`: the columns that make a recipe. The order is that of the points."""
     students = frame[frame["method"] != "teacher"]
-    return [
-        _recipe(choices, _runs(group, by), against, confidence)
-        for _, group in students.groupby("task", sort=False)
-        for choices in _runs(group, by)
-    ]
+    tasks = students.groupby("task", sort=False)
+    return [recipe for _, group in tasks for recipe in _task(_runs(group, by), against, confidence)]
+
+
+def _task(runs: Mapping[Choices, pd.DataFrame], against: Against, confidence: float) -> list[Recipe]:
+    """Every recipe of one task; its comparisons are corrected for their number."""
+    found = [_recipe(choices, runs, against, confidence) for choices in runs]
+    differences = corrected([recipe.differences for recipe in found])
+    return [replace(recipe, differences=own) for recipe, own in zip(found, differences, strict=True)]
 
 
 def _runs(frame: pd.DataFrame, by: Sequence[str]) -> dict[Choices, pd.DataFrame]:
@@ -76,7 +80,7 @@ def _flat(recipe: Recipe, by: Sequence[str]) -> dict[str, Any]:
         estimate = difference.estimate
         flat |= {f"minus_{name}": estimate.value, f"minus_{name}_low": estimate.low}
         flat |= {f"minus_{name}_high": estimate.high, f"minus_{name}_p": difference.p}
-        flat |= {f"minus_{name}_verdict": difference.verdict}
+        flat |= {f"minus_{name}_p_holm": difference.p_holm, f"minus_{name}_verdict": difference.verdict}
     return flat
 
 

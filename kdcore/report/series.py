@@ -8,10 +8,11 @@ import pandas as pd
 
 from kdcore.errors import UserError
 from kdcore.report.methods import ordered
-from kdcore.report.statistics import degenerate, mean
+from kdcore.report.statistics import degenerate, holm, mean
 from kdcore.report.tables import differences
 
 HISTORY = ("epoch", "phase", "completed", "score")
+CLOSENESS = ("agreement", "attention_kl")
 CONVERGENCE = ["task", "method", "seed", "trains", "epoch", "phase", "layer_done", "score", "metric"]
 
 
@@ -33,10 +34,12 @@ def _runs(frame: pd.DataFrame, confidence: float) -> Iterator[dict[str, Any]]:
 def curve(frame: pd.DataFrame, field: str, confidence: float) -> pd.DataFrame:
     """One row per task, method and value of `field` (layers or rows): mean, interval, comparison with soft.
 
-    params_m: millions of parameters of encoder and pooler, the paper's axis.
+    params_m: millions of parameters of encoder and pooler, the paper's axis; agreement, attention_kl: means over seeds.
     """
-    table = pd.DataFrame(_curve(frame, field, confidence))
-    return table.astype({"layers": "Int64", "rows": "Int64"})
+    table = pd.DataFrame(_curve(frame, field, confidence)).astype({"layers": "Int64", "rows": "Int64", "p": float})
+    for _, rows in table.dropna(subset="p").groupby("task"):
+        table.loc[rows.index, "p_holm"] = holm(rows["p"].tolist())
+    return table
 
 
 def _curve(frame: pd.DataFrame, field: str, confidence: float) -> Iterator[dict[str, Any]]:
@@ -60,17 +63,18 @@ def _curve_point(task: str, method: str, runs: pd.DataFrame, confidence: float) 
         "high": over_seeds.high,
         "runs": over_seeds.n,
         "degenerate": degenerate(runs["degenerate"].tolist()).runs,
+        **{name: runs[name].astype(float).mean() for name in CLOSENESS},
     }
 
 
 def _against_soft(peers: pd.DataFrame, method: str, confidence: float) -> dict[str, Any]:
     """peers: every student of the same task and value; without soft among them nothing is subtracted."""
-    names = ["minus_soft", "minus_soft_low", "minus_soft_high", "p", "verdict"]
+    names = ["minus_soft", "minus_soft_low", "minus_soft_high", "p", "p_holm", "verdict"]
     if method in ("teacher", "soft") or "soft" not in set(peers["method"]):
         return dict.fromkeys(names)
     found = differences(peers, method, ["soft"], confidence)["soft"]
     estimate = found.estimate
-    return dict(zip(names, [estimate.value, estimate.low, estimate.high, found.p, found.verdict], strict=True))
+    return dict(zip(names, [estimate.value, estimate.low, estimate.high, found.p, None, found.verdict], strict=True))
 
 
 def convergence(frame: pd.DataFrame, history: Callable[[Any], Path]) -> pd.DataFrame:

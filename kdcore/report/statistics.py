@@ -6,7 +6,7 @@ Two kinds of chance are kept apart. `mean` and `paired` speak about training aga
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,10 +30,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference:
-    """Method minus baseline. `p` is of the paired t test; None where the seeds allow no test."""
+    """Method minus baseline. `p` is of the paired t test; None where the seeds allow no test.
+
+    p_holm: that p after Holm's correction for every comparison of the same table; None before, and where p is None.
+    """
 
     estimate: Estimate
     p: float | None
+    p_holm: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -110,6 +114,26 @@ def verdict(difference: Estimate) -> str:
     if difference.low <= 0.0 <= difference.high:
         return NO_DIFFERENCE
     return "higher" if difference.low > 0.0 else "lower"
+
+
+def holm(p: Sequence[float | None]) -> list[float | None]:
+    """Each p after Holm's step-down correction for their number; a None, where nothing was tested, does not count.
+
+    The smallest of m is multiplied by m, the next by m - 1, and so on; none becomes smaller than the one before it.
+    """
+    tested = sorted((value, place) for place, value in enumerate(p) if value is not None)
+    found: list[float | None] = [None] * len(p)
+    least = 0.0
+    for before, (value, place) in enumerate(tested):
+        least = max(least, min(1.0, value * (len(tested) - before)))
+        found[place] = least
+    return found
+
+
+def corrected(table: Sequence[Mapping[str, Difference]]) -> list[dict[str, Difference]]:
+    """The differences of one table, row by row, with `p_holm`: corrected for all that the table compares."""
+    p = iter(holm([difference.p for row in table for difference in row.values()]))
+    return [{name: replace(difference, p_holm=next(p)) for name, difference in row.items()} for row in table]
 
 
 def bootstrap(

@@ -42,14 +42,21 @@ def write_study(
     """
     frame = points.read(points.study(study, points_folder, teachers, grid, seeds))
     if study == "methods":
-        made = summary(frame, confidence, "methods")
+        files, drawn = summary(frame, confidence, "methods")
     elif study == "convergence":
-        made = _convergence(frame, points_folder, confidence)
+        files, drawn = _convergence(frame, points_folder, confidence)
     elif study == "ablation":
-        made = _ablation(frame, grid, confidence)
+        files, drawn = _ablation(frame, grid, confidence)
     else:
-        made = _curve(study, frame, confidence)
-    write_all(out, *made)
+        files, drawn = _curve(study, frame, confidence)
+    files["table.md"] += f"\n{_cost(frame)}\n"
+    write_all(out, files, drawn)
+
+
+def _cost(frame: pd.DataFrame) -> str:
+    """What the study costs, for the reader who plans one; a student that another study has too is counted in both."""
+    students = frame[frame["method"] != "teacher"]
+    return f"Students: {len(students):,}; training them takes {students['seconds'].sum():,.0f} s in all."
 
 
 def _curve(study: str, frame: pd.DataFrame, confidence: float) -> Results:

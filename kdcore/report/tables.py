@@ -1,12 +1,12 @@
 """The long frame of points in; the main table, one row per task and method, as CSV and as Markdown, out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from kdcore.report.methods import ordered
-from kdcore.report.statistics import Degenerate, Difference, Estimate, degenerate, mean, paired
+from kdcore.report.statistics import Degenerate, Difference, Estimate, corrected, degenerate, mean, paired
 
 BASELINES = ("none", "soft")
 FIDELITY = ("agreement", "soft_label_kl", "score_mse", "attention_kl", "attention_kl_total", "cls_cosine")
@@ -33,11 +33,15 @@ class Row:
 
 def rows(frame: pd.DataFrame, confidence: float) -> list[Row]:
     """Summarise the points: the tasks as they come, the methods in the tables' order."""
-    return [
-        _row(task_frame, method, confidence)
-        for _, task_frame in frame.groupby("task", sort=False)
-        for method in ordered(task_frame["method"])
-    ]
+    tasks = frame.groupby("task", sort=False)
+    return [row for _, task_frame in tasks for row in _task(task_frame, confidence)]
+
+
+def _task(task_frame: pd.DataFrame, confidence: float) -> list[Row]:
+    """Every method of one task; its comparisons are corrected for their number."""
+    found = [_row(task_frame, method, confidence) for method in ordered(task_frame["method"])]
+    differences = corrected([row.differences for row in found])
+    return [replace(row, differences=own) for row, own in zip(found, differences, strict=True)]
 
 
 def _row(task_frame: pd.DataFrame, method: str, confidence: float) -> Row:
@@ -110,5 +114,5 @@ def _flat(row: Row) -> dict[str, object]:
     for baseline, difference in row.differences.items():
         name, estimate = f"{row.metric}_minus_{baseline}", difference.estimate
         flat |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-        flat |= {f"{name}_p": difference.p, f"{name}_verdict": difference.verdict}
+        flat |= {f"{name}_p": difference.p, f"{name}_p_holm": difference.p_holm, f"{name}_verdict": difference.verdict}
     return flat | dict(row.cost)

@@ -103,5 +103,7 @@ def test_errors_of_the_headline_run_are_analysed(finished: Project):
         score = point(finished, "main", f"{method}-s0")
         assert (run["both_right"] + run["only_student_right"]) / found["examples"] == pytest.approx(score["score"])
         assert run["agreement"] == pytest.approx(score["fidelity"]["agreement"])
+        assert run["score"]["low"] <= run["score"]["value"] == pytest.approx(score["score"])
+        assert "p_holm" in run["against_teacher"]
     assert (finished.root / "metrics/main/errors.md").is_file()
     assert (finished.root / "metrics/main/errors.csv").is_file()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from kdcore.report.markdown import starred
 from kdcore.report.statistics import NO_DIFFERENCE
 from kdcore.report.tables import BASELINES
 
@@ -16,8 +17,8 @@ SIGNS = {"higher": "▲", "lower": "▼", NO_DIFFERENCE: "="}
 class Answer:
     """One method minus one baseline on the headline metric, paired by seed.
 
-    at, low_at, high_at, zero_at: places on an axis of 0 … 100 that all answers of a task share; low and high are None
-    where the seeds give no interval.
+    star: `*` where the verdict stands after Holm's correction; at, low_at, high_at, zero_at: places on an axis of
+    0 … 100 that all answers of a task share; low and high are None where the seeds give no interval.
     """
 
     method: str
@@ -27,6 +28,7 @@ class Answer:
     high: float | None
     verdict: str
     sign: str
+    star: str
     at: float = 0.0
     low_at: float = 0.0
     high_at: float = 0.0
@@ -38,17 +40,17 @@ def against_soft(found: Sequence[Answer]) -> dict[str, list[str]]:
     said: dict[str, list[str]] = {}
     for answer in found:
         if answer.baseline == "soft":
-            said.setdefault(answer.verdict, []).append(answer.method)
+            said.setdefault(answer.verdict + answer.star, []).append(answer.method)
     return said
 
 
-def answers(table: pd.DataFrame) -> list[Answer]:
+def answers(table: pd.DataFrame, confidence: float) -> list[Answer]:
     """table: the rows of one task. Internal methods against soft come first: they are the paper's question."""
-    found = sorted(_differences(table), key=lambda answer: answer.baseline != "soft")
+    found = sorted(_differences(table, confidence), key=lambda answer: answer.baseline != "soft")
     return _placed(found)
 
 
-def _differences(table: pd.DataFrame) -> Iterator[Answer]:
+def _differences(table: pd.DataFrame, confidence: float) -> Iterator[Answer]:
     metric = table["metric"].iloc[0]
     for row in table.to_dict("records"):
         for baseline in BASELINES:
@@ -57,7 +59,8 @@ def _differences(table: pd.DataFrame) -> Iterator[Answer]:
             if isinstance(verdict, str):
                 low, high = (_number(row[f"{name}_{end}"]) for end in ("low", "high"))
                 sign = SIGNS.get(verdict, "–")  # not tested
-                yield Answer(str(row["method"]), baseline, float(row[name]), low, high, verdict, sign)
+                star = starred("", _number(row[f"{name}_p_holm"]), confidence)
+                yield Answer(str(row["method"]), baseline, float(row[name]), low, high, verdict, sign, star)
 
 
 def _number(value: Any) -> float | None:
@@ -73,7 +76,7 @@ def _placed(found: Sequence[Answer]) -> list[Answer]:
 
     return [
         Answer(
-            a.method, a.baseline, a.value, a.low, a.high, a.verdict, a.sign,
+            a.method, a.baseline, a.value, a.low, a.high, a.verdict, a.sign, a.star,
             at=place(a.value, 0), low_at=place(a.low, a.value), high_at=place(a.high, a.value), zero_at=place(0.0, 0),
         )
         for a in found

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from kdcore.report.methods import ORDER, meaning
 from kdcore.report.page.answers import SIGNS
 
-VERDICT = re.compile(r"^(?P<numbers>[+−-].*?) (?P<verdict>higher|lower|no difference found|not tested: .+)$")
+VERDICT = re.compile(
+    r"^(?P<numbers>[+−-].*?) (?P<verdict>higher|lower|no difference found|not tested: .+?)(?P<star>\*?)$"
+)
 TEXTS = ("text", "first text", "second text")
 LONG = 32  # characters of a cell
 WORDS = re.compile(r"(`[^`]+`|\*\*[^*]+\*\*)")
@@ -21,12 +23,14 @@ WORDS = re.compile(r"(`[^`]+`|\*\*[^*]+\*\*)")
 class Cell:
     """A cell's text; a comparison's verdict stands apart from its numbers; a method has a colour and a meaning.
 
-    shape: `text` for a sentence of the data, `long` for what may take more than one line.
+    star: `*` for a verdict that stands after Holm's correction; shape: `text` for a sentence of the data, `long` for
+    what may take more than one line.
     """
 
     text: str
     verdict: str = ""
     sign: str = ""
+    star: str = ""
     method: str = ""
     meaning: str = ""
     shape: str = ""
@@ -76,7 +80,8 @@ def _cell(column: str, text: str) -> Cell:
     if column == "method" and family in ORDER:
         return Cell(text, method=family, meaning=meaning(text))
     if found := VERDICT.match(text):
-        return Cell(found["numbers"].replace("-", "−"), found["verdict"], SIGNS.get(found["verdict"], "–"))
+        sign = SIGNS.get(found["verdict"], "–")
+        return Cell(found["numbers"].replace("-", "−"), found["verdict"], sign, found["star"])
     return Cell(text, shape="text" if column in TEXTS else "long" if len(text) > LONG else "")
 
 

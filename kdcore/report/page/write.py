@@ -36,7 +36,7 @@ def write_page(
     """
     main = metrics / "main"
     table = _table(main / "table.csv")
-    differences = {task: answers(table[table["task"] == task]) for task in tasks}
+    differences = {task: answers(table[table["task"] == task], confidence) for task in tasks}
     attention = [_json(main / "attention" / f"{task}.json") for task in tasks]
     values: dict[str, Any] = {
         "facts": [read(task, main / "points", runs, methods, seeds) for task in tasks],

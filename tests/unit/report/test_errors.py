@@ -1,6 +1,7 @@
 """The error analysis by hand on ten examples; the examples that are shown; and that their text stays text."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,18 @@ import pytest
 from kdcore.data.prepared import load_split
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
+from kdcore.report import errors
 from kdcore.report.error_examples import examples, telling
 from kdcore.report.error_files import write_errors
 from kdcore.report.error_text import error_markdown, shown
 from kdcore.report.errors import Said, analyse
 from tests import on_disk
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    monkeypatch.setattr(errors, "bootstrap", partial(errors.bootstrap, resamples=50))
+
 
 TASK = Task("toy", ("text",), "label", ("no", "yes", "maybe"), ("accuracy",))
 LABELS = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -54,16 +62,37 @@ def test_shares_are_compared_with_soft_by_seed():
     assert found["sid"]["minus_soft"]["agreement"]["verdict"] == "no difference found"
 
 
-def test_one_seed_is_tested_against_the_teacher_and_soft():
+def test_each_seed_is_tested_against_the_teacher_and_soft():
     found = analyse(said({"soft": [SOFT, SID], "sid": [SID, SOFT]}), 0.95)["methods"]
-    one = found["sid"]["one_seed"]
-    assert one["seed"] == 0
-    # Only sid right: none; only soft right: 2, 3, 6, 9. Exact two-sided p of 0 : 4 is 2 / 2^4.
-    assert one["against_soft"] == {"only_student": 0, "only_other": 4, "p": 0.125, "verdict": "no difference found"}
-    assert (one["against_teacher"]["only_student"], one["against_teacher"]["only_other"]) == (0, 1)
-    assert one["score"]["value"] == pytest.approx(0.6)
-    assert one["score"]["low"] < 0.6 < one["score"]["high"]
-    assert "against_soft" not in found["soft"]["one_seed"]
+    first, second = found["sid"]["runs"]
+    # Only sid right: none; only soft right: 2, 3, 6, 9. Exact two-sided p of 0 : 4 is 2 / 2^4, the smallest of six.
+    assert first["against_soft"] == {
+        "only_student": 0, "only_other": 4, "p": 0.125, "verdict": "no difference found", "p_holm": 0.75,
+    }  # fmt: skip
+    assert (first["against_teacher"]["only_student"], first["against_teacher"]["only_other"]) == (0, 1)
+    assert first["score"]["value"] == pytest.approx(0.6)
+    assert first["score"]["low"] < 0.6 < first["score"]["high"]
+    assert (second["seed"], second["score"]["value"]) == (1, 1.0)
+    assert (second["against_soft"]["only_student"], second["against_soft"]["only_other"]) == (4, 0)
+    assert not [run for run in found["soft"]["runs"] if "against_soft" in run]
+
+
+def test_the_text_has_a_line_per_seed_and_counts_its_comparisons():
+    found = analyse(said({"soft": [SOFT, SID], "sid": [SID, SOFT]}), 0.95)
+    text = error_markdown({"toy": found}, pd.DataFrame({"task": []}), 0.95)
+    assert "| 0 : 4, p = 0.125, no difference found |" in text
+    assert "| 4 : 0, p = 0.125, no difference found |" in text
+    assert "McNemar's exact test. Comparisons tested: 6; none is still found after Holm's correction" in text
+
+
+def test_a_star_marks_shares_that_differ_after_holms_correction():
+    # Agreement 1, 1, 0.9 less 0.7: t = 0.2667 / (0.0577 / sqrt(3)) = 8, p = 0.015; repeated 1, 1, 2/3: the same t.
+    almost = [*TEACHER[:9], 1]
+    found = analyse(said({"soft": [SOFT, SOFT, SOFT], "sid": [TEACHER, TEACHER, almost]}), 0.95)
+    text = error_markdown({"toy": found}, pd.DataFrame({"task": []}), 0.95)
+    assert "+0.267 [+0.123, +0.410] higher* |" in text
+    assert found["methods"]["sid"]["minus_soft"]["agreement"]["p_holm"] == pytest.approx(2 * 0.0153, abs=1e-4)
+    assert "Differences are paired by seed. Comparisons tested: 2; * marks what is still found" in text
 
 
 def test_a_teacher_without_errors_has_none_to_repeat():

@@ -149,6 +149,15 @@ def test_convergence_numbers_completed_layers_on_the_mean(tmp_path):
     assert figure.axes[0].texts[0].xy[1] == pytest.approx(0.6 + 0.005 / 3, abs=1e-4)
 
 
+def test_convergence_enlarges_the_last_epochs_where_there_is_room(tmp_path):
+    table = histories(tmp_path, ["soft", "sid"])
+    table.loc[table["phase"].str.startswith("layer"), "score"] = 0.1
+    (inset,) = convergence.figure(table).axes[0].child_axes
+    assert {tuple(line.get_xdata()) for line in inset.lines} == {(7, 8, 9, 10)}
+    table.loc[table["epoch"] == 10, "score"] = 0.2
+    assert convergence.figure(table).axes[0].child_axes == []
+
+
 def test_convergence_numbers_each_seed_where_the_epochs_differ(tmp_path):
     table = histories(tmp_path, ["sid"])
     first = (table["seed"] == 1) & (table["epoch"] == 2)

@@ -45,6 +45,8 @@ def test_the_frame_has_a_column_per_number():
     frame = frame_of(recipes(runs(SCORES), BY, AGAINST, 0.95), BY)
     assert list(frame)[:4] == ["task", "metric", "method", "init"]
     assert frame["minus_first"].tolist() == pytest.approx([float("nan"), 0.02, -0.3], nan_ok=True)
+    p = frame["minus_first_p"].tolist()
+    assert frame["minus_first_p_holm"].tolist() == pytest.approx([float("nan"), p[1], 2 * p[2]], nan_ok=True)
     assert frame["minus_first_verdict"].tolist()[1:] == ["no difference found", "lower"]
 
 
@@ -55,9 +57,9 @@ def test_the_table_says_what_it_compares_and_counts():
     assert text.startswith("## movies: accuracy on validation data by recipe\n")
     assert "| method | initialisation | accuracy | minus first | GFLOP | degenerate runs |" in text
     assert "| sid | random | 0.820 ± 0.025 | +0.020 [-0.005, +0.045] no difference found | 101 | 0/3 |" in text
-    assert "| soft | random | 0.500 | -0.300 [-0.350, -0.250] lower | 101 | 3/3 |" in text
+    assert "| soft | random | 0.500 | -0.300 [-0.350, -0.250] lower* | 101 | 3/3 |" in text
     assert "The teacher scores 0.900. Against the first." in text
-    assert "The 2 comparisons are not corrected" in text
+    assert "Comparisons tested: 2; * marks what is still found" in text
 
 
 def test_one_seed_has_neither_interval_nor_test():

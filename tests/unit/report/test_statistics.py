@@ -103,6 +103,22 @@ def test_verdict_counts_the_ends_of_the_interval(low, high, words):
     assert st.verdict(st.Estimate((low + high) / 2, low, high, 3, 0.95)) == words
 
 
+def test_holm_multiplies_the_smallest_p_most_and_keeps_the_order():
+    # 0.005 x 4, 0.01 x 3, 0.03 x 2; 0.04 x 1 would be below the one before it. What was not tested does not count.
+    assert st.holm([0.01, None, 0.04, 0.03, 0.005]) == pytest.approx([0.03, None, 0.06, 0.06, 0.02])
+    assert st.holm([0.6, 0.5]) == [1.0, 1.0]
+    assert st.holm([0.04]) == [0.04]
+    assert st.holm([None]) == [None]
+
+
+def test_corrected_counts_every_comparison_of_the_table():
+    tested, untested = st.paired(DRUG_1, DRUG_2, 0.95), st.paired({0: 0.9}, {0: 0.8}, 0.95)
+    found = st.corrected([{}, {"none": tested}, {"none": untested, "soft": tested}])
+    assert [list(row) for row in found] == [[], ["none"], ["none", "soft"]]
+    assert found[1]["none"].p_holm == found[2]["soft"].p_holm == pytest.approx(2 * tested.p)
+    assert found[2]["none"] == untested
+
+
 def test_bootstrap_of_accuracy_is_the_binomial():
     # 80 of 100 right: a resample's errors are Binomial(100, 0.2). From its table, P(X <= 12) = 0.0253 > 0.025
     # and P(X >= 28) = 0.0342 > 0.025, while P(X <= 11) and P(X >= 29) are below: 12 to 28 errors.

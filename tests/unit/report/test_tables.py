@@ -78,6 +78,21 @@ def test_one_seed_gives_no_interval_and_no_test(movies):
     text = markdown([sid])
     assert "| sid | 0.820 | +0.020 not tested: one seed | 0/1 |" in text
     assert "one seed, no interval" in text
+    assert "Comparisons tested" not in text
+
+
+def test_a_star_marks_what_is_still_found_after_holms_correction(movies):
+    # sid - soft: 0.02, 0.01, 0.015: t = 0.015 / (0.005 / sqrt(3)) = 5.196, p = 0.035. Alone it stands; of two such
+    # comparisons the smaller p counts twice, 0.070, and neither does.
+    put(movies, "movies", "sid", [0.82, 0.83, 0.795])
+    alone = markdown(table_of(movies, ["movies"], ["soft", "sid"]))
+    assert "+0.015 [+0.003, +0.027] higher* |" in alone
+    assert "Comparisons tested: 1; * marks what is still found" in alone
+    put(movies, "movies", "pid", [0.82, 0.83, 0.795])
+    both = table_of(movies, ["movies"], ["soft", "pid", "sid"])
+    assert markdown(both).count("+0.015 [+0.003, +0.027] higher |") == 2
+    assert "Comparisons tested: 2; none is still found" in markdown(both)
+    assert tables.frame_of(both)["accuracy_minus_soft_p_holm"].tolist()[2:] == pytest.approx([0.0702] * 2, abs=1e-4)
 
 
 def test_a_regression_has_score_mse_and_no_agreement(tmp_path):
@@ -113,7 +128,7 @@ def test_markdown_reads_as_a_table(movies):
     assert "| teacher | 0.868 |  | 0/1 |" in text
     assert "| soft | 0.800 ± 0.050 |  | 0/3 |" in text
     assert "| sid | 0.820 ± 0.025 | +0.020 [-0.005, +0.045] no difference found | 0/3 |" in text
-    assert "comparisons" not in text
+    assert "Comparisons tested: 1; none is still found after Holm's correction for that number." in text
     assert "95% t interval over 3 seeds" in text
 
 
@@ -213,11 +228,16 @@ def test_curve_has_a_line_per_method_and_the_comparison_with_soft(tmp_path):
     assert table["method"].tolist() == ["teacher", "soft", "soft", "sid", "sid"]
     assert table["params_m"].tolist() == pytest.approx([10.794624, 1.922304, 3.696768, 1.922304, 3.696768])
     assert table["verdict"].tolist()[3:] == ["no difference found", "higher"]
+    assert table["p_holm"].tolist()[3:] == pytest.approx([table["p"][3], 2 * table["p"][4]])
     assert table["minus_soft_low"].iloc[4] == pytest.approx(0.0185, abs=1e-4)
     text = curve_markdown(table, "layers", 0.95)
     assert text.startswith("## movies: accuracy on validation data by layers\n")
-    assert "| 2 | 3.70 | 0.750 ± 0.025 | 0.771 ± 0.024 | +0.021 [+0.019, +0.023] higher | 0/6 |" in text
+    assert "| 2 | 3.70 | 0.750 ± 0.025 | 0.771 ± 0.024 | +0.021 [+0.019, +0.023] higher* | 0/6 |" in text
     assert "The teacher scores 0.868." in text
+    assert "Comparisons tested: 2; * marks what is still found" in text
+    # The synthetic agreement is the score plus 0.06; KL 0.74 and 0.028 over two layers, 1.05 of it the mean over heads.
+    assert "| layers | agreement, soft | agreement, sid | attention KL, soft | attention KL, sid |" in text
+    assert "| 2 | 0.810 | 0.831 | 0.389 | 0.015 |" in text
 
 
 def test_curve_of_one_seed_without_soft_compares_nothing(tmp_path):

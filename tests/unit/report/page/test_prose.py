@@ -23,16 +23,17 @@ def table(*cells: str, column: str = "x") -> list[Cell]:
 
 
 @pytest.mark.parametrize(
-    ("text", "numbers", "verdict", "sign"),
+    ("text", "numbers", "verdict", "sign", "star"),
     [
-        ("+0.013 [+0.002, +0.024] higher", "+0.013 [+0.002, +0.024]", "higher", "▲"),
-        ("-0.013 [-0.024, -0.002] lower", "−0.013 [−0.024, −0.002]", "lower", "▼"),
-        ("+0.001 [-0.1, +0.1] no difference found", "+0.001 [−0.1, +0.1]", "no difference found", "="),
-        ("+0.001 not tested: one seed", "+0.001", "not tested: one seed", "–"),
+        ("+0.013 [+0.002, +0.024] higher", "+0.013 [+0.002, +0.024]", "higher", "▲", ""),
+        ("-0.013 [-0.024, -0.002] lower", "−0.013 [−0.024, −0.002]", "lower", "▼", ""),
+        ("-0.013 [-0.024, -0.002] lower*", "−0.013 [−0.024, −0.002]", "lower", "▼", "*"),
+        ("+0.001 [-0.1, +0.1] no difference found", "+0.001 [−0.1, +0.1]", "no difference found", "=", ""),
+        ("+0.001 not tested: one seed", "+0.001", "not tested: one seed", "–", ""),
     ],
 )
-def test_a_verdict_stands_apart_from_its_numbers(text, numbers, verdict, sign):
-    assert table(text) == [Cell(numbers, verdict, sign)]
+def test_a_verdict_stands_apart_from_its_numbers(text, numbers, verdict, sign, star):
+    assert table(text) == [Cell(numbers, verdict, sign, star)]
 
 
 def test_a_method_has_its_familys_colour_and_a_meaning():

@@ -145,6 +145,7 @@ def test_facts_and_verdicts_are_said_in_words(document):
     said = " ".join(" ".join(document.texts).split())
     assert "Internal against standard distillation, by accuracy:" in said
     assert re.search(r"higher|no difference found", said)
+    assert "still found after Holm’s correction for their number" in said
     assert "0 of 7" in said
     assert "torch 2.13" in said
     assert "1 – 2, 2 – 4, 3 – 6 (student – teacher)" in said
