@@ -1,4 +1,7 @@
-"""What a run says while it works: a bar in a terminal, plain lines elsewhere; warnings on stderr."""
+"""What a run says while it works: a bar in a terminal, plain lines elsewhere; warnings on stderr.
+
+Of several processes that work together only the first speaks.
+"""
 
 import sys
 import time
@@ -6,23 +9,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from kdcore import processes
+
 
 class Update(Protocol):
     def __call__(self, advance: int, note: str = "") -> None: ...
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    if processes.first():
+        print(line, flush=True)
 
 
 def warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr, flush=True)
+    if processes.first():
+        print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress(title: str, total: int, done: int = 0, unit: str = "rows") -> Iterator[Update]:
     """Yield update(advance, note): a rich bar with rate and time left, or a plain line every ten seconds."""
-    show = _bar if sys.stderr.isatty() else _lines
+    show = _bar if sys.stderr.isatty() and processes.first() else _lines
     with show(title, total, done, unit) as update:
         yield update
 

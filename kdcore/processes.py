@@ -1,4 +1,4 @@
-"""One command in several processes, as torchrun or `accelerate launch` start them: all of them train together.
+"""One command in several processes, as torchrun or `accelerate launch` start them: they train together.
 
 The first does everything else, alone: it holds the run, writes, scores and speaks.
 """

@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kdcore.artefacts import digest, new_folder, open_sealed, seal, write_json
-from kdcore.console import warn
+from kdcore import processes
+from kdcore.artefacts import HOST, digest, new_folder, open_sealed, seal, write_json
+from kdcore.console import say, warn
 from kdcore.errors import UserError
 
 # The modules whose code decides what a run computes: a change in one of them makes new runs.
@@ -29,6 +30,7 @@ CODE = (
     "data/metrics",
     "model/build",
     "model/cost",
+    "model/dropout",
     "model/encoder",
     "model/layers",
     "model/predict",
@@ -36,9 +38,12 @@ CODE = (
     "distil/objective",
     "distil/schedule",
     "distil/signals",
+    "distil/state",
     "distil/training",
     "distil/validation",
 )
+
+PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
 
 
 def store() -> Path:
@@ -57,7 +62,7 @@ def code_digest(modules: tuple[str, ...] = CODE) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder, held by this process."""
+    """One run's folder, held by this process, or by the first of several that work on it together."""
 
     folder: Path
 
@@ -68,7 +73,16 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the result is there and whole. A damaged one is named and dropped, so that it is made again."""
+        """Whether the result is there and whole. A damaged one is named and dropped, so that it is made again.
+
+        Of several processes only the first goes on where it is: there is nothing left to do together.
+        """
+        found = bool(processes.agreed(self._is_finished))
+        if found:
+            processes.dismiss()
+        return found
+
+    def _is_finished(self) -> bool:
         if not self.result.is_dir():
             return False
         try:
@@ -80,7 +94,11 @@ class Run:
         return True
 
     def finish(self, write: Callable[[Path], None], **facts: Any) -> Path:
-        """Write the result through `write(folder)`, seal it with the facts, and drop the checkpoints."""
+        """Write the result through `write(folder)`, seal it with the facts, and drop the checkpoints.
+
+        Of several processes only the first goes on from here.
+        """
+        processes.dismiss()
         with new_folder(self.result) as aside:
             write(aside)
             seal(aside, **facts)
@@ -97,16 +115,30 @@ class Run:
             shutil.rmtree(old, ignore_errors=True)
 
     def restore(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest checkpoint that is whole, or None. A damaged one is named, dropped and passed over."""
+        """The newest checkpoint that is whole, or None. A damaged one is named, dropped and passed over.
+
+        Several processes go on from the one that the first finds.
+        """
+        step = processes.agreed(self._newest)
+        if step < 0:
+            return None
+        folder = self._checkpoint(step)
+        if not folder.is_dir():
+            raise UserError(str(folder), "is not on this machine: machines that train together share one `work/`")
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        return load_file(folder / "tensors.safetensors"), state
+
+    def _newest(self) -> int:
+        """The step of the newest checkpoint that can be read as it was written, or -1."""
         for folder in reversed(self._checkpoints()):
             try:
                 open_sealed(folder, "dvc repro")
-                state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-                return load_file(folder / "tensors.safetensors"), state
+                load_file(folder / "tensors.safetensors")
+                return int(folder.name)
             except (UserError, SafetensorError) as error:
                 warn(f"checkpoint is damaged, falling back to the one before it: {error}")
                 shutil.rmtree(folder, ignore_errors=True)
-        return None
+        return -1
 
     def _checkpoint(self, step: int) -> Path:
         return self.folder / "checkpoints" / f"{step:09d}"
@@ -119,21 +151,46 @@ class Run:
 def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
     """Hold the run that `identity` determines; create its folder on first use.
 
-    Raises UserError with the owner's process id where another process holds it.
+    Where another process holds it, this one says so once and waits: it then finds the run finished, or goes on from
+    its last checkpoint. Of several processes that work together the first holds the run for all.
     """
-    folder = store() / f"{kind}-{digest(identity)[:20]}"
+    name = digest(identity)
+    folder = store() / f"{kind}-{name[:20]}"
     folder.mkdir(parents=True, exist_ok=True)
-    lock, owner = FileLock(folder / "lock"), folder / "owner"
+    _check_same(folder, int(name[:15], 16))
+    lock = FileLock(folder / "lock")
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        pid = owner.read_text(encoding="utf-8") if owner.exists() else "unknown"
-        raise UserError(
-            str(folder), f"this run is in the hands of process {pid}; wait for it, or stop it and run again"
-        ) from None
-    try:
-        owner.write_text(str(os.getpid()), encoding="utf-8")
-        write_json(folder / "identity.json", identity)
+        _hold(lock, folder / "owner")
+        if processes.first():
+            write_json(folder / "identity.json", identity)
         yield Run(folder)
     finally:
         lock.release()
+
+
+def _check_same(folder: Path, number: int) -> None:
+    """Raises UserError where processes that are to train together were not given the same."""
+    if processes.agreed(lambda: number) != number:
+        raise UserError(
+            str(folder), "the first process works on another run: give every machine the same code, params and data"
+        )
+
+
+def _hold(lock: FileLock, owner: Path) -> None:
+    """Take the lock and write down who has it; wait while another process does."""
+    if not processes.agreed(lambda: _taken(lock, 0)):
+        holder = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+        say(f"{owner.parent.name}: {holder} works on it; waiting until it is done, or is stopped")
+        while not processes.agreed(lambda: _taken(lock, PATIENCE)):
+            pass
+    if processes.first():
+        owner.write_text(f"process {os.getpid()} of {HOST}", encoding="utf-8")
+
+
+def _taken(lock: FileLock, seconds: float) -> bool:
+    """Whether the lock could be taken within that time."""
+    try:
+        lock.acquire(timeout=seconds, poll_interval=0.5)
+    except Timeout:
+        return False
+    return True

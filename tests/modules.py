@@ -7,7 +7,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # The door and what it says: they decide what a command is told and how it speaks, never what it computes.
-DOOR = ("kdcore.__main__", "kdcore.cli", "kdcore.params", "kdcore.console", "kdcore.errors", "kdcore.interrupt")
+DOOR = (
+    "kdcore.__main__",
+    "kdcore.cli",
+    "kdcore.params",
+    "kdcore.console",
+    "kdcore.errors",
+    "kdcore.interrupt",
+    "kdcore.processes",
+)
 
 
 def path_of(module: str) -> Path | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kdcore.artefacts import HOST
 from tests.pipeline.conftest import TASK, Project
 
 # Long enough that every signal below finds the run at work; a checkpoint after every step.
@@ -109,14 +110,15 @@ def test_a_student_that_is_killed_stopped_and_interrupted_ends_with_the_same_bit
         assert (last.out / file).read_bytes() == (undisturbed / file).read_bytes(), file
 
 
-def test_an_orphan_keeps_its_run_and_the_next_process_is_told_who_has_it(start: Callable[[], Student]):
+def test_an_orphan_keeps_its_run_and_who_waits_for_it_says_so_and_can_be_stopped(start: Callable[[], Student]):
     orphan = start()
     orphan.wait_for_an_epoch()
     orphan.process.send_signal(signal.SIGSTOP)
     other = start()
-    code, said = other.end()
-    assert code == 2
-    assert f"this run is in the hands of process {orphan.process.pid}; wait for it, or stop it and run again" in said
+    owner = f"process {orphan.process.pid} of {HOST}"
+    assert f": {owner} works on it; waiting until it is done, or is stopped" in other.wait_for("student-")
+    said = "what is finished is kept, the same command does the rest"
+    assert other.end(signal.SIGINT) == (130, f"stopped by SIGINT: {said}")
     orphan.process.send_signal(signal.SIGCONT)
     orphan.wait_for_an_epoch()
     assert orphan.end(signal.SIGKILL)[0] == -signal.SIGKILL

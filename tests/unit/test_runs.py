@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 from kdcore import runs
-from kdcore.errors import UserError
+from kdcore.artefacts import HOST
 from kdcore.runs import CODE, Run, code_digest, open_run
 from tests.modules import closure
 
@@ -113,16 +115,41 @@ def owner(store: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
-def test_a_run_in_other_hands_is_refused_with_their_process_id_until_they_die(owner: subprocess.Popen[str]):
-    with pytest.raises(UserError) as caught, open_run("student", {"seed": 0}):
-        pytest.fail("two processes hold one run")
-    assert f"this run is in the hands of process {owner.pid}; wait for it, or stop it" in str(caught.value)
+def test_a_run_in_other_hands_is_waited_for_and_the_wait_says_once_whose(
+    owner: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(runs, "PATIENCE", 0.1)
     with open_run("student", {"seed": 1}) as other:
         assert not other.finished
-    owner.send_signal(signal.SIGKILL)
-    owner.wait()
+    assert capsys.readouterr().out == ""
+    threading.Timer(0.5, owner.kill).start()
     with open_run("student", {"seed": 0}) as run:
-        assert (run.folder / "owner").read_text() == str(os.getpid())
+        assert owner.wait(timeout=10) == -signal.SIGKILL
+        assert (run.folder / "owner").read_text() == f"process {os.getpid()} of {HOST}"
+    said = f"process {owner.pid} of {HOST} works on it; waiting until it is done, or is stopped"
+    assert capsys.readouterr().out == f"{run.folder.name}: {said}\n"
+
+
+def test_who_waits_finds_the_run_finished(store: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two threads of this process stand for two processes: the lock is of the file."""
+    monkeypatch.setattr(runs, "PATIENCE", 0.1)
+    written = []
+
+    def slowly(folder: Path) -> None:
+        time.sleep(0.3)
+        written.append(folder)
+
+    def work() -> None:
+        with open_run("student", {"seed": 0}) as run:
+            if not run.finished:
+                run.finish(slowly)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert len(written) == 1
 
 
 def test_a_run_is_free_again_after_it_failed(store: Path):

@@ -1,0 +1,135 @@
+"""Of several processes that a launcher starts all train, and the first does the rest and speaks; the others end."""
+
+import inspect
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import accelerate
+import pytest
+
+from kdcore import cli, console, processes
+from kdcore.cli import READS
+from kdcore.errors import UserError
+from kdcore.runs import Run
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No launcher, and nothing that another test has dismissed."""
+    monkeypatch.setattr(processes, "_dismissed", False)
+    for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def rank(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """rank(n): this process is number n of two, as torchrun says it."""
+
+    def become(number: int) -> None:
+        for name, value in (("LOCAL_RANK", number), ("RANK", number), ("WORLD_SIZE", 2)):
+            monkeypatch.setenv(name, str(value))
+
+    return become
+
+
+def test_a_command_without_a_launcher_is_one_process_whatever_a_cluster_sets(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("RANK", "3")
+    assert (processes.launched(), processes.count(), processes.first()) == (1, 1, True)
+    assert processes.agreed(lambda: 7) == 7
+
+
+def test_the_others_end_without_an_error_and_the_first_goes_on_alone(rank: Callable[[int], None]):
+    rank(1)
+    with pytest.raises(SystemExit) as ended:
+        processes.dismiss()
+    assert ended.value.code == 0
+    rank(0)
+    processes.dismiss()
+    assert (processes.launched(), processes.count(), processes.first()) == (2, 1, True)
+    assert processes.agreed(lambda: 7) == 7
+
+
+def test_processes_that_would_train_apart_are_refused(rank: Callable[[int], None], monkeypatch: pytest.MonkeyPatch):
+    rank(0)
+    monkeypatch.setattr(accelerate, "PartialState", lambda cpu: SimpleNamespace(num_processes=1, device="cpu"))
+    with pytest.raises(UserError, match="2 were started, and accelerate joins only 1"):
+        processes.agreed(lambda: 7)
+
+
+def test_only_the_first_speaks(rank: Callable[[int], None], capsys: pytest.CaptureFixture[str]):
+    for number in (1, 0):
+        rank(number)
+        console.say(f"line of {number}")
+        console.warn(f"of {number}")
+    assert capsys.readouterr() == ("line of 0\n", "warning: of 0\n")
+
+
+def test_only_the_first_writes_a_result(rank: Callable[[int], None], tmp_path: Path):
+    rank(1)
+    with pytest.raises(SystemExit):
+        Run(tmp_path / "run").finish(lambda folder: pytest.fail(f"writes {folder}"))
+    assert list(tmp_path.iterdir()) == []
+
+
+# The commands
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["kdcore", *args])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_the_commands_that_need_several_processes_are_those_that_train():
+    source = {name: inspect.getsource(getattr(cli, name)) for name in READS}
+    trains = {name for name, text in source.items() if "distil(" in text or "fine_tune(" in text}
+    assert set(processes.TOGETHER) == trains
+
+
+def test_of_a_command_that_does_not_train_the_others_do_nothing(
+    rank: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)  # without a params.yaml: a process that went on would complain
+    rank(1)
+    assert run(monkeypatch, "prepare", "tiny", "out") == 0
+    assert capsys.readouterr() == ("", "")
+    rank(0)
+    assert run(monkeypatch, "prepare", "tiny", "out") == 2
+    assert "params.yaml" in capsys.readouterr().err
+
+
+STUDENT = ("student", "tiny", "sid", "2", "0", "data", "teacher", "targets", "out")
+
+
+@pytest.mark.parametrize(("number", "waits"), [(0, []), (1, [3])])
+def test_a_mistake_is_said_by_the_first_and_by_another_only_where_that_lives_on(
+    rank: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, waits: list[int]
+):
+    """A launcher ends the others as soon as one has failed: while the second waits here, it would be gone."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.chdir(tmp_path)
+    rank(number)
+    assert run(monkeypatch, *STUDENT) == 2
+    assert slept == waits
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_crash_that_may_come_of_another_ones_end_waits_before_it_is_shown(
+    rank: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, number: int
+):
+    def crash(**_: object) -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(cli, "app", crash)
+    rank(number)
+    with pytest.raises(RuntimeError, match="Connection closed"):
+        cli.main()
+    assert slept == [10]
