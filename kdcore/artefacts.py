@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -33,25 +34,17 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that it is either the old one or the whole new one; folders are made as needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with _aside(path) as aside:
         aside.write_bytes(content)
+        _flush(aside)
         aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder beside `path` to write in; it becomes `path` when the block ends, and is gone when it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.{HOST}.*"):
-        if not _alive(left.suffix[1:]):
-            shutil.rmtree(left, ignore_errors=True)
-    aside = path.with_name(f".{path.name}.{HOST}.{os.getpid()}")
-    aside.mkdir()
-    try:
+    with _aside(path) as aside:
+        aside.mkdir()
         yield aside
         for file in _files(aside):
             _flush(file)
@@ -59,8 +52,48 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         aside.replace(path)
         _flush(path.parent)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write under first. Nothing has it afterwards, nor what killed processes left so."""
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{path.name}.{HOST}.*"):
+            if not _alive(left.suffix[1:]):
+                _remove(left)
+        aside = path.with_name(f".{path.name}.{HOST}.{os.getpid()}")
+        try:
+            yield aside
+        finally:
+            _remove(aside)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """A disk error inside that names no file, or only a name aside, is raised as an OSError that names `path`."""
+    try:
+        yield
+    except Exception as error:
+        if (code := _errno(error, path)) is None:
+            raise
+        raise OSError(code, os.strerror(code), str(path)) from error
+
+
+def _errno(error: Exception, path: Path) -> int | None:
+    """The number of a disk error that concerns `path`. Libraries in Rust put it into a text of their own."""
+    if isinstance(error, OSError):
+        about = error.filename is None or f".{path.name}.{HOST}." in str(error.filename)
+        return error.errno if about else None
+    found = None if isinstance(error, UserError) else re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _alive(pid: str) -> bool:

@@ -1,7 +1,7 @@
-"""SIGTERM and Ctrl-C become a request that the loop honours between two steps, after a checkpoint."""
+"""SIGTERM and Ctrl-C end a command with one line; within the loop they wait for the step's end and a checkpoint."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -10,23 +10,41 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _requested = 0
 
 
-class Interrupted(Exception):  # noqa: N818  (it is no error)
-    """The run stopped where it was asked to; `dvc repro` goes on from its checkpoint."""
+class Interrupted(BaseException):  # like KeyboardInterrupt: no library may take it for an error of its own
+    """The command stopped where it was asked to; `kept` says what of its work is left."""
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, kept: str = "a checkpoint is written, the same command goes on from it") -> None:
         super().__init__(signal.Signals(signum).name)
-        self.signum = signum
+        self.signum, self.kept = signum, kept
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Within the block SIGTERM or SIGINT raises Interrupted wherever it comes, so that half-written files go."""
+    with _handled(_end):
+        yield
+
+
+def _end(signum: int, frame: FrameType | None) -> None:
+    signal.signal(signum, signal.SIG_DFL)
+    raise Interrupted(signum, "what is finished is kept, the same command does the rest")
 
 
 @contextmanager
 def listening() -> Iterator[None]:
     """Within the block the first SIGTERM or SIGINT is a request; a second one ends the process at once."""
-    before = {signum: signal.signal(signum, _request) for signum in SIGNALS}
+    with _handled(_request):
+        yield
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {signum: signal.signal(signum, handler) for signum in SIGNALS}
     try:
         yield
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        for signum, usual in before.items():
+            signal.signal(signum, usual)
 
 
 def _request(signum: int, frame: FrameType | None) -> None:

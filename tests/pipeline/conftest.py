@@ -133,24 +133,27 @@ def write_rows(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def new_project(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Callable[..., Path]) -> Callable[..., Project]:
-    """new_project(params=None): a fresh Project; params are edits by dotted key, on top of SMALL.
+def make_project(folder: Path, model: Path, params: dict[str, Any] | None = None) -> Project:
+    """A fresh Project in <folder>/repository; params are edits by dotted key, on top of SMALL.
 
     Its rows and its model lie outside the repository, so that queued experiments find them too.
     """
+    project = Project(folder / "repository")
+    copy_sources(project.root)
+    project.edit(SMALL | {"data.path": str(write_rows(folder / "rows")), "model.name": str(model)} | (params or {}))
+    project.run("git", "init", "--quiet", "--initial-branch", "main")
+    project.run("git", "config", "user.name", "Test")
+    project.run("git", "config", "user.email", "test@localhost")
+    project.commit("A tiny project")
+    return project
+
+
+@pytest.fixture(scope="session")
+def new_project(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Callable[..., Path]) -> Callable[..., Project]:
+    """new_project(params=None): a fresh Project, made by make_project."""
 
     def made(params: dict[str, Any] | None = None) -> Project:
-        folder = tmp_path_factory.mktemp("project")
-        project = Project(folder / "repository")
-        copy_sources(project.root)
-        outside = {"data.path": str(write_rows(folder / "rows")), "model.name": str(tiny_folder("bert"))}
-        project.edit(SMALL | outside | (params or {}))
-        project.run("git", "init", "--quiet", "--initial-branch", "main")
-        project.run("git", "config", "user.name", "Test")
-        project.run("git", "config", "user.email", "test@localhost")
-        project.commit("A tiny project")
-        return project
+        return make_project(tmp_path_factory.mktemp("project"), tiny_folder("bert"), params)
 
     return made
 

@@ -48,3 +48,15 @@ def test_after_a_block_that_fails_too(no_request: Callable[[], None]):
 def test_an_interruption_says_which_signal_it_was():
     assert (str(Interrupted(signal.SIGTERM)), Interrupted(signal.SIGTERM).signum) == ("SIGTERM", 15)
     assert (str(Interrupted(signal.SIGINT)), Interrupted(signal.SIGINT).signum) == ("SIGINT", 2)
+
+
+@both
+def test_outside_a_loop_a_signal_ends_the_command_at_once_and_says_what_is_kept(signum: int):
+    before = signal.getsignal(signum)
+    with pytest.raises(Interrupted) as stopped, interrupt.ending():
+        os.kill(os.getpid(), signum)
+    assert (stopped.value.signum, stopped.value.kept) == (
+        signum,
+        "what is finished is kept, the same command does the rest",
+    )
+    assert signal.getsignal(signum) is before

@@ -1,0 +1,186 @@
+"""Kill the tiny pipeline at random moments, again and again, and compare what it ends with, bit by bit.
+
+    python -m benchmarks.chaos --kills 100
+
+Every project is run to its end by the same `dvc repro`, however often that is killed: by SIGKILL, SIGTERM or SIGINT,
+sent to the stage's process, to dvc's, or to the whole group. Projects follow each other until there were enough kills.
+"""
+
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import psutil
+import typer
+
+from tests import tiny
+from tests.pipeline.conftest import Project, make_project
+from tests.pipeline.killing import SIGNALS, TARGETS, Repro, left_behind, outputs, steps, watch
+
+# Every method; long enough to be hit while it trains; a checkpoint after every step.
+PARAMS: dict[str, Any] = {
+    "methods": ["none", "soft", "all", "pid", "sid"],
+    "teacher.epochs": 12,
+    "distill.classification_epochs": 60,
+    "train.checkpoint_seconds": 0,
+}
+REMOVED = "Auto removed it from the lock file"  # what dvc says of the lock of a dvc that was killed
+HEEDED = 1.0  # seconds of computing after which a signal counts as one without effect
+WAITING = "waiting until it is done"
+RESUMED = "goes on at epoch"
+BROKEN = "Unable to read RWLock-file"  # dvc died while it wrote its lock file, which only a person can remove
+
+
+@dataclass
+class Tally:
+    """What happened, over all projects."""
+
+    projects: int = 0
+    started: int = 0
+    kills: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (signal, target, stage)
+    ignored: int = 0
+    resumed: int = 0
+    waited: int = 0
+    unlocked: int = 0
+    broken: int = 0
+    orphans: int = 0
+    redone: list[int] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)
+
+
+def main(
+    kills: Annotated[int, typer.Option(min=1, help="How many at least.")] = 100,
+    seed: Annotated[int, typer.Option(help="Of the moments, signals and targets.")] = 0,
+    longest: Annotated[float, typer.Option(min=0.1, help="Seconds of computing before a kill, at most.")] = 9.0,
+    keep: Annotated[Path | None, typer.Option(help="A new folder for the projects, which then stays.")] = None,
+) -> None:
+    """Run, kill, restart, compare; exit code 1 where anything differs, fails by itself, or is left behind."""
+    with tempfile.TemporaryDirectory() as spare:
+        folder = keep or Path(spare)
+        tally, rng, began = Tally(), random.Random(seed), time.monotonic()  # noqa: S311  (no secret)
+        template = make_template(folder)
+        expected, needed = undisturbed(template, folder / "undisturbed")
+        while tally.kills.total() < kills:
+            project = copied(template, folder / f"project-{tally.projects}")
+            disturbed(project, expected, needed, tally, rng, longest)
+            print(f"{tally.kills.total()} kills, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    print(table(tally, len(expected), needed))
+    raise typer.Exit(int(bool(tally.failures or tally.differences or tally.leftovers)))
+
+
+def make_template(folder: Path) -> Project:
+    """The project that all others are copies of, so that an edit to the sources meanwhile changes nothing."""
+    model = tiny.save_pretrained(folder / "model")
+    project = make_project(folder / "template", model, PARAMS)
+    watch(project)
+    return project
+
+
+def copied(template: Project, folder: Path) -> Project:
+    shutil.copytree(template.root, folder / "repository", symlinks=True)
+    return Project(folder / "repository")
+
+
+def undisturbed(template: Project, folder: Path) -> tuple[dict[str, str], int]:
+    """What a run that nothing stops ends with, and its optimizer steps."""
+    project = copied(template, folder)
+    repro = Repro(project, folder / "log")
+    if repro.wait():
+        raise SystemExit(f"the undisturbed run fails:\n{repro.output}")
+    return outputs(project), steps(project)
+
+
+def disturbed(
+    project: Project, expected: dict[str, str], needed: int, tally: Tally, rng: random.Random, longest: float
+) -> None:
+    """One project, killed until it is finished all the same."""
+    folder, attempts = project.root.parent, []
+    while not attempts or attempts[-1].process.poll() != 0:
+        repro = Repro(project, folder / f"log-{len(attempts):03d}")
+        attempts.append(repro)
+        killed = attempt(repro, tally, rng, longest)
+        tally.started += 1
+        tally.orphans += bool(repro.orphans())
+        if BROKEN in repro.output:
+            tally.broken += 1
+            (project.root / ".dvc/tmp/rwlock").unlink(missing_ok=True)
+        elif repro.process.poll() and not killed:
+            tally.failures.append(f"{repro.log}\n{repro.output}")
+            if len(tally.failures) > 20:
+                raise SystemExit("\n".join(tally.failures))
+    for repro in attempts:
+        psutil.wait_procs(repro.orphans(), timeout=120)
+        tally.resumed += repro.output.count(RESUMED)
+        tally.waited += repro.output.count(WAITING)
+        tally.unlocked += REMOVED in repro.output
+    found = outputs(project)
+    tally.differences += [
+        f"{folder.name}/{path}" for path in expected.keys() | found if expected.get(path) != found.get(path)
+    ]
+    tally.leftovers += [f"{folder.name}/{path}" for path in left_behind(project)]
+    tally.redone.append(steps(project) - needed)
+    tally.projects += 1
+
+
+def attempt(repro: Repro, tally: Tally, rng: random.Random, longest: float) -> bool:
+    """Kill one `dvc repro` once, or again where it takes no notice; returns whether it was hit before its end."""
+    hit = False
+    while not repro.worked(rng.uniform(0, longest)):
+        signum = rng.choice(SIGNALS)
+        target, stage = repro.kill(signum, rng.choice(TARGETS))
+        tally.kills[signal.Signals(signum).name, target, stage] += 1
+        tally.ignored += not repro.worked(HEEDED)
+        hit = True
+    return hit
+
+
+def table(tally: Tally, files: int, needed: int) -> str:
+    """The figures, as Markdown."""
+    total = tally.kills.total()
+    lines = [
+        "| what | count |",
+        "|---|---|",
+        f"| projects run to their end | {tally.projects} |",
+        f"| `dvc repro` started | {tally.started} |",
+        f"| kills | {total} |",
+        *(f"| … by {name} | {count} |" for name, count in _by(tally, 0)),
+        *(f"| … of {name} | {count} |" for name, count in _by(tally, 1)),
+        *(f"| … during {name} | {count} |" for name, count in _by(tally, 2)),
+        f"| of these without effect (dvc does not heed SIGINT while a stage runs) | {tally.ignored} |",
+        f"| orphaned stages, dvc being killed alone | {tally.orphans} |",
+        f"| … that a later stage waited for | {tally.waited} |",
+        f"| times that training went on from a checkpoint | {tally.resumed} |",
+        f"| stale entries in dvc's lock file, removed by dvc itself | {tally.unlocked} |",
+        f"| dvc's lock file broken by its death, removed as docs/reliability.md says | {tally.broken} |",
+        f"| optimizer steps of a project | {needed} |",
+        f"| steps done twice, in all projects | {sum(tally.redone)} |",
+        f"| `dvc repro` that failed without being killed | {len(tally.failures)} |",
+        f"| files compared in each project | {files} |",
+        f"| half-written files left behind | {len(tally.leftovers)} |",
+        f"| files that differ from the undisturbed run's | {len(tally.differences)} |",
+        "",
+        *tally.failures,
+        *(f"differs: {path}" for path in tally.differences),
+        *(f"left behind: {path}" for path in tally.leftovers),
+    ]
+    return "\n".join(lines)
+
+
+def _by(tally: Tally, part: int) -> list[tuple[str, int]]:
+    counts: Counter[str] = Counter()
+    for kill, count in tally.kills.items():
+        counts[kill[part]] += count
+    return sorted(counts.items())
+
+
+if __name__ == "__main__":
+    typer.run(main)

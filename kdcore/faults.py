@@ -1,0 +1,24 @@
+"""What the machine refuses (room, permission, open files) as one line: the file, the reason, what to do."""
+
+import errno
+
+MAKE_ROOM = "make room on that disk"
+ADVICE = {
+    errno.ENOSPC: MAKE_ROOM,
+    errno.EDQUOT: MAKE_ROOM,
+    errno.EFBIG: "allow larger files (`ulimit -f`, or another file system)",
+    errno.EACCES: "give this user permission",
+    errno.EPERM: "give this user permission",
+    errno.EROFS: "make it writable, or work in another folder",
+    errno.EMFILE: "allow more open files (`ulimit -n`)",
+    errno.ENFILE: "close other programs: the machine has no open files left",
+    errno.EIO: "the disk may be failing: look into the system's log",
+}
+
+
+def explained(error: OSError) -> str:
+    """The error as a message for the user; one that has no advice is only named."""
+    reason = error.strerror or str(error) or type(error).__name__
+    said = f"{error.filename}: {reason}" if error.filename else reason
+    advice = ADVICE.get(error.errno or 0)
+    return f"{said}; {advice}, then run the same command again: what is finished is kept" if advice else said

@@ -1,0 +1,62 @@
+"""What the machine refuses is one line: the file, the reason, what to do; nothing half-written stays."""
+
+import errno
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from kdcore.artefacts import HOST, named, new_folder, write_bytes
+from kdcore.errors import UserError
+from kdcore.faults import explained
+
+FULL = "No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "make room on that disk"),
+        (errno.EACCES, "give this user permission"),
+        (errno.EROFS, "make it writable, or work in another folder"),
+        (errno.EMFILE, "allow more open files (`ulimit -n`)"),
+    ],
+)
+def test_a_fault_names_the_file_the_reason_and_what_to_do(code: int, advice: str):
+    said = explained(OSError(code, os.strerror(code), "runs/x"))
+    kept = "then run the same command again: what is finished is kept"
+    assert said == f"runs/x: {os.strerror(code)}; {advice}, {kept}"
+
+
+def test_a_fault_without_advice_is_only_named():
+    assert (
+        explained(FileNotFoundError(errno.ENOENT, "No such file or directory", "x")) == "x: No such file or directory"
+    )
+    assert explained(ConnectionError("refused")) == "refused"
+    assert explained(OSError()) == "OSError"
+
+
+@pytest.mark.parametrize("error", [OSError(28, FULL), RuntimeError(f"I/O error: {FULL} (os error 28)")])
+def test_a_full_disk_names_the_folder_whoever_found_it_and_leaves_nothing(tmp_path: Path, error: Exception):
+    def fails() -> None:
+        with new_folder(tmp_path / "out") as aside:
+            (aside / "half").write_text("ha")
+            raise error
+
+    with pytest.raises(OSError, match=re.escape(f"{FULL}: '{tmp_path / 'out'}'")):
+        fails()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "raw.csv"), UserError("a", "(os error 28)")])
+def test_a_fault_of_another_file_keeps_its_own_name(tmp_path: Path, error: Exception):
+    with pytest.raises(type(error)) as caught, named(tmp_path):
+        raise error
+    assert caught.value is error
+
+
+def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_path: Path):
+    (tmp_path / f".facts.json.{HOST}.99999999").write_text("{")
+    write_bytes(tmp_path / "facts.json", b"{}")
+    assert [file.name for file in tmp_path.iterdir()] == ["facts.json"]
