@@ -4,12 +4,15 @@ Heavy imports happen inside the commands, so that `--help` and a wrong value in 
 """
 
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from kdcore.errors import UserError, speaking_of
+from kdcore import processes
+from kdcore.errors import UserError
 from kdcore.params.values import Init, Method, NamedMap, Trains
 
 if TYPE_CHECKING:
@@ -47,13 +50,15 @@ READS: dict[str, tuple[str, ...]] = {
     ),
     "curve": ("tasks", "seeds", "evaluate.confidence"),
     "predict": ("data", "task", "model.max_length", "evaluate.batch_size"),
+    "plan": (
+        *("tasks", "methods", "seeds", "task", "model", "teacher", "targets", "student", "distill", "train"),
+        "evaluate.batch_size",
+    ),
 }
 
-# Per study: the params key that a message means where the code, which knows no study, speaks of the headline's.
-STANDS_IN = {
-    "depth": {"student.layers": "study.depth.layers"},
-    "data_size": {"student.rows": "study.data_size.rows"},
-}
+# Per study: what params.yaml calls the depth and the rows of its students, for messages.
+LAYERS_KEYS = {"depth": "study.depth.layers"}
+ROWS_KEYS = {"data_size": "study.data_size.rows"}
 
 DataFolder = Annotated[Path, typer.Argument(help="Prepared data of the task.")]
 TeacherFolder = Annotated[Path, typer.Argument(help="The teacher's folder.")]
@@ -63,10 +68,11 @@ TargetsFolder = Annotated[Path, typer.Argument(help="The teacher's signals.")]
 class Knobs(dict[str, Any]):
     """The values of params.yaml that a command reads, by dotted key, from a file that was checked as a whole."""
 
-    def __init__(self, command: str, study: str | None = None) -> None:
-        from kdcore.params import load
+    def __init__(self, command: str, study: str | None = None, changes: Sequence[str] = ()) -> None:
+        """changes: KEY=VALUE, in place of what the file says."""
+        from kdcore.params.changes import changed
 
-        params = load("params.yaml")
+        params = changed("params.yaml", changes)
         super().__init__({key: _value(params, key) for key in READS[command]})
         if study is not None:
             studies = list(type(params.study).model_fields)
@@ -79,6 +85,13 @@ def _value(params: Any, key: str) -> Any:
     for part in key.split("."):
         params = getattr(params, part)
     return params
+
+
+@app.callback()
+def start(context: typer.Context) -> None:
+    """Commands that train use every process that a launcher started; the others need one."""
+    if context.invoked_subcommand not in processes.TOGETHER:
+        processes.dismiss()
 
 
 @app.command()
@@ -121,7 +134,7 @@ def teacher(
             settings=_settings(knobs["train"], own.learning_rate, own.seed),
         )
     found = read_point(score_run(out, data, out, None, knobs["evaluate.batch_size"]))
-    stage.check_floor(found, own.floor)
+    stage.check_floor(found, own.floor, stage.chance(data))
     write_json(point, found)
 
 
@@ -139,17 +152,17 @@ def targets(
     from kdcore.distil.targets import write_targets
 
     _check_task(task, data)
-    with speaking_of(STANDS_IN.get(study or "", {})):
-        write_targets(
-            data,
-            teacher,
-            out,
-            rows=max(knobs["study"].rows) if study else knobs["student.rows"],
-            keep=knobs["targets"].store,
-            dtype=knobs["targets"].dtype,
-            disk_gb=knobs["targets"].disk_gb,
-            batch_size=knobs["evaluate.batch_size"],
-        )
+    write_targets(
+        data,
+        teacher,
+        out,
+        rows=max(knobs["study"].rows) if study else knobs["student.rows"],
+        keep=knobs["targets"].store,
+        dtype=knobs["targets"].dtype,
+        disk_gb=knobs["targets"].disk_gb,
+        batch_size=knobs["evaluate.batch_size"],
+        rows_key=ROWS_KEYS.get(study or "", "student.rows"),
+    )
 
 
 @app.command()
@@ -309,8 +322,13 @@ def point(
     own = {"layers": layers, "rows": rows or knobs["student.rows"]}
     recipe = Recipe(**knobs["distill"].model_dump() | own | asked)
     sources = Sources(data, teacher, targets, knobs["model"].name, knobs["model"].revision)
-    with speaking_of(STANDS_IN.get(study or "", {})):
-        folder = distil(recipe, sources, _settings(knobs["train"], knobs["train"].learning_rate, seed))
+    folder = distil(
+        recipe,
+        sources,
+        _settings(knobs["train"], knobs["train"].learning_rate, seed),
+        layers_key=LAYERS_KEYS.get(study or "", "student.layers"),
+        rows_key=ROWS_KEYS.get(study or "", "student.rows"),
+    )
     found = read_point(score_run(folder, data, teacher, targets, knobs["evaluate.batch_size"]))
     write_bytes(out.with_suffix(".csv"), (folder / "history.csv").read_bytes())
     write_json(out, found | asked)  # equal students share a run, which keeps the names of the first that asked
@@ -363,6 +381,57 @@ def predict(
         zip_files(out)
 
 
+@app.command()
+def plan(
+    study: Annotated[str | None, typer.Option(help="A name under `study:`; without it the headline run.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set-param", "-S", help="KEY=VALUE in params.yaml, as in `dvc exp run -S`.")
+    ] = None,
+    shape: Annotated[str | None, typer.Option(help="The teacher's: a config.json, or a name, e.g. bert-base.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Training rows of a task that is not prepared.")] = None,
+    tokens: Annotated[float | None, typer.Option(min=3, help="Its mean tokens per row.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Hours on it too, e.g. h100.")] = None,
+    tflops: Annotated[float | None, typer.Option(min=0.001, help="Likewise, by the TFLOP/s that it sustains.")] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="How long to measure this machine; 0: not at all.")] = 10.0,
+) -> None:
+    """Print what a run will cost before it is paid: FLOPs, hours, disk, memory."""
+    knobs = Knobs("plan", study, changes=changes or ())
+    from kdcore.plan.gpus import find as find_gpu
+
+    rate = find_gpu(gpu, tflops)
+    _heavy()
+    from kdcore.data import tasks
+    from kdcore.model.names import check_length
+    from kdcore.plan.lengths import lengths
+    from kdcore.plan.run import write_plan
+    from kdcore.plan.shapes import config_of
+    from kdcore.plan.students import students
+    from kdcore.plan.task import Asked
+
+    own, model = knobs["student"], knobs["model"]
+    grid = knobs["study"].model_dump() if study else {}
+    named = knobs["teacher"].finetuned or model.name
+    config, name = config_of(shape, named, knobs["teacher"].revision if knobs["teacher"].finetuned else model.revision)
+    check_length(config, model.max_length, name)
+    asked = Asked(
+        students(own.model_dump() | knobs["distill"].model_dump(), knobs["methods"], study, grid),
+        seeds=len(knobs["seeds"]),
+        rows=max(grid["rows"]) if study == "data_size" else own.rows,
+        teacher=knobs["teacher"],
+        targets=knobs["targets"],
+        train=knobs["train"],
+        batch_size=knobs["evaluate.batch_size"],
+        study=study,
+        layers_key=LAYERS_KEYS.get(study or "", "student.layers"),
+        rows_key=ROWS_KEYS.get(study or "", "student.rows"),
+    )
+    found = [
+        lengths(tasks.find(task, knobs["task"]), Path("data") / task, named, model.max_length, rows, tokens)
+        for task in knobs["tasks"]
+    ]
+    write_plan(asked, config, name, found, _settings(knobs["train"], knobs["train"].learning_rate, 0), rate, seconds)
+
+
 def _settings(train: Any, learning_rate: float, seed: int) -> "Settings":
     from kdcore.distil.training import Settings
 
@@ -389,17 +458,37 @@ def _heavy() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if processes.launched() > 1:  # else each warns that a phase trains every parameter, where others train a few
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def main() -> None:
     """Run a command; a user's mistake is one message on stderr and exit code 2, never a traceback."""
-    from kdcore.interrupt import Interrupted
+    from kdcore.faults import explained
+    from kdcore.interrupt import Interrupted, ending
 
     try:
-        app(standalone_mode=True)
-    except UserError as error:
-        print(error, file=sys.stderr)
+        with ending():
+            app(standalone_mode=True)
+    except (UserError, OSError) as error:
+        if not processes.first():
+            _give_way(3)
+        print(explained(error) if isinstance(error, OSError) else error, file=sys.stderr)
         sys.exit(2)
     except Interrupted as stopped:
-        print(f"stopped by {stopped}: a checkpoint is written, the same command goes on from it", file=sys.stderr)
+        if processes.first():
+            print(f"stopped by {stopped}: {stopped.kept}", file=sys.stderr)
         sys.exit(128 + stopped.signum)
+    except Exception:
+        if processes.count() > 1:
+            _give_way(10)
+        raise
+
+
+def _give_way(seconds: float) -> None:
+    """Wait for the launcher to end this process, as it does where another one failed before it and has said why."""
+    from kdcore.interrupt import requested
+
+    if signum := requested():
+        sys.exit(128 + signum)
+    time.sleep(seconds)

@@ -1,9 +1,8 @@
 """The user's mistakes: every problem with one source (a file, a command) in one message."""
 
 import difflib
-import functools
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -45,16 +44,6 @@ def collected(source: str) -> Iterator[Callable[[], AbstractContextManager[None]
     yield part
     if problems:
         raise UserError(source, problems)
-
-
-@contextmanager
-def speaking_of(keys: Mapping[str, str]) -> Iterator[None]:
-    """A UserError inside that names a params key of `keys` names what stands in for it instead."""
-    try:
-        yield
-    except UserError as error:
-        problems = [functools.reduce(lambda text, key: text.replace(key, keys[key]), keys, p) for p in error.problems]
-        raise UserError(error.source, problems) from error
 
 
 def shown(value: Any) -> str:

@@ -189,11 +189,15 @@ class Params(Section):
 
 def load(path: str | Path = "params.yaml") -> Params:
     """The checked params; raises one UserError with everything that is wrong with the file."""
-    found = read_mapping(str(path))
+    return checked(str(path), read_mapping(str(path)))
+
+
+def checked(source: str, found: dict[Any, Any]) -> Params:
+    """A mapping as params; raises one UserError, in the name of `source`, with everything that is wrong with it."""
     sections, problems = _sections(found)
     problems += rules.broken(sections)
     if problems:
-        raise UserError(str(path), problems)
+        raise UserError(source, problems)
     return Params(**sections)
 
 

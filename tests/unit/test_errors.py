@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from kdcore.errors import LISTED, UserError, collected, near, shown, speaking_of
+from kdcore.errors import LISTED, UserError, collected, near, shown
 
 
 def test_one_problem_is_one_line():
@@ -71,15 +71,3 @@ def test_near_names_one_or_nothing():
     assert near("layer", ["layers", "rows"]) == ", did you mean 'layers'?"
     assert near("zzz", ["layers", "rows"]) == ""
     assert near(3, ["layers"]) == ""
-
-
-def test_a_message_can_speak_of_the_key_that_stands_in():
-    keys = {"student.layers": "study.depth.layers", "student.rows": "study.data_size.rows"}
-    with pytest.raises(UserError) as caught, speaking_of(keys):
-        raise UserError("params.yaml", ["student.layers: too many", "targets.store: use fewer student.rows"])
-    assert caught.value.problems == ["study.depth.layers: too many", "targets.store: use fewer study.data_size.rows"]
-
-
-def test_speaking_of_nothing_changes_nothing():
-    with pytest.raises(UserError, match=r"params\.yaml: student\.layers: too many"), speaking_of({}):
-        raise UserError("params.yaml", "student.layers: too many")

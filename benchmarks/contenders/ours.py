@@ -1,0 +1,86 @@
+"""This project: the teacher's signals are written once, then `all`, `pid` or `sid` trains from them."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from benchmarks.material import Material, mapped
+from benchmarks.terms import Outcome, Terms
+from kdcore.artefacts import seal
+from kdcore.data.examples import Examples
+from kdcore.distil.objective import Objective
+from kdcore.distil.schedule import Method, Phase, phases
+from kdcore.distil.signals import Signals, Stored
+from kdcore.distil.targets import extract
+from kdcore.distil.training import Record, Settings, Trainer
+from kdcore.model.encoder import Encoder
+from kdcore.runs import Run
+
+EXTRACTING = 64  # examples per forward pass of the teacher, as in params.yaml
+
+
+def make(material: Material, terms: Terms, method: str) -> Callable[[], Outcome]:
+    """A whole run of a method, the teacher's signals included, which a project makes once for all of its students."""
+    torch.set_num_threads(terms.threads)
+    examples, teacher = material.examples(), Encoder.load(material.teacher)
+
+    def run() -> Outcome:
+        student = Encoder.load(material.student(terms.layers))
+        with TemporaryDirectory(dir=material.folder) as name:
+            start = time.perf_counter()
+            signals = write_signals(teacher, examples, Path(name), material.teacher)
+            written = time.perf_counter() - start
+            record = train(student, examples, signals, Path(name), terms, method)
+            seconds = time.perf_counter() - start
+        return Outcome(seconds, len(record.history) * len(examples), record.gflop, written)
+
+    return run
+
+
+def write_signals(teacher: Encoder, examples: Examples, folder: Path, teacher_folder: Path) -> Stored:
+    """Extract, seal and open, as `kdcore targets` and `kdcore student` do."""
+    signals = folder / "signals"
+    signals.mkdir()
+    seal(signals, **extract(teacher, examples, signals, dtype="float16", attention=True, batch_size=EXTRACTING))
+    return Stored(signals, teacher_folder)
+
+
+def train(student: Encoder, examples: Examples, signals: Signals, folder: Path, terms: Terms, method: str) -> Record:
+    """The project's own loop, in a run of its own under `folder`; no scoring, which the peers don't do either."""
+    parsed = Method.parse(method)
+    objective = Objective(
+        parsed, layer_map=mapped(terms.layers), signals=signals, hard_label_weight=terms.hard_label_weight
+    )
+    with TemporaryDirectory(dir=folder) as run:
+        return Trainer(
+            student, examples, phases_of(parsed, terms), objective, settings(terms), Run(Path(run)), lambda _: 0.0
+        ).train()
+
+
+def phases_of(method: Method, terms: Terms) -> tuple[Phase, ...]:
+    return phases(
+        method.schedule,
+        terms.layers,
+        epochs_per_layer=terms.epochs_per_layer,
+        classification_epochs=terms.classification_epochs,
+    )
+
+
+def settings(terms: Terms) -> Settings:
+    return Settings(
+        batch_size=terms.batch_size,
+        accumulate=1,
+        learning_rate=terms.learning_rate,
+        schedule="per_phase",
+        warmup=terms.warmup,
+        weight_decay=terms.weight_decay,
+        clip=terms.clip,
+        precision=terms.precision,
+        threads=terms.threads,
+        checkpoint_seconds=1e9,
+        history_rows=1,
+        seed=0,
+    )

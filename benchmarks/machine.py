@@ -1,0 +1,67 @@
+"""What the machine gives at best, and what a process takes of it."""
+
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+
+SIZE = 2048  # of the square matrices whose product is the machine's best
+
+
+def sgemm_rate(threads: int, times: int = 20) -> float:
+    """GFLOP/s of large single-precision matrix products, one after the other."""
+    import torch
+
+    torch.set_num_threads(threads)
+    left, right = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
+    out = left @ right  # the first product also allocates and warms up
+    start = time.perf_counter()
+    for _ in range(times):
+        torch.mm(left, right, out=out)
+    return times * 2 * SIZE**3 / (time.perf_counter() - start) / 1e9
+
+
+def description(threads: int) -> str:
+    """One line: processor, threads and the versions of what computes."""
+    import torch
+    import transformers
+
+    return (
+        f"{_processor()}, {threads} threads, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"transformers {transformers.__version__}"
+    )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def peak_resident(pid: int | str = "self") -> int:
+    """Most bytes of a process that were ever in memory, mapped files included.
+
+    Not from getrusage where there is another way: a child's figure there begins with its parent's.
+    """
+    found = _status(pid, "VmHWM")
+    if found is not None:
+        return found
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def private_now(pid: int | str = "self") -> int:
+    """Bytes of a process that are its own at this moment; mapped files, which the system may drop, don't count."""
+    return _status(pid, "RssAnon") or 0
+
+
+def _status(pid: int | str, key: str) -> int | None:
+    """A size of /proc/<pid>/status in bytes; None where there is no such thing, as on other systems."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    sizes = [line.split()[1] for line in lines if line.startswith(f"{key}:")]
+    return int(sizes[0]) * 1024 if sizes else None

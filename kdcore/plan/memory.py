@@ -1,0 +1,122 @@
+"""Bytes in memory: what training, extraction and a student beside its signals hold at once."""
+
+import copy
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdcore.data.batches import Batch
+from kdcore.distil.objective import Objective
+from kdcore.distil.schedule import Method, Phase
+from kdcore.distil.signals import Teaching
+from kdcore.model.encoder import Encoder
+from kdcore.plan.shapes import encoder_of
+from kdcore.plan.space import MOMENTS, WEIGHT, parameters
+
+COPIES = 3  # of a batch's maps while they are extracted: log-probabilities, probabilities, what is written
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The most that a command holds at once, by what holds it."""
+
+    command: str
+    weights: int
+    gradients: int = 0
+    moments: int = 0
+    activations: int = 0
+    signals: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.moments + self.activations + self.signals
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes that one example leaves for the backward pass: of a layer, of one whose maps are compared, of the rest."""
+
+    layer: int
+    matched: int
+    rest: int
+
+    def of(self, phase: Phase, layers: int, compares: bool = False) -> int:
+        """Of a phase of a student with so many layers; compares: whether its method compares attention maps."""
+        matched = len(phase.internal) if compares else 0
+        return self.rest + self.matched * matched + self.layer * (phase.depth(layers) - matched)
+
+
+def kept(config: Any, tokens: int, compares: bool) -> Kept:
+    """Measured on one example, with one layer and with two: the rest of the layers are like the second."""
+    one, two = (saved_bytes(config, tokens, layers, compares=False) for layers in (1, 2))
+    layer = matched = two - one
+    if compares:
+        first, both = (saved_bytes(config, tokens, layers, compares=True) for layers in (1, 2))
+        matched = both - first
+    return Kept(layer, matched, one - layer)
+
+
+def saved_bytes(config: Any, tokens: int, layers: int, compares: bool) -> int:
+    """What autograd saves of a forward pass and its loss over one example; weights and signals are not counted."""
+    small, every = _few_words(config), tuple(range(1, layers + 1))
+    encoder, signals = encoder_of(small, layers, "cpu").train(), _Drawn(small, tokens)
+    objective = Objective(Method("all", kl=True, cos=True), layer_map=every, signals=signals)
+    phase = Phase("all", 1, every if compares else ())
+    saved: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        _loss, _ = objective(encoder, _one(tokens), phase)  # holds what was saved, so that no address is used twice
+    known = {p.untyped_storage().data_ptr() for p in encoder.parameters()} | signals.addresses
+    return sum(size for address, size in saved.items() if address not in known)
+
+
+def _few_words(config: Any) -> Any:
+    """The config with a small vocabulary, which leaves nothing behind but the words' numbers."""
+    small = copy.deepcopy(config)
+    small.vocab_size, small.pad_token_id = 8, 0
+    return small
+
+
+def _one(tokens: int) -> Batch:
+    ids = torch.ones(1, tokens, dtype=torch.int64)
+    return Batch(np.arange(1), {"input_ids": ids, "attention_mask": ids}, torch.zeros(1, dtype=torch.float64))
+
+
+class _Drawn:
+    """Signals of the right shapes, for one example."""
+
+    def __init__(self, config: Any, tokens: int) -> None:
+        self.config, self.tokens, self.layers = config, tokens, config.num_hidden_layers
+        self.addresses: set[int] = set()
+
+    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
+        heads, width = self.config.num_attention_heads, self.config.hidden_size
+        maps = {layer: torch.full((1, heads, self.tokens, self.tokens), 1 / self.tokens) for layer in attention}
+        vectors = {layer: torch.ones(1, width) for layer in cls}
+        self.addresses = {t.untyped_storage().data_ptr() for t in (*maps.values(), *vectors.values())}
+        return Teaching(maps, vectors, torch.zeros(1, self.config.num_labels))
+
+
+def of_training(command: str, encoder: Encoder, activations: int, signals: int = 0) -> Memory:
+    count = parameters(encoder)
+    return Memory(command, WEIGHT * count, WEIGHT * count, MOMENTS * count, activations, signals)
+
+
+def map_bytes(config: Any, layers: int, rows: int, tokens: int) -> int:
+    """float32 maps of `layers` layers for a batch that is padded to `tokens`."""
+    return layers * config.num_attention_heads * rows * tokens**2 * 4
+
+
+def of_extraction(teacher: Encoder, rows: int, tokens: int, maps: bool) -> Memory:
+    """Of the longest batch: its maps of all layers, where they are stored."""
+    held = COPIES * map_bytes(teacher.config, len(teacher.layers), rows, tokens) if maps else 0
+    return Memory("targets", WEIGHT * parameters(teacher), signals=held)
