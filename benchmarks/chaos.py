@@ -7,7 +7,6 @@ sent to the stage's process, to dvc's, or to the whole group. Projects follow ea
 """
 
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -20,9 +19,9 @@ from typing import Annotated, Any
 import psutil
 import typer
 
+from benchmarks.killing import SIGNALS, TARGETS, Repro, left_behind, outputs, steps, watch
 from tests import tiny
 from tests.pipeline.conftest import Project, make_project
-from tests.pipeline.killing import SIGNALS, TARGETS, Repro, left_behind, outputs, steps, watch
 
 # Every method; long enough to be hit while it trains; a checkpoint after every step.
 PARAMS: dict[str, Any] = {
@@ -70,7 +69,7 @@ def main(
         template = make_template(folder)
         expected, needed = undisturbed(template, folder / "undisturbed")
         while tally.kills.total() < kills:
-            project = copied(template, folder / f"project-{tally.projects}")
+            project = template.copy(folder / f"project-{tally.projects}")
             disturbed(project, expected, needed, tally, rng, longest)
             print(f"{tally.kills.total()} kills, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     print(table(tally, len(expected), needed))
@@ -85,14 +84,9 @@ def make_template(folder: Path) -> Project:
     return project
 
 
-def copied(template: Project, folder: Path) -> Project:
-    shutil.copytree(template.root, folder / "repository", symlinks=True)
-    return Project(folder / "repository")
-
-
 def undisturbed(template: Project, folder: Path) -> tuple[dict[str, str], int]:
     """What a run that nothing stops ends with, and its optimizer steps."""
-    project = copied(template, folder)
+    project = template.copy(folder)
     repro = Repro(project, folder / "log")
     if repro.wait():
         raise SystemExit(f"the undisturbed run fails:\n{repro.output}")

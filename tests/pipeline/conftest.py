@@ -93,6 +93,11 @@ class Project:
     def params(self) -> Any:
         return YAML(typ="safe").load(self.root / "params.yaml")
 
+    def copy(self, folder: Path) -> "Project":
+        """A copy of it, folder/repository; what is up to date here is up to date there."""
+        shutil.copytree(self.root, folder / "repository", symlinks=True)
+        return Project(folder / "repository")
+
     def commit(self, message: str) -> None:
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message", message)
@@ -176,5 +181,4 @@ def finished(new_project: Callable[..., Project]) -> Project:
 @pytest.fixture
 def finished_copy(finished: Project, tmp_path: Path) -> Project:
     """A copy of the finished project that a test may change; nothing in it is out of date."""
-    shutil.copytree(finished.root, tmp_path / "repository", symlinks=True)
-    return Project(tmp_path / "repository")
+    return finished.copy(tmp_path)

@@ -1,7 +1,6 @@
 """Under torchrun a command that trains ends with one result, like that of one process, and says everything once."""
 
 import json
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -60,8 +59,7 @@ class Launched:
 @pytest.fixture(scope="module")
 def longer(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of the finished project whose students train for twelve epochs."""
-    project = Project(tmp_path_factory.mktemp("longer") / "repository")
-    shutil.copytree(finished.root, project.root, symlinks=True)
+    project = finished.copy(tmp_path_factory.mktemp("longer"))
     project.edit(LONGER)
     return project
 

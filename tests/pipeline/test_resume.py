@@ -51,10 +51,7 @@ class Student:
 @pytest.fixture(scope="module")
 def slow(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of the finished project whose students train for 62 epochs."""
-    import shutil
-
-    project = Project(tmp_path_factory.mktemp("slow") / "repository")
-    shutil.copytree(finished.root, project.root, symlinks=True)
+    project = finished.copy(tmp_path_factory.mktemp("slow"))
     project.edit(SLOW)
     return project
 

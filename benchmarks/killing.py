@@ -1,4 +1,4 @@
-"""Kill `dvc repro` of a tiny project, and see what it ends with: for benchmarks/chaos.py."""
+"""Kill `dvc repro` of a tiny project, and see what it ends with, for chaos.py."""
 
 import contextlib
 import json
