@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import psutil
 import typer
 
 from benchmarks.killing import SIGNALS, TARGETS, Repro, left_behind, outputs, steps, watch
@@ -31,7 +30,7 @@ PARAMS: dict[str, Any] = {
     "train.checkpoint_seconds": 0,
 }
 REMOVED = "Auto removed it from the lock file"  # what dvc says of the lock of a dvc that was killed
-HEEDED = 1.0  # seconds of computing after which a signal counts as one without effect
+HEEDED = 1.0  # seconds of computing that a signal has to take effect before the next one comes
 WAITING = "waiting until it is done"
 RESUMED = "goes on at epoch"
 BROKEN = "Unable to read RWLock-file"  # dvc died while it wrote its lock file, which only a person can remove
@@ -44,7 +43,7 @@ class Tally:
     projects: int = 0
     started: int = 0
     kills: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (signal, target, stage)
-    ignored: int = 0
+    ignored: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # those that ended no `dvc repro`
     resumed: int = 0
     waited: int = 0
     unlocked: int = 0
@@ -101,18 +100,20 @@ def disturbed(
     while not attempts or attempts[-1].process.poll() != 0:
         repro = Repro(project, folder / f"log-{len(attempts):03d}")
         attempts.append(repro)
-        killed = attempt(repro, tally, rng, longest)
+        hits = attempt(repro, rng, longest)
+        tally.kills.update(hits)
+        tally.ignored.update(hits[:-1] if repro.process.poll() else hits)
         tally.started += 1
         tally.orphans += bool(repro.orphans())
         if BROKEN in repro.output:
             tally.broken += 1
             (project.root / ".dvc/tmp/rwlock").unlink(missing_ok=True)
-        elif repro.process.poll() and not killed:
+        elif repro.process.poll() and not hits:
             tally.failures.append(f"{repro.log}\n{repro.output}")
             if len(tally.failures) > 20:
                 raise SystemExit("\n".join(tally.failures))
     for repro in attempts:
-        psutil.wait_procs(repro.orphans(), timeout=120)
+        repro.wait_for_orphans()
         tally.resumed += repro.output.count(RESUMED)
         tally.waited += repro.output.count(WAITING)
         tally.unlocked += REMOVED in repro.output
@@ -125,16 +126,15 @@ def disturbed(
     tally.projects += 1
 
 
-def attempt(repro: Repro, tally: Tally, rng: random.Random, longest: float) -> bool:
-    """Kill one `dvc repro` once, or again where it takes no notice; returns whether it was hit before its end."""
-    hit = False
+def attempt(repro: Repro, rng: random.Random, longest: float) -> list[tuple[str, str, str]]:
+    """Kill one `dvc repro` once, or again where it takes no notice; returns what hit it before its end."""
+    hits = []
     while not repro.worked(rng.uniform(0, longest)):
         signum = rng.choice(SIGNALS)
         target, stage = repro.kill(signum, rng.choice(TARGETS))
-        tally.kills[signal.Signals(signum).name, target, stage] += 1
-        tally.ignored += not repro.worked(HEEDED)
-        hit = True
-    return hit
+        hits.append((signal.Signals(signum).name, target, stage))
+        repro.worked(HEEDED)
+    return hits
 
 
 def table(tally: Tally, files: int, needed: int) -> str:
@@ -146,10 +146,10 @@ def table(tally: Tally, files: int, needed: int) -> str:
         f"| projects run to their end | {tally.projects} |",
         f"| `dvc repro` started | {tally.started} |",
         f"| kills | {total} |",
-        *(f"| … by {name} | {count} |" for name, count in _by(tally, 0)),
-        *(f"| … of {name} | {count} |" for name, count in _by(tally, 1)),
-        *(f"| … during {name} | {count} |" for name, count in _by(tally, 2)),
-        f"| of these without effect (dvc does not heed SIGINT while a stage runs) | {tally.ignored} |",
+        *(f"| … by {name} | {count} |" for name, count in _by(tally.kills, 0)),
+        *(f"| … of {name} | {count} |" for name, count in _by(tally.kills, 1)),
+        *(f"| … during {name} | {count} |" for name, count in _by(tally.kills, 2)),
+        *(f"| of these without effect: {name} | {count} |" for name, count in _by(tally.ignored, 0, 1)),
         f"| orphaned stages, dvc being killed alone | {tally.orphans} |",
         f"| … that a later stage waited for | {tally.waited} |",
         f"| times that training went on from a checkpoint | {tally.resumed} |",
@@ -169,10 +169,11 @@ def table(tally: Tally, files: int, needed: int) -> str:
     return "\n".join(lines)
 
 
-def _by(tally: Tally, part: int) -> list[tuple[str, int]]:
+def _by(kills: Counter[tuple[str, str, str]], *parts: int) -> list[tuple[str, int]]:
+    """How many there are of each kind, which the parts (signal, target, stage) tell."""
     counts: Counter[str] = Counter()
-    for kill, count in tally.kills.items():
-        counts[kill[part]] += count
+    for kill, count in kills.items():
+        counts[" to ".join(kill[part] for part in parts)] += count
     return sorted(counts.items())
 
 

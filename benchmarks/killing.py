@@ -1,4 +1,7 @@
-"""Kill `dvc repro` of a tiny project, and see what it ends with, for chaos.py."""
+"""Kill `dvc repro` of a tiny project, at a chosen moment or at any, and see what it ends with.
+
+chaos.py takes random moments, tests/pipeline/test_kills.py chosen ones.
+"""
 
 import contextlib
 import json
@@ -20,21 +23,46 @@ COMMAND = ("dvc", "repro", "evaluate")
 OUTPUTS = ("data", "runs", "metrics/teacher", "metrics/main/points")
 
 # In place of kdcore/__main__.py of a project.
-WATCHED = '''"""python -m kdcore, which writes a byte to $STEPS for every optimizer step that is done."""
+WATCHED = '''"""python -m kdcore, which counts its optimizer steps in $STEPS, and is killed at the moment of $KILL.
+
+KILL is `command event count signal target`. An event is `step`, which comes after an optimizer step and before its
+checkpoint, or a part of a path, which comes before each flush to the disk of a file whose path has that part.
+"""
 
 import os
+import sys
 
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from kdcore.cli import main
 
+command, event, count, signum, target = os.environ.get("KILL", "none none 0 0 none").split()
+seen = 0
+fsync = os.fsync
 
-def count(*_: object) -> None:
+
+def happens(what):
+    global seen
+    if sys.argv[1] == command and event in what:
+        seen += 1
+        if seen == int(count):
+            group = os.getpgrp()  # whose leader is dvc
+            os.kill({"stage": os.getpid(), "dvc": group, "group": -group}[target], int(signum))
+
+
+def step(*_):
     with open(os.environ["STEPS"], "ab") as file:
         file.write(b".")
+    happens("step")
 
 
-register_optimizer_step_post_hook(count)
+def flush(handle):
+    happens(os.path.relpath(os.readlink(f"/proc/self/fd/{handle}")))
+    fsync(handle)
+
+
+register_optimizer_step_post_hook(step)
+os.fsync = flush
 main()
 '''
 
@@ -42,9 +70,11 @@ main()
 class Repro:
     """One `dvc repro`, in a process group of its own. Its output is a file, which its orphans may go on writing."""
 
-    def __init__(self, project: Project, log: Path) -> None:
+    def __init__(self, project: Project, log: Path, kill: str | None = None) -> None:
+        """kill: a moment, as WATCHED reads it."""
         self.log = log
-        environment = project.environment() | {"STEPS": str(steps_file(project)), "PYTHONUNBUFFERED": "1"}
+        own = {"STEPS": str(steps_file(project)), "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}  # as in the Makefile
+        environment = project.environment() | own | ({"KILL": kill} if kill else {})
         with log.open("wb") as file:
             self.process = psutil.Popen(
                 COMMAND,
@@ -53,6 +83,7 @@ class Repro:
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
+                preexec_fn=_heed_interrupts,
             )
 
     @property
@@ -111,15 +142,24 @@ class Repro:
                     found.append(process)
         return found
 
+    def wait_for_orphans(self) -> None:
+        while self.orphans():
+            time.sleep(0.1)
+
     def end(self) -> None:
         """Nothing of it outlives the caller."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        psutil.wait_procs([self.process, *self.orphans()], timeout=10)
+        self.process.wait()
+
+
+def _heed_interrupts() -> None:
+    """As in a terminal: what a shell starts in the background ignores SIGINT, and so does what that starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def watch(project: Project) -> None:
-    """Make the project's commands count their optimizer steps."""
+    """Make the project's commands count their optimizer steps, and fall where a Repro wants them to."""
     (project.root / "kdcore/__main__.py").write_text(WATCHED, encoding="utf-8")
 
 
@@ -133,9 +173,14 @@ def steps(project: Project) -> int:
 
 
 def outputs(project: Project) -> dict[str, str]:
-    """sha256 by path of all that the pipeline made. Seconds, which no two runs share, are left out."""
-    files = [path for name in OUTPUTS for path in (project.root / name).rglob("*") if path.is_file()]
-    return {str(path.relative_to(project.root)): _digest(path) for path in sorted(files)}
+    """The bits of all that the pipeline made, by path."""
+    return {f"{name}/{path}": found for name in OUTPUTS for path, found in bits(project.root / name).items()}
+
+
+def bits(folder: Path) -> dict[str, str]:
+    """sha256 of each file by its path in the folder. Seconds, which no two runs share, are left out."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): _digest(path) for path in files}
 
 
 def _digest(path: Path) -> str:
@@ -153,5 +198,5 @@ def _timeless(value: Any) -> Any:
 
 def left_behind(project: Project) -> list[str]:
     """Half-written files and folders: everything that is written is first written under a hidden name."""
-    found = [path for name in (*OUTPUTS, "work", "metrics") for path in (project.root / name).rglob(".*")]
+    found = [path for name in ("data", "runs", "work", "metrics") for path in (project.root / name).rglob(".*")]
     return sorted(str(path.relative_to(project.root)) for path in found if path.name != ".gitignore")

@@ -1,6 +1,8 @@
 """Stored signals: where each example's numbers are, and what is said of a folder that is not as it was written."""
 
+import re
 import shutil
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,23 @@ def test_a_truncated_shard_is_named_with_both_sizes(folder: Path):
     problem = rf"attention-00002.npy: has {len(whole) - 2} bytes where {len(whole)} were written; run `dvc repro"
     with pytest.raises(UserError, match=problem):
         Stored(folder, folder)
+
+
+@pytest.mark.parametrize("equal", [True, False], ids=["of one size", "of two sizes"])
+def test_shards_that_changed_places_are_both_named(folder: Path, equal: bool):
+    first, second = next(
+        (one, other)
+        for one, other in combinations(sorted(folder.glob("attention-*.npy")), 2)
+        if (one.stat().st_size == other.stat().st_size) == equal
+    )
+    first.rename(folder / "spare")
+    second.rename(first)
+    (folder / "spare").rename(second)
+    damage = r"its content is not what was written .*" if equal else r"has \d+ bytes where \d+ were written"
+    with pytest.raises(UserError) as raised:
+        Stored(folder, folder)
+    for shard, problem in zip((first, second), raised.value.problems, strict=True):
+        assert re.fullmatch(rf"{shard.name}: {damage}; run `dvc repro -f targets`", problem)
 
 
 def test_every_problem_is_said_at_once(folder: Path):
