@@ -1,5 +1,6 @@
 """Folders that are complete or absent: written aside, sealed with checksums, moved into place, verified when read."""
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from kdcore.errors import UserError
 
 MANIFEST = "manifest.json"
 HOST = socket.gethostname()  # several machines may share a store
+NETWORK = (ConnectionError, TimeoutError, socket.gaierror)  # OSErrors too, but of no file
 
 
 def digest(value: Any) -> str:
@@ -75,18 +77,24 @@ def named(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (code := _errno(error, path)) is None:
+        if (found := _disk_error(error, path)) is None:
             raise
-        raise OSError(code, os.strerror(code), str(path)) from error
+        raise OSError(*found, str(path)) from error
 
 
-def _errno(error: Exception, path: Path) -> int | None:
-    """The number of a disk error that concerns `path`. Libraries in Rust put it into a text of their own."""
+def _disk_error(error: Exception, path: Path) -> tuple[int, str] | None:
+    """Number and reason of a disk error that concerns `path`. Some libraries only have a text of their own for it."""
+    text = str(error)
     if isinstance(error, OSError):
-        about = error.filename is None or f".{path.name}.{HOST}." in str(error.filename)
-        return error.errno if about else None
-    found = None if isinstance(error, UserError) else re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else None
+        aside = f".{path.name}.{HOST}."  # a copy that fails names what it read first, then what it wrote
+        about = error.filename is None or aside in f"{error.filename}\n{error.filename2}"
+        if not about or isinstance(error, NETWORK):
+            return None
+        if error.errno is None and re.search(r"^\d+ requested and \d+ written", text):  # numpy
+            return errno.ENOSPC, f"could be written in part only ({text})"
+        return (error.errno, os.strerror(error.errno)) if error.errno is not None else None
+    found = None if isinstance(error, UserError) else re.search(r"\(os error (\d+)\)", text)  # Rust
+    return (int(found[1]), os.strerror(int(found[1]))) if found else None
 
 
 def _remove(path: Path) -> None:

@@ -27,6 +27,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+# What typer raises for a wrong command line; it brings a click of its own, or uses the one that is installed.
+WrongCommandLine: Any = typer.BadParameter.__mro__[1]
+
 # What each command reads of params.yaml, and, where it works for a study, the study's own section beside.
 # dvc.yaml declares the same, and a test compares the two.
 READS: dict[str, tuple[str, ...]] = {
@@ -184,6 +187,7 @@ def student(
 
     _check_task(task, data)
     _check_targets(targets, data, teacher)
+    _check_vocabulary(knobs["student"].init, knobs["model"], teacher)
     own = knobs["student"].model_dump() | {"layers": layers}
     recipe = Recipe(method=method, **own, **knobs["distill"].model_dump())
     sources = Sources(data, teacher, targets, knobs["model"].name, knobs["model"].revision)
@@ -319,6 +323,7 @@ def point(
         "layer_map": layer_map or knobs["student.layer_map"],
         "trains": trains or knobs["distill"].trains,
     }
+    _check_vocabulary(asked["init"], knobs["model"], teacher)
     own = {"layers": layers, "rows": rows or knobs["student.rows"]}
     recipe = Recipe(**knobs["distill"].model_dump() | own | asked)
     sources = Sources(data, teacher, targets, knobs["model"].name, knobs["model"].revision)
@@ -451,8 +456,15 @@ def _check_targets(targets: Path, data: Path, teacher: Path) -> None:
     check_targets(targets, data, teacher)
 
 
+def _check_vocabulary(init: str, model: Any, teacher: Path) -> None:
+    from kdcore.model.vocabulary import check_vocabulary
+
+    if init.startswith("pretrained"):
+        check_vocabulary(model.name, model.revision, teacher)
+
+
 def _heavy() -> None:
-    """What must be set before torch and transformers are imported."""
+    """What must be set before torch and transformers are imported, or right after."""
     import os
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -460,20 +472,22 @@ def _heavy() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if processes.launched() > 1:  # else each warns that a phase trains every parameter, where others train a few
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from transformers import dynamic_module_utils
+
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # else it asks in a terminal whether to run a model's own code
 
 
 def main() -> None:
     """Run a command; a user's mistake is one message on stderr and exit code 2, never a traceback."""
-    from kdcore.faults import explained
     from kdcore.interrupt import Interrupted, ending
 
     try:
         with ending():
-            app(standalone_mode=True)
-    except (UserError, OSError) as error:
+            sys.exit(app(standalone_mode=False) or 0)
+    except (WrongCommandLine, UserError, OSError) as error:
         if not processes.first():
             _give_way(3)
-        print(explained(error) if isinstance(error, OSError) else error, file=sys.stderr)
+        _complain(error)
         sys.exit(2)
     except Interrupted as stopped:
         if processes.first():
@@ -483,6 +497,15 @@ def main() -> None:
         if processes.count() > 1:
             _give_way(10)
         raise
+
+
+def _complain(error: Exception) -> None:
+    from kdcore.faults import explained
+
+    if isinstance(error, WrongCommandLine):
+        error.show()
+    else:
+        print(explained(error) if isinstance(error, OSError) else error, file=sys.stderr)
 
 
 def _give_way(seconds: float) -> None:

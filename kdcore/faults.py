@@ -9,6 +9,8 @@ ADVICE = {
     errno.EFBIG: "allow larger files (`ulimit -f`, or another file system)",
     errno.EACCES: "give this user permission",
     errno.EPERM: "give this user permission",
+    errno.EEXIST: "move that file away, or write elsewhere",
+    errno.ENOTDIR: "move the file away that is where a folder should be, or write elsewhere",
     errno.EROFS: "make it writable, or work in another folder",
     errno.EMFILE: "allow more open files (`ulimit -n`)",
     errno.ENFILE: "close other programs: the machine has no open files left",

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kdcore import processes
-from kdcore.artefacts import HOST, digest, new_folder, open_sealed, seal, write_json
+from kdcore.artefacts import HOST, digest, named, new_folder, open_sealed, seal, write_bytes, write_json
 from kdcore.console import say, warn
 from kdcore.errors import UserError
 
@@ -152,7 +152,8 @@ def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
     """Hold the run that `identity` determines; create its folder on first use.
 
     Where another process holds it, this one says so once and waits: it then finds the run finished, or goes on from
-    its last checkpoint. Of several processes that work together the first holds the run for all.
+    its last checkpoint. Of several processes that work together the first holds the run for all. What the disk
+    refuses meanwhile, to whomever, is said of the run's folder where it names no file.
     """
     name = digest(identity)
     folder = store() / f"{kind}-{name[:20]}"
@@ -160,10 +161,11 @@ def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
     _check_same(folder, int(name[:15], 16))
     lock = FileLock(folder / "lock")
     try:
-        _hold(lock, folder / "owner")
-        if processes.first():
-            write_json(folder / "identity.json", identity)
-        yield Run(folder)
+        with named(folder):
+            _hold(lock, folder / "owner")
+            if processes.first():
+                write_json(folder / "identity.json", identity)
+            yield Run(folder)
     finally:
         lock.release()
 
@@ -184,7 +186,7 @@ def _hold(lock: FileLock, owner: Path) -> None:
         while not processes.agreed(lambda: _taken(lock, PATIENCE)):
             pass
     if processes.first():
-        owner.write_text(f"process {os.getpid()} of {HOST}", encoding="utf-8")
+        write_bytes(owner, f"process {os.getpid()} of {HOST}".encode())
 
 
 def _taken(lock: FileLock, seconds: float) -> bool:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def prepare(task: Task, data: Data, out: Path | str) -> None:
     """Write the prepared task to `out`, in place of an older one.
 
-    Raises UserError with everything that is wrong with the rows, or where `out` cannot be written; `out` is
+    Raises UserError with everything that is wrong with the rows, OSError where `out` cannot be written; `out` is
     then as it was. What is only odd (duplicates, leakage, ...) is a warning and a count in provenance.json.
     """
     folder = Path(out)
@@ -40,11 +40,8 @@ def prepare(task: Task, data: Data, out: Path | str) -> None:
     for split, counts in odd.items():
         for what, times in counts.items():
             warn(f"{raw.where}: {split}: {times:,} {what}")
-    try:
-        with new_folder(folder) as aside:
-            _write(aside, task, frames, raw.origin, odd)
-    except OSError as error:
-        raise UserError(str(folder), f"cannot be written: {error.strerror or error}") from error
+    with new_folder(folder) as aside:
+        _write(aside, task, frames, raw.origin, odd)
 
 
 def _replaceable(folder: Path) -> None:

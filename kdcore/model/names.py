@@ -31,9 +31,12 @@ def identity(name: str, revision: str | None) -> str:
 def tokenizer_of(place: str | Path, **kwargs: Any) -> Any:
     """A model's tokenizer. Raises UserError where it has none."""
     try:
-        return AutoTokenizer.from_pretrained(place, **kwargs)
+        found = AutoTokenizer.from_pretrained(place, **kwargs)
     except (OSError, ValueError) as error:
         raise UserError(str(place), f"no tokenizer can be read: {str(error).splitlines()[0]}") from error
+    if set(found.get_vocab()) <= set(found.all_special_tokens):  # transformers makes one up, which knows no word
+        raise UserError(str(place), "no tokenizer can be read: its files are missing, or hold no vocabulary")
+    return found
 
 
 def check_length(config: Any, max_length: int, name: str | Path) -> None:

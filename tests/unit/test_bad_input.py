@@ -1,23 +1,56 @@
-"""What people get wrong in params.yaml and in their data.
+"""What people get wrong in params.yaml, in their data and in their models.
 
-Each ends in one message that names the place, the value and what is allowed, and nothing is half-written.
+Each ends the command in one message that names the place, the value and what is allowed, with exit code 2, without a
+traceback, and nothing is half-written.
 """
 
 import io
 import json
-from collections.abc import Mapping
+import shutil
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pandas as pd
 import pytest
+import torch
+from transformers import AutoConfig, AutoModel
 
-from kdcore import params
+from kdcore import cli, params
 from kdcore.data.prepare import prepare
 from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError
+from tests import on_disk, tiny
+from tests.pipeline.conftest import SMALL
 from tests.unit.raw_files import GOOD, PAIRS, REVIEWS, SCORES, VALIDATION, data, write, write_params
+
+Refused: TypeAlias = Callable[..., list[str]]
+
+
+@pytest.fixture
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """refused(source, task): what `kdcore prepare <task> out` in tmp_path says is wrong with the source, by problem."""
+
+    def problems(source: str, task: str = "movies") -> list[str]:
+        there = sorted(tmp_path.rglob("*"))
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["kdcore", "prepare", task, "out"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert ended.value.code == 2
+        assert out == ""
+        assert sorted(tmp_path.rglob("*")) == there, "something was written"
+        first, *rest = err.splitlines()
+        assert first.startswith(f"{source}: "), err
+        assert all(line.startswith("  ") for line in rest), err
+        assert not rest or first == f"{source}: {len(rest)} problems"
+        return [line[2:] for line in rest] or [first.removeprefix(f"{source}: ")]
+
+    return problems
+
 
 OWN = {"text": ["review"], "label": "stars", "labels": ["bad", "good"], "metrics": ["accuracy"]}
 
@@ -199,6 +232,7 @@ TEXTS: list[tuple[str | bytes, list[str]]] = [
     ("tasks: [movies\nmethods: [none]\n", ["line 2", "not valid YAML"]),
     ("a: 1\nb: 2\na: 3\n", ["line 3", "duplicate key", '"a"']),
     ("train:\n  clip: 1\n  clip: 2\n", ["line 3", "duplicate key", '"clip"']),
+    ("task:\n  mine: {}\n  other: {}\n  mine: {}\n", ["line 4", "duplicate key", '"mine"']),
     ("a: b: c\n", ["line 1", "not valid YAML"]),
     ("a: 1\n\tb: 2\n", ["line 2", "not valid YAML"]),
     ("", ["a mapping of sections", "found null"]),
@@ -215,22 +249,17 @@ TEXTS: list[tuple[str | bytes, list[str]]] = [
 
 
 @pytest.mark.parametrize(("changes", "said"), PARAMS, ids=lambda value: str(value)[:60])
-def test_bad_params(tmp_path: Path, changes: Mapping[str, Any], said: list[str]):
-    path = write_params(tmp_path / "params.yaml", {"model.name": "a/hub-name", **changes})
-    with pytest.raises(UserError) as error:
-        params.load(path)
-    assert error.value.source == str(path)
-    assert any(all(word in problem for word in said) for problem in error.value.problems), str(error.value)
+def test_bad_params(tmp_path: Path, refused: Refused, changes: Mapping[str, Any], said: list[str]):
+    write_params(tmp_path / "params.yaml", {"model.name": "a/hub-name", **changes})
+    problems = refused("params.yaml")
+    assert any(all(word in problem for word in said) for problem in problems), problems
 
 
 @pytest.mark.parametrize(("text", "said"), TEXTS, ids=lambda value: str(value)[:40])
-def test_bad_params_text(tmp_path: Path, text: str | bytes, said: list[str]):
-    path = tmp_path / "params.yaml"
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    with pytest.raises(UserError) as error:
-        params.load(path)
-    assert len(error.value.problems) == 1
-    assert all(word in str(error.value) for word in [str(path), *said]), str(error.value)
+def test_bad_params_text(tmp_path: Path, refused: Refused, text: str | bytes, said: list[str]):
+    (tmp_path / "params.yaml").write_bytes(text.encode() if isinstance(text, str) else text)
+    (problem,) = refused("params.yaml")
+    assert all(word in problem for word in said), problem
 
 
 def test_a_missing_params_file(tmp_path: Path):
@@ -550,17 +579,139 @@ DATA = [
 
 
 @pytest.mark.parametrize("bad", DATA, ids=lambda bad: bad.name)
-def test_bad_data(tmp_path: Path, bad: Bad):
+def test_bad_data(tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch, bad: Bad):
     raw = write(tmp_path / "raw", bad.task.name, bad.files)
-    with pytest.raises(UserError) as error:
-        prepare(bad.task, data(raw, columns=bad.columns), tmp_path / "data" / bad.task.name)
-    assert error.value.source == str(raw / bad.task.name)
-    assert any(all(word in problem for word in bad.said) for problem in error.value.problems), str(error.value)
-    assert not (tmp_path / "data").exists(), "something was written"
+    read = {"task": {bad.task.name: bad.task}, "data": data(raw, columns=bad.columns)}
+    monkeypatch.setattr(cli, "Knobs", lambda _: read)  # as params.yaml would say; reading it takes most of the time
+    problems = refused(str(raw / bad.task.name), bad.task.name)
+    assert any(all(word in problem for word in bad.said) for problem in problems), problems
+
+
+# Models: what is done to a good folder -> what the command says of it.
+
+
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save(tiny.model().state_dict(), folder / "pytorch_model.bin")
+
+
+def shortened(by: int) -> Callable[[Path], None]:
+    def cut(folder: Path) -> None:
+        file = folder / "model.safetensors"
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2 if by == HALF else -by])
+
+    return cut
+
+
+def config(**changes: Any) -> Callable[[Path], None]:
+    """The model's config, and the weights that fit it, with these changes."""
+
+    def changed(folder: Path) -> None:
+        found = AutoConfig.from_pretrained(folder)
+        for key, value in changes.items():
+            setattr(found, key, value)
+        AutoModel.from_config(found).save_pretrained(folder)
+
+    return changed
+
+
+def said_by_config(**changes: Any) -> Callable[[Path], None]:
+    """config.json alone with these changes: the weights are what they were."""
+
+    def changed(folder: Path) -> None:
+        found = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(found | changes))
+
+    return changed
+
+
+def renamed_token(folder: Path) -> None:
+    file = folder / "tokenizer.json"
+    file.write_text(file.read_text().replace('"lovely"', '"lonely"'))
+
+
+def without(*names: str) -> Callable[[Path], None]:
+    return lambda folder: [(folder / name).unlink() for name in names] and None
+
+
+HALF = 0
+ROWS = {"teacher.rows": 32, "student.rows": 24}  # as many as the tiny task has
+NO_MODEL, WEIGHTS = "no model here: a local model is a folder with config.json", "weights can't be read: "
+TEACHERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no folder": (shutil.rmtree, NO_MODEL),
+    "an empty folder": (lambda folder: [file.unlink() for file in folder.iterdir()], NO_MODEL),
+    "no config": (without("config.json"), NO_MODEL),
+    "no weights": (without("model.safetensors"), WEIGHTS),
+    "pickled weights only": (pickled, WEIGHTS),
+    "half of the weights": (shortened(HALF), WEIGHTS),
+    "all but a byte of the weights": (shortened(1), WEIGHTS),
+    "weights of another width": (said_by_config(hidden_size=64), WEIGHTS),
+    "no tokenizer": (without("tokenizer.json", "tokenizer_config.json"), "no tokenizer can be read: "),
+    "an unknown architecture": (said_by_config(model_type="no-such-thing"), "no model can be read: "),
+    "an architecture that is no encoder": (said_by_config(model_type="gpt2"), "architecture 'gpt2' can't be captured"),
+}
+STUDENTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "other heads": (config(num_attention_heads=8), "num_attention_heads is 8, but the teacher at {teacher} has 4"),
+    "another width": (config(hidden_size=64), "hidden_size is 64, but the teacher at {teacher} has 32"),
+    "another vocabulary": (renamed_token, "its tokenizer is not that of the teacher at {teacher}: they differ in 'lo"),
+    "too few layers": (config(num_hidden_layers=3), "num_hidden_layers is 3, but the teacher at {teacher} has 4"),
+}
+
+
+@pytest.fixture
+def refused_model(
+    tmp_path: Path,
+    store: Path,
+    tiny_ingredients: on_disk.Ingredients,
+    tiny_folder: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., str]:
+    """refused_model(spoil, command): what it says of a copy of a good model that was spoiled, after its name."""
+
+    def said(spoil: Callable[[Path], object], *command: object, **changes: Any) -> str:
+        folder = shutil.copytree(tiny_folder("bert"), tmp_path / "model")
+        spoil(folder)
+        write_params(
+            tmp_path / "params.yaml", SMALL | ROWS | {"data.path": str(tmp_path), "model.name": str(folder)} | changes
+        )
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["kdcore", *map(str, command)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        err = capsys.readouterr().err
+        assert ended.value.code == 2
+        assert "Traceback" not in err
+        assert {path.name for path in tmp_path.iterdir()} <= {"model", "params.yaml", store.name}
+        assert not [*store.glob("*/result"), *store.glob("*/checkpoints")]
+        last = err.splitlines()[-1]
+        assert last.startswith(f"{folder}: "), err
+        return last.removeprefix(f"{folder}: ")
+
+    return said
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_a_bad_model(refused_model: Callable[..., str], tiny_ingredients: on_disk.Ingredients, name: str):
+    spoil, said = TEACHERS[name]
+    assert refused_model(spoil, "teacher", "tiny", tiny_ingredients.data, "out", "point.json").startswith(said)
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_a_model_that_is_not_like_the_teacher(
+    refused_model: Callable[..., str], tiny_ingredients: on_disk.Ingredients, name: str
+):
+    spoil, said = STUDENTS[name]
+    found = tiny_ingredients
+    command = ("student", "tiny", "sid", 2, 0, found.data, found.teacher, found.targets, "out")
+    assert refused_model(spoil, *command, **{"student.init": "pretrained"}).startswith(
+        said.format(teacher=found.teacher)
+    )
 
 
 def test_there_are_enough_cases():
-    assert len(PARAMS) + len(TEXTS) + len(DATA) >= 80
+    assert len(PARAMS) + len(TEXTS) + len(DATA) + len(TEACHERS) + len(STUDENTS) >= 200
     assert len({bad.name for bad in DATA}) == len(DATA)
 
 

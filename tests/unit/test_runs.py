@@ -162,6 +162,35 @@ def test_a_run_is_free_again_after_it_failed(store: Path):
             fails()
 
 
+# What the disk refuses
+
+
+def test_what_the_disk_refuses_within_a_run_is_said_of_its_folder(store: Path):
+    def fails(error: Exception) -> None:
+        with open_run("student", {"seed": 0}):
+            raise error
+
+    for error in (OSError(28, "No space left on device"), RuntimeError("I/O error (os error 28)")):
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            fails(error)
+        assert caught.value.filename == str(next(store.iterdir()))
+    with pytest.raises(FileNotFoundError) as caught:
+        fails(FileNotFoundError(2, "No such file or directory", "a/model"))
+    assert caught.value.filename == "a/model"
+
+
+def test_an_owner_that_cannot_be_written_down_frees_the_run(store: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write_bytes", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*student-"), open_run("student", {"seed": 0}):
+            pytest.fail("the run was opened")
+    with open_run("student", {"seed": 0}) as run:
+        assert (run.folder / "owner").read_text() == f"process {os.getpid()} of {HOST}"
+
+
 # Checkpoints
 
 

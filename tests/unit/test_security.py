@@ -1,14 +1,28 @@
-"""SECURITY.md, held against kdcore's source: no pickle, no remote code, safetensors only, no shell."""
+"""SECURITY.md, held against kdcore's source: no pickle, no model's own code, safetensors only, no shell, no network."""
 
 import ast
-from collections.abc import Iterator
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
+from transformers import dynamic_module_utils
+
+from kdcore import cli
+from tests import on_disk, tiny
+from tests.unit.raw_files import write_params
 
 ROOT = Path(__file__).parents[2]
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 CALLS = {"torch.load", "torch.save", "os.system", "os.popen", "eval", "exec", "pd.read_pickle", "pickle.load"}
+CALLS |= {"shutil.unpack_archive"}  # archives are never unpacked: a name in one may lead anywhere
+ENDS = (".to_pickle", ".extractall")
+# What reaches another machine, and the one module that may: it reads the hub where params.yaml names it.
+NETWORK = {"urllib", "http", "ftplib", "smtplib", "ssl", "requests", "httpx", "aiohttp", "huggingface_hub", "datasets"}
+HUB = "hub"
 # A keyword that is a hole unless it is literally this.
 SAFE = {"trust_remote_code": False, "shell": False, "allow_pickle": False, "use_safetensors": True}
 
@@ -18,14 +32,14 @@ def complaints(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
-            yield from (f"{node.lineno}: imports {n}" for n in names if n.split(".")[0] in PICKLES)
+            yield from (f"{node.lineno}: imports {n}" for n in names if n.split(".")[0] in PICKLES | NETWORK)
         if isinstance(node, ast.Call):
             yield from (f"{node.lineno}: {what}" for what in unsafe(node))
 
 
 def unsafe(call: ast.Call) -> Iterator[str]:
     name = ast.unparse(call.func)
-    if name in CALLS or name.endswith(".to_pickle"):
+    if name in CALLS or name.endswith(ENDS):
         yield f"calls {name}"
     given = {k.arg: k.value for k in call.keywords}
     for keyword, value in given.items():
@@ -37,7 +51,8 @@ def unsafe(call: ast.Call) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "kdcore").rglob("*.py")), ids=lambda path: path.stem)
 def test_the_library_keeps_its_promises(path: Path):
-    assert list(complaints(path.read_text(encoding="utf-8"))) == []
+    found = list(complaints(path.read_text(encoding="utf-8")))
+    assert [what for what in found if not (path.stem == HUB and "imports datasets" in what)] == []
 
 
 @pytest.mark.parametrize(
@@ -54,10 +69,70 @@ def test_the_library_keeps_its_promises(path: Path):
         "os.system(command)",
         "np.load(path, allow_pickle=True)",
         "frame.to_pickle(path)",
+        "archive.extractall(folder)",
+        "from urllib.request import urlopen",
     ],
 )
 def test_a_broken_promise_is_found(source: str):
     assert len(list(complaints(source))) == 1
+
+
+@pytest.mark.parametrize(
+    "file", sorted([ROOT / "dvc.yaml", *ROOT.glob("stages/*/dvc.yaml")]), ids=lambda f: f.parent.name
+)
+def test_a_stages_command_line_holds_only_checked_names_and_numbers_of_params(file: Path):
+    """Nothing of the data has a way into the shell; what a matrix gives is checked when params.yaml is read."""
+    stages = YAML(typ="safe").load(file)["stages"].values()
+    inserted = {name for stage in stages for name in re.findall(r"\$\{([^}]*)\}", str(stage.get("cmd")))}
+    items = {f"item.{name}" for name in ("task", "method", "seed", "layers", "rows", "init", "layer_map")}
+    assert inserted <= items | {"student.layers", "tasks[0]"}
+
+
+# A model's own code
+
+EVIL = "import pathlib\npathlib.Path({marker!r}).touch()\nclass Evil: pass\n"
+
+
+def config_of_its_own(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil"}}))
+
+
+def tokenizer_of_its_own(folder: Path) -> None:
+    tiny.save_pretrained(folder, layers=6)
+    code = {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(code))
+    (folder / "tokenizer.json").unlink()
+
+
+@pytest.mark.parametrize("make", [config_of_its_own, tokenizer_of_its_own])
+@pytest.mark.usefixtures("store")
+def test_the_code_that_a_model_brings_is_never_run_whatever_a_user_would_answer(
+    tmp_path: Path,
+    tiny_ingredients: on_disk.Ingredients,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    make: Callable[[Path], None],
+):
+    """In a terminal transformers asks `Do you wish to run the custom code? [y/N]`."""
+    folder, marker = tmp_path / "model", tmp_path / "ran"
+    folder.mkdir()
+    make(folder)
+    (folder / "evil.py").write_text(EVIL.format(marker=str(marker)))
+    write_params(tmp_path / "params.yaml", {"model.name": str(folder)})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dynamic_module_utils, "TIME_OUT_REMOTE_CODE", 15)
+    monkeypatch.setattr("builtins.input", lambda _: "y")
+    monkeypatch.setattr(sys, "argv", ["kdcore", "teacher", "tiny", str(tiny_ingredients.data), "out", "point.json"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert not marker.exists()
+    assert capsys.readouterr().err.startswith(f"{folder}: no ")
+    assert not (tmp_path / "out").exists()
+
+
+# DVC
 
 
 def test_dvc_sends_nothing_home():
