@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from kdcore.artefacts import open_sealed
-from tests.pipeline.conftest import TASK, Project
+from tests.pipeline.conftest import SMALL, TASK, Project
 
-LAUNCHER = ("torchrun", "--standalone", "--nproc_per_node", "2", "-m", "kdcore")
+# A machine that is busy with other things may need longer for a step and a checkpoint than torchrun's 30 seconds.
+LAUNCHER = ("torchrun", "--standalone", "--shutdown_timeout", "300", "--nproc_per_node", "2", "-m", "kdcore")
 EPOCHS = 12
-# Long enough that a signal finds the run at work; a checkpoint after every step.
-LONGER = {"distill.classification_epochs": EPOCHS - 2, "train.checkpoint_seconds": 0}
+LONGER = {"distill.classification_epochs": EPOCHS - 2}  # so that a signal finds the run at work
 FOLDERS = (f"data/{TASK}", f"runs/teacher/{TASK}", f"runs/targets/{TASK}")
 
 
@@ -80,8 +80,13 @@ def launch(longer: Project) -> Iterator[Callable[..., Launched]]:
             launched.process.communicate()
 
 
-def student(out: Path, layers: int = 2) -> tuple[str, ...]:
-    return ("student", TASK, "sid", str(layers), "0", *FOLDERS, str(out))
+def student(out: Path) -> tuple[str, ...]:
+    return ("student", TASK, "sid", "2", "0", *FOLDERS, str(out))
+
+
+def point(out: Path) -> tuple[str, ...]:
+    """The same student, asked for by a study."""
+    return ("point", TASK, "sid", "0", *FOLDERS, str(out), "--layers", "2", "--study", "depth")
 
 
 def processes_of(folder: Path) -> int:
@@ -90,8 +95,8 @@ def processes_of(folder: Path) -> int:
     return json.loads((folder / "run.json").read_text())["versions"]["processes"]
 
 
-def test_a_student_of_two_processes_that_was_stopped_ends_with_the_bits_of_one_that_was_not(
-    launch: Callable[..., Launched], tmp_path: Path
+def test_a_student_of_two_processes_that_was_stopped_ends_with_the_bits_of_a_point_that_was_not(
+    launch: Callable[..., Launched], longer: Project, tmp_path: Path
 ):
     stopped = launch(tmp_path / "a", *student(tmp_path / "a/out"))
     stopped.wait_for("epoch 3 ")
@@ -105,12 +110,17 @@ def test_a_student_of_two_processes_that_was_stopped_ends_with_the_bits_of_one_t
     assert other.process.returncode == 0, err
     assert stopped.epochs() + other.epochs() == [str(epoch) for epoch in range(1, EPOCHS + 1)]
 
-    undisturbed = launch(tmp_path / "b", *student(tmp_path / "b/out"))
+    undisturbed = launch(tmp_path / "b", *point(tmp_path / "b/out.json"))
     assert undisturbed.end() == ""
-    assert processes_of(tmp_path / "a/out") == processes_of(tmp_path / "b/out") == 2
+    assert undisturbed.epochs() == stopped.epochs() + other.epochs()
+    (trained,) = (tmp_path / "b").glob("student-*/result")
+    assert processes_of(tmp_path / "a/out") == processes_of(trained) == 2
     for file in ("model.safetensors", "history.csv"):
-        assert (tmp_path / "a/out" / file).read_bytes() == (tmp_path / "b/out" / file).read_bytes(), file
-    assert len([folder for folder in (tmp_path / "b").iterdir() if folder.name.startswith("student-")]) == 1
+        assert (tmp_path / "a/out" / file).read_bytes() == (trained / file).read_bytes(), file
+    assert (tmp_path / "b/out.csv").read_bytes() == (trained / "history.csv").read_bytes()
+    found = json.loads((tmp_path / "b/out.json").read_text())
+    assert found.keys() == json.loads((longer.root / f"metrics/main/points/{TASK}/sid-s0.json").read_text()).keys()
+    assert (found["method"], found["layers"], found["epochs"]) == ("sid", 2, EPOCHS)
 
 
 def test_a_teacher_of_two_processes_is_scored_by_one(launch: Callable[..., Launched], longer: Project, tmp_path: Path):
@@ -123,10 +133,14 @@ def test_a_teacher_of_two_processes_is_scored_by_one(launch: Callable[..., Launc
     assert teacher.epochs() == [str(epoch) for epoch in range(1, point["epochs"] + 1)]
 
 
-def test_a_mistake_is_said_once_by_two_processes_that_both_find_it(launch: Callable[..., Launched], tmp_path: Path):
-    wrong = launch(tmp_path, *student(tmp_path / "out", layers=9))
+def test_a_mistake_is_said_once_by_two_processes_that_both_find_it(
+    launch: Callable[..., Launched], longer: Project, tmp_path: Path
+):
+    longer.edit({"train.batch_size": 0})
+    wrong = launch(tmp_path, *student(tmp_path / "out"))
     err = wrong.end()
+    longer.edit({"train.batch_size": SMALL["train.batch_size"]})
     assert wrong.process.returncode != 0
-    assert err.count("student.layers") == 1
+    assert err.count("train.batch_size: ") == 1
     assert "exitcode  : 2" in err
     assert not (tmp_path / "out").exists()
