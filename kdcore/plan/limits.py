@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kdcore.plan import space
+from kdcore.plan.memory import LIBRARIES
 from kdcore.plan.table import short, size
 from kdcore.plan.task import TaskPlan
 
@@ -43,9 +44,9 @@ def _price(plan: TaskPlan) -> str:
 
 def _memory(plan: TaskPlan, available: int) -> Iterator[str]:
     for one in plan.peaks:
-        if one.total > available:
+        if (need := one.total + LIBRARIES) > available:
             yield (
-                f"{plan.found.task.name}: {one.command} holds about {size(one.total)}, and {size(available)} "
+                f"{plan.found.task.name}: {one.command} holds about {size(need)}, and {size(available)} "
                 "of memory are available: raise train.accumulate, or lower train.batch_size, evaluate.batch_size or "
                 "model.max_length"
             )

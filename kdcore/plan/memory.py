@@ -13,11 +13,13 @@ from kdcore.data.batches import Batch
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Method, Phase
 from kdcore.distil.signals import Teaching
+from kdcore.distil.targets import SHARD_BYTES
 from kdcore.model.encoder import Encoder
 from kdcore.plan.shapes import encoder_of
 from kdcore.plan.space import MOMENTS, WEIGHT, parameters
 
 COPIES = 3  # of a batch's maps while they are extracted: log-probabilities, probabilities, what is written
+LIBRARIES = 500_000_000  # of Python, torch and transformers in any process, before it has read anything
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class Kept:
         """Of a phase of a student with so many layers; compares: whether its method compares attention maps."""
         matched = len(phase.internal) if compares else 0
         return self.rest + self.matched * matched + self.layer * (phase.depth(layers) - matched)
+
+    def at_most(self, phases: Collection[Phase], layers: int, compares: bool = False) -> int:
+        """Of the largest phase, when the backward pass begins: it makes a layer's gradients beside all that is kept."""
+        return max(self.of(phase, layers, compares) for phase in phases) + (self.matched if compares else self.layer)
 
 
 def kept(config: Any, tokens: int, compares: bool) -> Kept:
@@ -116,7 +122,11 @@ def map_bytes(config: Any, layers: int, rows: int, tokens: int) -> int:
     return layers * config.num_attention_heads * rows * tokens**2 * 4
 
 
-def of_extraction(teacher: Encoder, rows: int, tokens: int, maps: bool) -> Memory:
-    """Of the longest batch: its maps of all layers, where they are stored."""
-    held = COPIES * map_bytes(teacher.config, len(teacher.layers), rows, tokens) if maps else 0
-    return Memory("targets", WEIGHT * parameters(teacher), signals=held)
+def of_extraction(teacher: Encoder, rows: int, kept: Kept, tokens: int, written: int) -> Memory:
+    """Of the longest batch: one layer at work, the maps of all layers where they are stored, and the file they go to.
+
+    written: bytes of maps that are stored, in all; a file of them is mapped into memory while it is written.
+    """
+    held = COPIES * map_bytes(teacher.config, len(teacher.layers), rows, tokens) + min(written, SHARD_BYTES)
+    signals = held if written else 0
+    return Memory("targets", WEIGHT * parameters(teacher), activations=rows * kept.layer, signals=signals)

@@ -9,6 +9,7 @@ from kdcore.plan import machine, measure, space
 from kdcore.plan.gpus import Gpu
 from kdcore.plan.lengths import Lengths
 from kdcore.plan.limits import exceeded
+from kdcore.plan.memory import LIBRARIES
 from kdcore.plan.table import size, written
 from kdcore.plan.task import Asked, TaskPlan
 from kdcore.plan.work import Kind
@@ -42,7 +43,7 @@ def _title(asked: Asked, name: str, plan: TaskPlan) -> str:
 
 def _rates(asked: Asked, plan: TaskPlan, settings: Settings, seconds: float, available: int) -> dict[Kind, float]:
     """FLOP/s here of the kinds of work that the plan has; none where the models do not fit into memory."""
-    need = space.WEIGHT * space.parameters(plan.teacher) + plan.peaks[-1].total
+    need = LIBRARIES + space.WEIGHT * space.parameters(plan.teacher) + plan.peaks[-1].total
     if need > available:
         warn(f"not measured here: it needs {size(need)}, and {size(available)} of memory are available")
         return {}

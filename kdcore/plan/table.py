@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kdcore.plan.gpus import Gpu
+from kdcore.plan.memory import LIBRARIES
 from kdcore.plan.task import TaskPlan
 from kdcore.plan.work import Kind, Work
 
@@ -49,7 +50,10 @@ def written(
         works = [work for plan in plans for work in plan.works]
         parts += ["## All tasks", _works(works, rates, gpu, total_only=True)]
     disk = sum(plan.disk for plan in plans)
-    parts.append(f"Disk: {size(disk)} in all, {size(free)} are free. Memory: {size(available)} available.")
+    parts.append(
+        f"Disk: {size(disk)} in all, {size(free)} are free. Memory: {size(available)} available; Python and its "
+        f"libraries take {size(LIBRARIES)} beside what is listed."
+    )
     return "\n\n".join([*parts, *_bases(rates, gpu), NOTES])
 
 

@@ -172,18 +172,19 @@ class TaskPlan:
         micro = work.batches(asked.train.batch_size, asked.train.accumulate)
         found = []
         if len(self.taught):
-            phase = Phase("classification", 1)
-            activations = micro * kept.of(phase, len(self.teacher.layers))
+            activations = micro * kept.at_most((Phase("classification", 1),), len(self.teacher.layers))
             found.append(memory.of_training("teacher", self.teacher, activations))
-        longest_scored = int(max(lengths.max() for lengths in self.splits.values()))
-        found.append(memory.of_extraction(self.teacher, asked.batch_size, longest_scored, any(self.stored.values())))
+        tokens = int(max(lengths.max() for lengths in self.splits.values()))
+        written = max(size.maps for size in self.signals.values())
+        beside = memory.kept(self.config, tokens, compares=False)
+        found.append(memory.of_extraction(self.teacher, asked.batch_size, beside, tokens, written))
         students = [self._student_memory(student, kept, micro, longest) for student in asked.students]
         return [*found, max(students, key=lambda one: one.total)]
 
     def _student_memory(self, student: Student, kept: memory.Kept, rows: int, longest: int) -> Memory:
         recipe, encoder = student.recipe, self.encoder(student.recipe.layers)
         phases, compares = recipe.phases(), work.compares_maps(recipe)
-        activations = rows * max(kept.of(phase, recipe.layers, compares) for phase in phases)
+        activations = rows * kept.at_most(phases, recipe.layers, compares)
         matched = max(len(phase.internal) for phase in phases) if compares else 0
         signals = memory.map_bytes(self.config, matched, rows, longest)
         if compares and not self.stored["train"]:

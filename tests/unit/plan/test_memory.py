@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
-from kdcore.distil.schedule import Phase
+from kdcore.distil.objective import Objective
+from kdcore.distil.schedule import Method, Phase
+from kdcore.distil.targets import SHARD_BYTES
 from kdcore.plan import memory
 from kdcore.plan.shapes import encoder_of
 from tests import tiny
@@ -44,9 +47,39 @@ def test_training_holds_weights_gradients_and_two_moments():
     assert memory.of_training("student", encoder, 10, 3).total == 16 * count + 13
 
 
-def test_extraction_holds_the_maps_of_the_longest_batch():
-    encoder = encoder_of(CONFIG, 4)
-    with_maps, without = (memory.of_extraction(encoder, 16, 20, maps).total for maps in (True, False))
+def test_extraction_holds_a_layer_the_maps_of_the_longest_batch_and_a_file_of_them():
+    encoder, kept = encoder_of(CONFIG, 4), memory.Kept(layer=1000, matched=1300, rest=70)
+    some, many, none = (memory.of_extraction(encoder, 16, kept, 20, written) for written in (5000, 10**12, 0))
     # Three copies of 4 layers' maps: 4 heads, 16 rows, 20 · 20 float32 numbers each.
-    assert with_maps - without == 3 * 4 * 4 * 16 * 400 * 4
-    assert without == 4 * sum(np.prod(parameter.shape) for parameter in encoder.parameters())
+    assert some.signals == 3 * 4 * 4 * 16 * 400 * 4 + 5000
+    assert many.signals - some.signals == SHARD_BYTES - 5000
+    assert (none.signals, none.activations) == (0, 16 * 1000)
+    assert none.weights == 4 * sum(np.prod(parameter.shape) for parameter in encoder.parameters())
+
+
+def test_the_backward_pass_needs_room_for_a_layer_beside_all_that_is_kept():
+    kept = memory.Kept(layer=100, matched=130, rest=7)
+    phases = [Phase("layer 1", 1, (1,), classification=False), Phase("layer 3", 1, (1, 2, 3), classification=False)]
+    assert kept.at_most(phases, 3, compares=True) == 397 + 130
+    assert kept.at_most(phases, 3) == 307 + 100
+
+
+def training_peak(layers: int, tokens: int) -> int:
+    """The most bytes of tensors at any moment of a training step, less the parameters, as torch's profiler counts."""
+    batch, encoder = memory._one(tokens), encoder_of(CONFIG, layers, "cpu").train()
+    phase, objective = Phase("classification", 1), Objective(Method.parse("none"))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        loss, _ = objective(encoder, batch, phase)
+        loss.sum().backward()
+    held = most = 0
+    for event in profile.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most - 4 * sum(parameter.numel() for parameter in encoder.parameters())
+
+
+def test_what_is_planned_is_the_most_that_a_step_holds():
+    """Of the activations, whose gradients come and go; parameters' gradients are counted apart. To a quarter."""
+    planned = memory.kept(CONFIG, 64, compares=False).at_most([Phase("classification", 1)], 6)
+    assert training_peak(6, 64) == pytest.approx(planned, rel=0.25)
