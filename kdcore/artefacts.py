@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from kdcore.errors import UserError
 
 MANIFEST = "manifest.json"
 HOST = socket.gethostname()  # several machines may share a store
+CLOCK = 2.0  # seconds by which a file system's clock may be behind
 NETWORK = (ConnectionError, TimeoutError, socket.gaierror)  # OSErrors too, but of no file
 
 
@@ -62,7 +65,7 @@ def _aside(path: Path) -> Iterator[Path]:
     with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{path.name}.{HOST}.*"):
-            if not _alive(left.suffix[1:]):
+            if not _owned(left):
                 _remove(left)
         aside = path.with_name(f".{path.name}.{HOST}.{os.getpid()}")
         try:
@@ -104,15 +107,19 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _alive(pid: str) -> bool:
-    """Whether a process of this machine with that id lives: one that was killed left its folder behind."""
+def _owned(left: Path) -> bool:
+    """Whether the process that began to write under this name, which ends with its id, is still at it.
+
+    One that was killed may stay as a zombie, and its id may be that of a later process by now.
+    """
     try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
+        pid = int(left.suffix[1:])
+        process = psutil.Process(pid)
+        if pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return process.create_time() <= left.lstat().st_mtime + CLOCK
+    except (ValueError, psutil.NoSuchProcess, FileNotFoundError):
         return False
-    except PermissionError:
-        return True
-    return int(pid) != os.getpid()
 
 
 def seal(folder: Path, **facts: Any) -> None:

@@ -30,7 +30,7 @@ KILLS = (
     ("student", "step", 7, KILL, "dvc", -KILL, "epoch 3 "),  # the stage finishes alone
     ("student", "step", 7, INT, "group", STAGE_FAILED, f"stopped by SIGINT: {RESUMES}"),
     ("student", "step", 7, TERM, "group", -TERM, f"stopped by SIGTERM: {RESUMES}"),
-    ("student", "step", 7, KILL, "stage", STAGE_FAILED, "exited with -9"),
+    ("student", "step", 7, KILL, "stage", STAGE_FAILED, "failed to reproduce 'student@"),  # by the shell: -9 or 137
     ("evaluate", "point.json", 2, KILL, "group", -KILL, ""),
     ("evaluate", "predictions.parquet", 3, INT, "stage", STAGE_FAILED, f"stopped by SIGINT: {KEPT}"),
     ("evaluate", "predictions.parquet", 1, INT, "dvc", 0, ""),  # which does not heed it while a stage runs

@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from kdcore import artefacts
-from kdcore.artefacts import digest, link_folder, new_folder, open_sealed, read_manifest, seal, sha256, write_json
+from kdcore.artefacts import HOST, digest, link_folder, new_folder, open_sealed, read_manifest, seal, sha256, write_json
 from kdcore.errors import UserError
 
 
@@ -63,6 +64,44 @@ def test_a_folder_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Pa
         fails()
     assert contents(tmp_path) == {"out/old": "old"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.fixture
+def zombie() -> Iterator[int]:
+    """The id of a process that has ended, and that its parent has not asked after."""
+    process = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    yield process.pid
+    process.wait()
+
+
+def left_by(pid: int, folder: Path) -> Path:
+    """What that process has begun to write, in place of folder/out."""
+    left = folder / f".out.{HOST}.{pid}"
+    left.mkdir()
+    (left / "file").write_text("half")
+    return left
+
+
+def test_what_a_killed_process_left_goes_even_while_it_is_a_zombie(tmp_path: Path, zombie: int):
+    left_by(zombie, tmp_path)
+    with new_folder(tmp_path / "out") as aside:
+        (aside / "file").write_text("new")
+    assert contents(tmp_path) == {"out/file": "new"}
+
+
+def test_what_a_killed_process_left_goes_though_a_later_one_has_its_id(tmp_path: Path):
+    os.utime(left_by(os.getppid(), tmp_path), (0, 0))
+    with new_folder(tmp_path / "out") as aside:
+        (aside / "file").write_text("new")
+    assert contents(tmp_path) == {"out/file": "new"}
+
+
+def test_what_another_process_writes_stays(tmp_path: Path):
+    left = left_by(os.getppid(), tmp_path)
+    with new_folder(tmp_path / "out") as aside:
+        (aside / "file").write_text("new")
+    assert contents(tmp_path) == {"out/file": "new", f"{left.name}/file": "half"}
 
 
 def test_every_file_is_on_the_disk_before_the_folder_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
