@@ -46,6 +46,11 @@ class Outcome:
     def rate(self) -> float:
         return self.examples / self.seconds
 
+    @property
+    def further(self) -> float:
+        """The rate of another student from the same signals."""
+        return self.examples / (self.seconds - self.signals)
+
 
 def optimizer_of(model: torch.nn.Module, terms: Terms) -> torch.optim.AdamW:
     return torch.optim.AdamW(model.parameters(), lr=terms.learning_rate, weight_decay=terms.weight_decay, fused=True)

@@ -4,6 +4,7 @@ The first does everything else, alone: it holds the run, writes, scores and spea
 """
 
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,8 @@ def _joined() -> Any:
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
+    # torch has a newer name for what the trainer asks of it through accelerate, which does not know that name yet.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU", not torch.cuda.is_available()))
     if state.num_processes != launched():
         raise UserError("processes", f"{launched()} were started, and accelerate joins only {state.num_processes}")

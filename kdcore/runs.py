@@ -34,6 +34,7 @@ CODE = (
     "model/encoder",
     "model/layers",
     "model/predict",
+    "model/words",
     "distil/losses",
     "distil/objective",
     "distil/schedule",

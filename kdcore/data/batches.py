@@ -25,8 +25,15 @@ class Batch:
         return self.inputs["attention_mask"]
 
     def to(self, device: torch.device) -> "Batch":
-        inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
-        return Batch(self.rows, inputs, self.labels.to(device, non_blocking=True))
+        inputs = {name: moved(value, device) for name, value in self.inputs.items()}
+        return Batch(self.rows, inputs, moved(self.labels, device))
+
+
+def moved(values: Tensor, device: torch.device) -> Tensor:
+    """The values on a device; a GPU copies them from pinned memory, while the processor goes on."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def collate(examples: Examples, rows: np.ndarray) -> Batch:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kdcore.artefacts import open_sealed, read_manifest
-from kdcore.data.batches import Batch
+from kdcore.data.batches import Batch, moved
 from kdcore.model.encoder import Encoder
 
 
@@ -48,10 +48,10 @@ class Live:
     @torch.no_grad()
     def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
         depth = None if logits else max((*attention, *cls))  # the layers above have nothing to say
-        internals = self.teacher(batch.inputs, depth=depth, attention=attention)
+        internals = self.teacher.to(batch.mask.device)(batch.inputs, depth=depth, attention=attention)
         mask = batch.mask[:, None, :, None]
         return Teaching(
-            {layer: internals.attention[layer].exp() * mask for layer in attention},
+            {layer: internals.attention[layer].exp().mul_(mask) for layer in attention},
             {layer: internals.cls[layer] for layer in cls},
             internals.logits,
         )
@@ -105,7 +105,7 @@ class Stored:
 
     @staticmethod
     def _tensor(values: np.ndarray, batch: Batch) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(batch.mask.device).float()
+        return moved(torch.from_numpy(np.ascontiguousarray(values)), batch.mask.device).float()
 
 
 def precision(folder: Path) -> str:

@@ -131,7 +131,7 @@ def extract(
     bounds = shard_bounds(examples.lengths, layers * heads * np.dtype(dtype).itemsize)
     markers = [folder / f"shard-{shard:05d}.json" for shard in range(len(bounds) - 1)]
     mode = "r+" if any(marker.exists() for marker in markers) else "w+"
-    np.save(folder / "lengths.npy", examples.lengths.astype(np.int32))
+    _array(folder / "lengths.npy", mode, "int32", (size,))[:] = examples.lengths
     logits = _array(folder / "logits.npy", mode, "float32", (size, teacher.output.out_features))
     cls = _array(folder / "cls.npy", mode, dtype, (size, layers, teacher.config.hidden_size))
     with progress("targets", size) as update:
@@ -167,10 +167,10 @@ def _extract_rows(
         logits[batch.rows] = said.logits.float().cpu().numpy()
         cls[batch.rows] = torch.stack([said.cls[layer] for layer in every], 1).cpu().numpy()
         if maps is not None:
-            stacked = torch.stack([said.attention[layer] for layer in every], 1).cpu().numpy()  # (B, L, A, T, T)
-            for position, example in zip(positions, stacked, strict=True):
-                real = example[..., : lengths[position], : lengths[position]].reshape(-1)
-                maps[starts[position] : starts[position] + len(real)] = real
+            rounded = [said.attention[layer].to(getattr(torch, maps.dtype.name)) for layer in every]
+            for position, example in zip(positions, torch.stack(rounded, 1).cpu().numpy(), strict=True):
+                real = example[..., : lengths[position], : lengths[position]]  # of (L, A, T, T)
+                maps[starts[position] : starts[position] + real.size].reshape(real.shape)[:] = real
     for array in (logits, cls, maps):
         if isinstance(array, np.memmap):
             array.flush()

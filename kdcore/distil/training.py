@@ -21,8 +21,11 @@ from kdcore.distil.schedule import Phase, learning_rate
 from kdcore.distil.state import Position, Record, load, random_states, set_random_states, tensors
 from kdcore.errors import UserError
 from kdcore.model.cost import training_flops
-from kdcore.model.encoder import Encoder
+from kdcore.model.encoder import Encoder, device
+from kdcore.model.words import OccurringWords
 from kdcore.runs import Run
+
+CHECKPOINTS = 0.03  # of the time may go into writing them, at most
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,17 @@ class Trainer:
         self.encoder, self.examples, self.phases = encoder, examples, phases
         self.objective, self.settings, self.run, self.validate = objective, settings, run, validate
         self.accelerator = Accelerator(
+            cpu=device().type == "cpu",  # not Apple's GPU, which has no float64
             mixed_precision=settings.precision,
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
         )
         torch.set_num_threads(settings.threads)
         self._seed(0)
+        self.words = OccurringWords(encoder, np.append(examples.tokens, examples.pad))
         optimizer = adamw(encoder, settings.learning_rate, settings.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(encoder, optimizer)
         self.position, self.record = Position(), Record()
-        self.saved_at = time.monotonic()
+        self.saved_at, self.saving = time.monotonic(), 0.0  # when the last checkpoint was written, and for how long
 
     def _seed(self, step: int) -> None:
         torch.manual_seed(self.settings.seed + 1_000_003 * self.accelerator.process_index + step)
@@ -91,6 +96,7 @@ class Trainer:
                         break
                 self.position.phase, self.position.epoch = self.position.phase + 1, 0
                 self._save_if_due()  # a signal that came while the last epoch was scored
+        self.words.leave()
         self.record.seconds = time.monotonic() - started
         return self.record
 
@@ -129,6 +135,8 @@ class Trainer:
         if self.accelerator.scaler is None:  # with fp16 the scaler leaves such a step out, and lowers its scale
             self._check_finite("the gradient norm", float(norm), phase)
         self.optimizer.step()
+        if not self.accelerator.optimizer_step_was_skipped:
+            self.words.decay(rate * self.settings.weight_decay)
         self.optimizer.zero_grad(set_to_none=True)
         return total / max(1, sum(len(batch.rows) for batch, weight in parts if weight))
 
@@ -220,7 +228,7 @@ class Trainer:
 
     def _save_if_due(self) -> None:
         signum = interrupt.requested()
-        due = int(time.monotonic() - self.saved_at >= self.settings.checkpoint_seconds)
+        due = int(time.monotonic() - self.saved_at >= self._patience())
         if self.accelerator.num_processes > 1:  # all of them save at the same step, or none
             wishes = torch.tensor([[signum, due]], device=self.accelerator.device)
             signum, due = self.accelerator.gather(wishes).amax(0).tolist()
@@ -229,18 +237,26 @@ class Trainer:
         if signum:
             raise interrupt.Interrupted(signum)
 
+    def _patience(self) -> float:
+        """Seconds between two checkpoints: more than asked where writing one takes long; 0 is one after every step."""
+        asked = self.settings.checkpoint_seconds
+        return max(asked, self.saving / CHECKPOINTS) if asked else 0.0
+
     def _save(self) -> None:
+        started = time.monotonic()
         random, sums = random_states(self.accelerator), self._global_sums()
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             state = {
                 "position": asdict(self.position),
                 "record": {**asdict(self.record), "sums": sums},
+                "kept": self.words.kept,
                 "scaler": scaler.state_dict() if scaler else None,
             }
             self.run.save(self.position.step, {**tensors(self.encoder, self.optimizer), "random": random}, state)
         self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
+        self.saving = self.saved_at - started
 
     def _restore(self) -> None:
         found = self.run.restore()
@@ -251,6 +267,7 @@ class Trainer:
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.position, self.record = Position(**state["position"]), Record(**state["record"])
+        self.words.kept = state["kept"]
         if not self.accelerator.is_main_process:  # the sums are of all processes, and are added up again
             self.record.sums = dict.fromkeys(self.record.sums, 0.0)
         name = self.run.folder.name

@@ -11,15 +11,20 @@ from kdcore.model.encoder import Encoder
 def forward_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = None) -> float:
     """Operations of one forward pass over examples of these lengths through layers 1…depth (None: all and head).
 
-    A linear layer costs 2 per weight and token; attention's two products cost 4·n²·H per example and layer.
+    A linear layer costs 2 per weight and token; attention's two products cost 4·n²·H per example and layer. The last
+    layer has one token per example from its queries on (`Encoder.narrowed`): 4·n·H. That a loss may ask for its
+    whole map, 2·n²·H more, is not counted.
     """
-    layers = encoder.layers[:depth]
-    weights = sum(linear_weights(layer) for layer in layers)
-    tokens = float(lengths.sum())
-    squares = float(np.square(lengths.astype(np.float64)).sum())
-    hidden = encoder.config.hidden_size
+    layers, last = encoder.layers[:depth], encoder.narrowed(depth)
+    tokens, examples = float(lengths.sum()), len(lengths)
+    pairs = float(np.square(lengths.astype(np.float64)).sum())
+    linear = products = 0.0
+    for number, layer in enumerate(layers, start=1):
+        mixing = linear_weights(layer.get_submodule(encoder.family.mixing))
+        linear += mixing * tokens + (linear_weights(layer) - mixing) * (examples if number == last else tokens)
+        products += tokens if number == last else pairs
     head = 0 if depth is not None else sum(p.numel() for p in encoder.head_parameters() if p.ndim == 2)
-    return 2.0 * weights * tokens + 4.0 * squares * hidden * len(layers) + 2.0 * head * len(lengths)
+    return 2.0 * (linear + head * examples) + 4.0 * products * encoder.config.hidden_size
 
 
 def training_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = None, trains: str = "model") -> float:

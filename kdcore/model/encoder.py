@@ -3,6 +3,7 @@
 Shapes: B examples, T tokens of the longest, A heads, H hidden size, K classes (1 for a regression).
 """
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from torch.nn import functional as F  # noqa: N812  (its usual name)
 from transformers import AttentionInterface, AutoConfig, AutoModelForSequenceClassification
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.utils import strtobool
 
 from kdcore.errors import UserError
 from kdcore.model.dropout import dropout as cheap_dropout
@@ -24,10 +26,16 @@ from kdcore.model.dropout import replace_dropout
 
 @dataclass(frozen=True)
 class Family:
-    """Where an architecture keeps its parts: its list of layers, and the linear layer that gives the logits."""
+    """Where an architecture keeps its parts: its list of layers, and the linear layer that gives the logits.
+
+    In a layer, `mixing` is the part in which tokens look at each other, and `alone` one after it, from whose inputs
+    on every token is computed by itself.
+    """
 
     layers: str
     output: str
+    mixing: str = "attention.self"
+    alone: str = "attention.output"
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -36,8 +44,8 @@ FAMILIES: Mapping[str, Family] = {
     "xlm-roberta": Family("encoder.layer", "classifier.out_proj"),
     "camembert": Family("encoder.layer", "classifier.out_proj"),
     "electra": Family("encoder.layer", "classifier.out_proj"),
-    "distilbert": Family("transformer.layer", "classifier"),
-    "modernbert": Family("layers", "classifier"),
+    "distilbert": Family("transformer.layer", "classifier", "attention", "sa_layer_norm"),
+    "modernbert": Family("layers", "classifier", "attn", "mlp_norm"),
 }
 
 ATTENTION = "kdcore"  # the name under which the capture is registered with transformers
@@ -60,6 +68,7 @@ class Internals:
 class _Capture:
     wanted: Collection[int]
     internals: Internals
+    last: int | None  # the layer of which only [CLS] is read
     layer: int = 0
 
 
@@ -79,28 +88,48 @@ def _attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Attention that records its log-probabilities where they are wanted, and is sdpa where it drops nothing.
 
-    query, key, value: (B, A, T, H/A); attention_mask: boolean, broadcastable to (B, A, T, T).
+    query, key, value: (B, A, T, H/A); attention_mask: boolean, broadcastable to (B, A, T, T). In a pass's last layer
+    only the first token's result is computed, (B, 1, A, H/A), and zeros stand in for the others, which nobody reads.
     Hugging Face's own maps are taken after dropout, where rows do not sum to 1: a KL needs them before.
     """
-    wanted = _capture is not None and _capture.layer in _capture.wanted
-    if not wanted and not (dropout and query.device.type == "cpu"):  # on a CPU sdpa draws its masks one by one
-        return sdpa_attention_forward(
+    tokens, wanted, alone = query.shape[2], _wanted(), _alone()
+    if alone and not wanted:
+        query, attention_mask = query[:, :, :1], None if attention_mask is None else attention_mask[..., :1, :]
+    if wanted or (dropout and query.device.type == "cpu"):  # on a CPU sdpa draws its masks one by one
+        probabilities = _probabilities(query, key, attention_mask, scaling, wanted).to(value.dtype)
+        if alone:
+            probabilities = probabilities[:, :, :1]
+        if dropout and module.training:
+            probabilities = cheap_dropout(probabilities, dropout)
+        mixed = (probabilities @ value).transpose(1, 2).contiguous()
+    else:
+        mixed, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
+    return F.pad(mixed, (0, 0, 0, 0, 0, tokens - 1)) if alone else mixed, None
+
+
+def _probabilities(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None, wanted: bool) -> Tensor:
+    """(B, A, queries, T) attention before dropout, whose logarithm is handed out where it is wanted."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     scores = (query * scale) @ key.transpose(-2, -1)
-    if attention_mask is not None:
+    if mask is not None:
         # The smallest finite number, not -inf: a masked entry has probability 0, and 0 · log 0 stays 0.
-        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
-    if _capture is not None and wanted:
-        log_probabilities = F.log_softmax(scores.float(), dim=-1)
-        _capture.internals.attention[_capture.layer] = log_probabilities
-        probabilities = log_probabilities.exp().to(value.dtype)
-    else:
-        probabilities = F.softmax(scores, dim=-1)
-    if dropout and module.training:
-        probabilities = cheap_dropout(probabilities, dropout)
-    return (probabilities @ value).transpose(1, 2).contiguous(), None
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    if _capture is None or not wanted:
+        return F.softmax(scores, dim=-1)
+    log_probabilities = F.log_softmax(scores.float(), dim=-1)
+    _capture.internals.attention[_capture.layer] = log_probabilities
+    return log_probabilities.exp()
+
+
+def _wanted() -> bool:
+    return _capture is not None and _capture.layer in _capture.wanted
+
+
+def _alone() -> bool:
+    """Whether the layer at work is the pass's last, of which [CLS] alone is read."""
+    return _capture is not None and _capture.layer == _capture.last
 
 
 AttentionInterface.register(ATTENTION, _attention)
@@ -120,14 +149,15 @@ class Encoder(nn.Module):
         for index, layer in enumerate(self.layers, start=1):
             layer.register_forward_pre_hook(lambda *_, index=index: _enter(index))
             layer.register_forward_hook(lambda _, __, output, index=index: _leave(index, output))
+            layer.get_submodule(self.family.alone).register_forward_pre_hook(_narrow)
 
     @classmethod
     def load(cls, folder: str | Path, **kwargs: Any) -> "Encoder":
-        """Load a classifier from a folder or the hub: safetensors only, no remote code.
+        """Load a classifier from a folder or the hub: safetensors only, no remote code. It is where it computes.
 
         Raises UserError where there is none, or where it is of an unknown family.
         """
-        return cls(load_classifier(folder, **kwargs))
+        return cls(load_classifier(folder, **kwargs)).to(device())
 
     @property
     def config(self) -> Any:
@@ -179,7 +209,7 @@ class Encoder(nn.Module):
         """
         global _capture
         internals = Internals()
-        _capture = _Capture(attention, internals)
+        _capture = _Capture(attention, internals, self.narrowed(depth))
         try:
             if depth is None:
                 internals.logits = self.model(**inputs).logits
@@ -189,6 +219,15 @@ class Encoder(nn.Module):
         finally:
             _capture = None
         return internals
+
+    def narrowed(self, depth: int | None) -> int | None:
+        """The last layer of a pass, which computes [CLS] alone after its attention; None where all its tokens are read.
+
+        The classifiers of all families read [CLS] only, but for a ModernBERT that is told to take the mean.
+        """
+        if depth is None and getattr(self.config, "classifier_pooling", "cls") != "cls":
+            return None
+        return len(self.layers) if depth is None else depth
 
     @contextmanager
     def _only(self, depth: int) -> Iterator[None]:
@@ -212,10 +251,22 @@ def _enter(layer: int) -> None:
         _capture.layer = layer
 
 
+def _narrow(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    """In a pass's last layer, go on with the first token: (B, T, H) → (B, 1, H)."""
+    return tuple(value[:, :1] for value in inputs) if _alone() else None
+
+
 def _leave(layer: int, output: Any) -> None:
     if _capture is not None:
         hidden = output[0] if isinstance(output, tuple) else output  # (B, T, H)
         _capture.internals.cls[layer] = hidden[:, 0]
+
+
+def device() -> torch.device:
+    """Where models compute: this process's CUDA GPU, or the CPU, to which ACCELERATE_USE_CPU=true keeps."""
+    if not torch.cuda.is_available() or strtobool(os.environ.get("ACCELERATE_USE_CPU", "false")):
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def family(config: Any, name: str) -> Family:
@@ -233,7 +284,7 @@ def load_config(name: str | Path, **kwargs: Any) -> Any:
     if _is_path(name) and not (Path(name) / "config.json").is_file():
         raise UserError(str(name), "no model here: a local model is a folder with config.json")
     try:
-        config = AutoConfig.from_pretrained(name, **kwargs)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False, **kwargs)
     except (OSError, ValueError) as error:
         raise UserError(str(name), f"no model can be read: {str(error).splitlines()[0]}") from error
     family(config, str(name))
@@ -251,7 +302,13 @@ def load_classifier(name: str | Path, **kwargs: Any) -> Any:
             setattr(config, key, kwargs.pop(key))
     try:
         model, found = AutoModelForSequenceClassification.from_pretrained(
-            name, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **kwargs
+            name,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
+            output_loading_info=True,
+            **kwargs,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(str(name), f"weights can't be read: {str(error).splitlines()[0]}") from error
@@ -259,6 +316,9 @@ def load_classifier(name: str | Path, **kwargs: Any) -> Any:
     lost = sorted(k for k in found["missing_keys"] if k.startswith(encoder) and not k.startswith(f"{encoder}pooler."))
     if lost:  # transformers draws them at random
         raise UserError(str(name), f"weights can't be read: {len(lost)} of the encoder's are missing, first {lost[0]}")
+    broken = [key for key, weight in model.named_parameters() if not weight.isfinite().all()]
+    if broken:
+        raise UserError(str(name), f"weights can't be used: {len(broken)} hold NaN or infinity, first {broken[0]}")
     return model
 
 

@@ -40,30 +40,38 @@ class Memory:
 
 @dataclass(frozen=True)
 class Kept:
-    """Bytes that one example leaves for the backward pass: of a layer, of one whose maps are compared, of the rest."""
+    """Bytes that one example leaves for the backward pass.
+
+    Of a layer and of one whose maps are compared; then, for both, of a pass's top layer, which computes [CLS] alone,
+    with all that comes before and after the layers.
+    """
 
     layer: int
     matched: int
-    rest: int
+    top: int
+    top_matched: int
 
     def of(self, phase: Phase, layers: int, compares: bool = False) -> int:
         """Of a phase of a student with so many layers; compares: whether its method compares attention maps."""
-        matched = len(phase.internal) if compares else 0
-        return self.rest + self.matched * matched + self.layer * (phase.depth(layers) - matched)
+        depth, internal = phase.depth(layers), phase.internal if compares else ()
+        below = sum(layer < depth for layer in internal)
+        top = self.top_matched if depth in internal else self.top
+        return top + self.matched * below + self.layer * (depth - 1 - below)
 
     def at_most(self, phases: Collection[Phase], layers: int, compares: bool = False) -> int:
-        """Of the largest phase, when the backward pass begins: it makes a layer's gradients beside all that is kept."""
-        return max(self.of(phase, layers, compares) for phase in phases) + (self.matched if compares else self.layer)
+        """Of the largest phase, when the backward pass has left its top layer and makes the next one's gradients."""
+        layer, top = (self.matched, self.top_matched) if compares else (self.layer, self.top)
+        return max(self.of(phase, layers, compares) for phase in phases) + max(layer - top, top)
 
 
 def kept(config: Any, tokens: int, compares: bool) -> Kept:
-    """Measured on one example, with one layer and with two: the rest of the layers are like the second."""
-    one, two = (saved_bytes(config, tokens, layers, compares=False) for layers in (1, 2))
-    layer = matched = two - one
+    """Measured on one example, with one layer and with two: those below the top layer are like the first of two."""
+    top, both = (saved_bytes(config, tokens, layers, compares=False) for layers in (1, 2))
+    layer, top_matched, matched = both - top, top, both - top
     if compares:
-        first, both = (saved_bytes(config, tokens, layers, compares=True) for layers in (1, 2))
-        matched = both - first
-    return Kept(layer, matched, one - layer)
+        top_matched, both = (saved_bytes(config, tokens, layers, compares=True) for layers in (1, 2))
+        matched = both - top_matched
+    return Kept(layer, matched, top, top_matched)
 
 
 def saved_bytes(config: Any, tokens: int, layers: int, compares: bool) -> int:

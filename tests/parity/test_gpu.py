@@ -146,7 +146,6 @@ def test_the_gpu_predicts_what_the_cpu_predicts():
     np.testing.assert_allclose(there, here, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.xfail(raises=RuntimeError, reason="Live leaves its teacher on the CPU, where the batch is not")
 def test_a_live_teacher_teaches_a_student_on_the_gpu(tmp_path: Path):
     (found, _), (expected, _) = (trained(tmp_path / device, device, attention=False) for device in ("cuda", "cpu"))
     for name, values in found.items():

@@ -168,7 +168,7 @@ def test_a_regression_refuses_two_outputs(tmp_path: Path, scores: Path, tiny_cla
 
 def test_a_regressions_teacher_learns_its_scores(tmp_path: Path, scores: Path, tiny_ingredients: on_disk.Ingredients):
     """Squared error to scores of 0 and 1: predictions of the two groups part."""
-    folder = on_disk.fine_tuned(tmp_path, scores, tiny_ingredients.model, rows=None, epochs=6)
+    folder = on_disk.fine_tuned(tmp_path, scores, tiny_ingredients.model, rows=None, epochs=10)
     found = logits(folder, scores)
     known = tiny.texts(24, seed=2)["label"].to_numpy()
     rows = Prepared.open(scores, tokenizer_of(folder), on_disk.MAX_LENGTH).split("validation").labels

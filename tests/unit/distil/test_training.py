@@ -482,6 +482,26 @@ def test_a_checkpoint_comes_only_when_its_time_has_come(tmp_path: Path, monkeypa
         assert sorted(set(saved)) == expected
 
 
+def test_checkpoints_that_take_long_come_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Every step takes 1 s and a checkpoint 0.1 s: 3 % of the time is one for every four steps."""
+    now, saved = [0.0], []
+
+    def save(*_: Any) -> None:
+        now[0] += 0.1
+        saved.append(now[0])
+
+    def rate(*_: Any) -> float:
+        now[0] += 1.0
+        return 0.1
+
+    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(Run, "save", save)
+    run = loop(tmp_path, "none", (Phase("classification", 4),), checkpoint_seconds=0.5)
+    monkeypatch.setattr(run, "_rate", rate)
+    run.train()
+    assert len(saved) == 1 + 11 // 4  # the first at once: nothing is known of its cost
+
+
 def test_how_often_a_checkpoint_is_written_changes_no_bit(tmp_path: Path):
     assert same(*(trained(tmp_path / str(n), checkpoint_seconds=seconds) for n, seconds in enumerate((0, 1e9))))
 

@@ -9,7 +9,9 @@ from tests.distilling import encoder
 
 LENGTHS = np.asarray([5, 3])
 # The tiny BERT: width 32, 64 inside. A layer's linear weights are 4 of 32² and 2 of 32 · 64.
-LAYER = 4 * 32 * 32 + 2 * 32 * 64
+MIXING = 3 * 32 * 32  # queries, keys and values, for every token
+ALONE = 32 * 32 + 2 * 32 * 64  # in the last layer for the first token of an example only
+LAYER = MIXING + ALONE
 
 
 def test_a_layers_linear_weights_by_hand():
@@ -17,11 +19,12 @@ def test_a_layers_linear_weights_by_hand():
 
 
 def test_a_forward_pass_by_hand():
-    # 8 tokens; attention's two products are 2 · 2 · n² · 32, n² summing to 25 + 9; two layers.
-    body = 2 * (2 * LAYER * 8 + 4 * (25 + 9) * 32)
-    assert forward_flops(encoder(), LENGTHS, depth=2) == body
+    # 2 examples of 8 tokens; attention's two products are 2 · 2 · n² · 32, n² summing to 25 + 9.
+    layer = 2 * LAYER * 8 + 4 * (25 + 9) * 32
+    last = 2 * (MIXING * 8 + ALONE * 2) + 4 * 8 * 32
+    assert forward_flops(encoder(), LENGTHS, depth=2) == layer + last
     # The whole model has four layers, and pooler (32²) and classifier (2 · 32) on each example's first token.
-    assert forward_flops(encoder(), LENGTHS) == 2 * body + 2 * (32 * 32 + 2 * 32) * 2
+    assert forward_flops(encoder(), LENGTHS) == 3 * layer + last + 2 * (32 * 32 + 2 * 32) * 2
 
 
 def test_the_backward_pass_costs_twice_the_forward_pass_where_the_model_trains():
@@ -31,10 +34,10 @@ def test_the_backward_pass_costs_twice_the_forward_pass_where_the_model_trains()
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_each_layer_costs_the_same_and_examples_add_up(family: str):
+def test_each_layer_more_costs_the_same_and_examples_add_up(family: str):
     model = encoder(family)
-    one, three = (forward_flops(model, LENGTHS, depth) for depth in (1, 3))
-    assert three == 3 * one > 0
+    one, two, three = (forward_flops(model, LENGTHS, depth) for depth in (1, 2, 3))
+    assert three - two == two - one > one > 0
     apart = [forward_flops(model, LENGTHS[[row]]) for row in range(2)]
     assert forward_flops(model, LENGTHS) == sum(apart)
     assert forward_flops(model, LENGTHS) > forward_flops(model, LENGTHS, depth=4)
@@ -43,7 +46,7 @@ def test_each_layer_costs_the_same_and_examples_add_up(family: str):
 def test_long_texts_do_not_overflow():
     lengths = np.full(3_000_000, 512, dtype=np.int32)
     assert attention_bytes(lengths, 12, 12, 2) == 3_000_000 * 512 * 512 * 12 * 12 * 2
-    assert forward_flops(encoder(), lengths, depth=1) == 3_000_000 * (2 * LAYER * 512 + 4 * 512 * 512 * 32)
+    assert forward_flops(encoder(), lengths, depth=1) == 3_000_000 * (2 * (MIXING * 512 + ALONE) + 4 * 512 * 32)
 
 
 def test_bytes_of_maps_by_hand():

@@ -141,6 +141,16 @@ def test_weights_of_the_encoder_that_are_missing_are_not_made_up(tmp_path: Path,
         Encoder.load(folder)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float):
+    folder, lost = tiny.save_pretrained(tmp_path), "encoder.layer.3.output.dense.bias"
+    weights = load_file(folder / "model.safetensors")
+    weights[lost][2] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=rf"weights can't be used: 1 hold NaN or infinity, first .*{lost}"):
+        Encoder.load(folder)
+
+
 def test_pickled_weights_are_never_loaded(tmp_path: Path):
     tiny.save_finetuned(tmp_path)
     (tmp_path / "model.safetensors").unlink()

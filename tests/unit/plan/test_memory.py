@@ -12,22 +12,24 @@ from kdcore.plan.shapes import encoder_of
 from tests import tiny
 
 CONFIG = tiny.config("bert")
+KEPT = memory.Kept(layer=100, matched=130, top=40, top_matched=55)
 
 
-def test_layers_that_are_not_measured_keep_what_the_second_one_keeps():
+def test_layers_that_are_not_measured_keep_what_the_first_of_two_keeps():
     kept = memory.kept(CONFIG, 16, compares=True)
     whole, internal = Phase("classification", 1), Phase("all", 1, (1, 2, 3, 4))
     assert kept.of(whole, 4) == memory.saved_bytes(CONFIG, 16, 4, compares=False)
     assert kept.of(internal, 4, compares=True) == memory.saved_bytes(CONFIG, 16, 4, compares=True)
-    assert kept.matched > kept.layer > kept.rest > 0
+    assert kept.matched > kept.layer > kept.top > 0
+    assert kept.top_matched > kept.top
 
 
 def test_a_phase_keeps_only_the_layers_that_run_and_the_maps_that_it_compares():
-    kept = memory.Kept(layer=100, matched=130, rest=7)
-    assert kept.of(Phase("layer 1", 1, (1,), classification=False), 3, compares=True) == 137
-    assert kept.of(Phase("layer 3", 1, (3,), classification=False), 3, compares=True) == 337
-    assert kept.of(Phase("layer 3", 1, (1, 2, 3), classification=False), 3, compares=True) == 397
-    assert kept.of(Phase("layer 3", 1, (1, 2, 3), classification=False), 3, compares=False) == 307
+    assert KEPT.of(Phase("layer 1", 1, (1,), classification=False), 3, compares=True) == 55
+    assert KEPT.of(Phase("layer 3", 1, (3,), classification=False), 3, compares=True) == 100 + 100 + 55
+    assert KEPT.of(Phase("layer 3", 1, (1, 2, 3), classification=False), 3, compares=True) == 130 + 130 + 55
+    assert KEPT.of(Phase("layer 3", 1, (1, 2, 3), classification=False), 3, compares=False) == 100 + 100 + 40
+    assert KEPT.of(Phase("layer 1", 1, (1,)), 3, compares=True) == 130 + 100 + 40  # with the classification loss
 
 
 def test_one_layer_keeps_at_least_what_its_products_need():
@@ -48,20 +50,19 @@ def test_training_holds_weights_gradients_and_two_moments():
 
 
 def test_extraction_holds_a_layer_the_maps_of_the_longest_batch_and_a_file_of_them():
-    encoder, kept = encoder_of(CONFIG, 4), memory.Kept(layer=1000, matched=1300, rest=70)
-    some, many, none = (memory.of_extraction(encoder, 16, kept, 20, written) for written in (5000, 10**12, 0))
+    encoder = encoder_of(CONFIG, 4)
+    some, many, none = (memory.of_extraction(encoder, 16, KEPT, 20, written) for written in (5000, 10**12, 0))
     # Three copies of 4 layers' maps: 4 heads, 16 rows, 20 · 20 float32 numbers each.
     assert some.signals == 3 * 4 * 4 * 16 * 400 * 4 + 5000
     assert many.signals - some.signals == SHARD_BYTES - 5000
-    assert (none.signals, none.activations) == (0, 16 * 1000)
+    assert (none.signals, none.activations) == (0, 16 * 100)
     assert none.weights == 4 * sum(np.prod(parameter.shape) for parameter in encoder.parameters())
 
 
 def test_the_backward_pass_needs_room_for_a_layer_beside_all_that_is_kept():
-    kept = memory.Kept(layer=100, matched=130, rest=7)
     phases = [Phase("layer 1", 1, (1,), classification=False), Phase("layer 3", 1, (1, 2, 3), classification=False)]
-    assert kept.at_most(phases, 3, compares=True) == 397 + 130
-    assert kept.at_most(phases, 3) == 307 + 100
+    assert KEPT.at_most(phases, 3, compares=True) == 130 + 130 + 55 + (130 - 55)
+    assert KEPT.at_most(phases, 3) == 100 + 100 + 40 + (100 - 40)
 
 
 def training_peak(layers: int, tokens: int) -> int:

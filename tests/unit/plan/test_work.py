@@ -14,8 +14,10 @@ from tests import on_disk, tiny
 from tests.on_disk import Ingredients
 
 LENGTHS = np.asarray([5, 3])
-# The tiny BERT: width 32, 64 inside. A layer costs 2 per weight and token and 4 · n² · 32 for its attention.
+# The tiny BERT: width 32, 64 inside. A layer costs 2 per weight and token and 4 · n² · 32 for its attention. A pass's
+# last layer has queries, keys and values of all tokens, and the rest for the first token of each of two examples.
 LAYER = 2 * (4 * 32 * 32 + 2 * 32 * 64) * (5 + 3) + 4 * (25 + 9) * 32
+LAST = 2 * (3 * 32 * 32 * (5 + 3) + (32 * 32 + 2 * 32 * 64) * 2) + 4 * (5 + 3) * 32
 HEAD = 2 * (32 * 32 + 2 * 32) * 2  # pooler and classifier, on each example's first token
 
 
@@ -27,10 +29,10 @@ def student(layers: int = 2):
     ("method", "flops", "passes"),
     [
         # Backward costs twice forward. Layer 1 alone, layers 1 and 2, then everything: one epoch each.
-        ("sid", 3 * (LAYER + 2 * LAYER + 2 * LAYER + HEAD), 1 + 2 + 2),
-        ("pid", 3 * (LAYER + 2 * LAYER + 2 * LAYER + HEAD), 1 + 2 + 2),
-        ("none", 3 * 3 * (2 * LAYER + HEAD), 3 * 2),
-        ("all", 3 * 3 * (2 * LAYER + HEAD), 3 * 2),
+        ("sid", 3 * (LAST + LAYER + LAST + LAYER + LAST + HEAD), 1 + 2 + 2),
+        ("pid", 3 * (LAST + LAYER + LAST + LAYER + LAST + HEAD), 1 + 2 + 2),
+        ("none", 3 * 3 * (LAYER + LAST + HEAD), 3 * 2),
+        ("all", 3 * 3 * (LAYER + LAST + HEAD), 3 * 2),
     ],
 )
 def test_a_student_by_hand(method: str, flops: int, passes: int):
@@ -45,7 +47,7 @@ def test_a_head_that_trains_alone_costs_a_forward_pass():
         work.distilling("it", on_disk.recipe("sid", trains=trains), student(), LENGTHS, 1, 2)
         for trains in ("model", "head")
     )
-    assert whole.flops - head.flops == 2 * (2 * LAYER + HEAD)
+    assert whole.flops - head.flops == 2 * (LAYER + LAST + HEAD)
     assert head.parts[-1].kind == "forward"
 
 
@@ -74,7 +76,7 @@ def test_a_live_teacher_runs_up_to_the_top_layer_that_is_matched():
     teacher = encoder_of(tiny.config("bert"), 4)
     # Student layers 1 and 2 match teacher layers 2 and 4: two layers in the first phase, four in the second.
     parts = work.live(on_disk.recipe("sid"), (2, 4), teacher, LENGTHS, 2)
-    assert [part.flops for part in parts] == [2 * LAYER, 4 * LAYER]
+    assert [part.flops for part in parts] == [LAYER + LAST, 3 * LAYER + LAST]
     assert work.live(on_disk.recipe("soft"), (2, 4), teacher, LENGTHS, 2) == []
     assert work.live(on_disk.recipe("sid-cos"), (2, 4), teacher, LENGTHS, 2) == []
 
