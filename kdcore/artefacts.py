@@ -120,6 +120,8 @@ def _owned(left: Path) -> bool:
         return process.create_time() <= left.lstat().st_mtime + CLOCK
     except (ValueError, psutil.NoSuchProcess, FileNotFoundError):
         return False
+    except psutil.AccessDenied:  # another user's, on some systems
+        return True
 
 
 def seal(folder: Path, **facts: Any) -> None:

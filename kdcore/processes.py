@@ -41,13 +41,13 @@ def agreed(find: Callable[[], int]) -> int:
 
 def _joined() -> Any:
     """accelerate's state, with the processes joined. Without a GPU it would leave them apart unless told."""
-    import torch
     from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
+
+    from kdcore.model.encoder import device
 
     # torch has a newer name for what the trainer asks of it through accelerate, which does not know that name yet.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU", not torch.cuda.is_available()))
+    state = PartialState(cpu=device().type == "cpu")
     if state.num_processes != launched():
         raise UserError("processes", f"{launched()} were started, and accelerate joins only {state.num_processes}")
     return state

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kdcore import artefacts
@@ -102,6 +103,18 @@ def test_what_another_process_writes_stays(tmp_path: Path):
     with new_folder(tmp_path / "out") as aside:
         (aside / "file").write_text("new")
     assert contents(tmp_path) == {"out/file": "new", f"{left.name}/file": "half"}
+
+
+def test_what_a_process_writes_that_cannot_be_asked_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def denied(self: psutil.Process) -> str:
+        raise psutil.AccessDenied(self.pid)
+
+    monkeypatch.setattr(psutil.Process, "status", denied)
+    left = left_by(os.getppid(), tmp_path)
+    os.utime(left, (0, 0))
+    with new_folder(tmp_path / "out") as aside:
+        (aside / "file").write_text("new")
+    assert left.exists()
 
 
 def test_every_file_is_on_the_disk_before_the_folder_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
