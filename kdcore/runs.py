@@ -33,6 +33,7 @@ CODE = (
     "model/dropout",
     "model/encoder",
     "model/layers",
+    "model/linear",
     "model/predict",
     "model/words",
     "distil/losses",

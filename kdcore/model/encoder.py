@@ -22,6 +22,7 @@ from transformers.utils import strtobool
 from kdcore.errors import UserError
 from kdcore.model.dropout import dropout as cheap_dropout
 from kdcore.model.dropout import replace_dropout
+from kdcore.model.linear import replace_linear
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class Encoder(nn.Module):
         self.family = family(model.config, model.config.name_or_path or type(model).__name__)
         model.set_attn_implementation(ATTENTION)
         replace_dropout(model)
+        replace_linear(model)
         for index, layer in enumerate(self.layers, start=1):
             layer.register_forward_pre_hook(lambda *_, index=index: _enter(index))
             layer.register_forward_hook(lambda _, __, output, index=index: _leave(index, output))

@@ -1,0 +1,45 @@
+"""Linear layers computed by oneDNN on a CPU, in the same float32.
+
+torch gives products of float32 matrices to MKL, which has no AVX-512 for processors of other makers than its own: there
+oneDNN, which comes with torch too and computes its convolutions, is twice as fast, and elsewhere as fast. A linear
+layer is a convolution with a kernel of 1 × 1 over the tokens.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  (its usual name)
+
+SMALL = 2**15  # numbers in an input below which the convolution's own start costs more than it saves
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` that computes as `linear` does."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+def replace_linear(model: nn.Module) -> None:
+    """Make every `nn.Linear` a `Linear`, with the weights, hooks and names that it has."""
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = Linear
+
+
+def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(..., in) → (..., out), by oneDNN where values are float32, many, and on a CPU; torch's own product elsewhere."""
+    if not _by_onednn(values):
+        return F.linear(values, weight, bias)
+    tokens = values.reshape(1, 1, -1, values.shape[-1]).permute(0, 3, 1, 2)  # (1, in, 1, tokens), channels last
+    mixed = F.conv2d(tokens, weight[:, :, None, None], bias)
+    return mixed.permute(0, 2, 3, 1).reshape(*values.shape[:-1], len(weight))
+
+
+def _by_onednn(values: Tensor) -> bool:
+    return (
+        values.device.type == "cpu"
+        and values.dtype == torch.float32
+        and values.numel() >= SMALL
+        and torch.backends.mkldnn.is_available()
+        and not torch.is_autocast_enabled("cpu")  # reduced precision is oneDNN's already
+    )
