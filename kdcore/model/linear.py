@@ -1,8 +1,8 @@
 """Linear layers computed by oneDNN on a CPU, in the same float32.
 
-torch gives products of float32 matrices to MKL, which has no AVX-512 for processors of other makers than its own: there
-oneDNN, which comes with torch too and computes its convolutions, is twice as fast, and elsewhere as fast. A linear
-layer is a convolution with a kernel of 1 × 1 over the tokens.
+torch gives products of float32 matrices to MKL, which seems not to use AVX-512 on an AMD processor: there oneDNN, which
+comes with torch too and computes its convolutions, was measured twice as fast (docs/performance.md). A linear layer is
+a convolution with a kernel of 1 × 1 over the tokens.
 """
 
 import torch
