@@ -32,6 +32,7 @@ from benchmarks.table import markdown, number, ratio, share, spread
 from benchmarks.terms import Terms, optimizer_of
 from benchmarks.worker import interleaved, working
 from kdcore.data.batches import collate, in_order
+from kdcore.memory import keep_freed
 from kdcore.model.cost import training_flops
 from kdcore.model.encoder import Encoder
 
@@ -60,6 +61,7 @@ def mean_step(moments: Sequence[float]) -> float:
 def ours(material: Material, terms: Terms, method: str, tokens: int, steps: int) -> Callable[[], float]:
     """Seconds per step of an epoch of the project's loop."""
     torch.set_num_threads(terms.threads)
+    keep_freed()
     examples = equal_lengths(terms.batch_size * (steps + 1), tokens)
     student = Encoder.load(material.student(terms.layers))
     folder = Path(mkdtemp(dir=material.folder))

@@ -13,6 +13,7 @@ import typer
 
 from kdcore import processes
 from kdcore.errors import UserError
+from kdcore.memory import keep_freed
 from kdcore.params.values import Init, Method, NamedMap, Trains
 
 if TYPE_CHECKING:
@@ -470,6 +471,7 @@ def _heavy() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    keep_freed()
     if processes.launched() > 1:  # else each warns that a phase trains every parameter, where others train a few
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from transformers import dynamic_module_utils

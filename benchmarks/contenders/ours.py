@@ -16,6 +16,7 @@ from kdcore.distil.schedule import Method, Phase, phases
 from kdcore.distil.signals import Signals, Stored
 from kdcore.distil.targets import extract
 from kdcore.distil.training import Record, Settings, Trainer
+from kdcore.memory import keep_freed
 from kdcore.model.encoder import Encoder
 from kdcore.runs import Run
 
@@ -25,6 +26,7 @@ EXTRACTING = 64  # examples per forward pass of the teacher, as in params.yaml
 def make(material: Material, terms: Terms, method: str) -> Callable[[], Outcome]:
     """A whole run of a method, the teacher's signals included, which a project makes once for all of its students."""
     torch.set_num_threads(terms.threads)
+    keep_freed()
     examples, teacher = material.examples(), Encoder.load(material.teacher)
 
     def run() -> Outcome:
