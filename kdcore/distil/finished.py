@@ -20,8 +20,7 @@ NOTES = ("run.json", "history.csv")  # about the run, not part of the model
 
 def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str, Any], record: Record) -> None:
     """An ordinary Hugging Face folder, with the run's facts (run.json) and its history (history.csv) beside."""
-    encoder.model.set_attn_implementation("sdpa")  # ours is no business of who loads the folder
-    encoder.model.save_pretrained(folder, safe_serialization=True)
+    encoder.save(folder)
     tokenizer.save_pretrained(folder)
     facts = {
         **facts,

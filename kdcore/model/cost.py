@@ -12,19 +12,33 @@ def forward_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = Non
     """Operations of one forward pass over examples of these lengths through layers 1…depth (None: all and head).
 
     A linear layer costs 2 per weight and token; attention's two products cost 4·n²·H per example and layer. The last
-    layer has one token per example from its queries on (`Encoder.narrowed`): 4·n·H. That a loss may ask for its
-    whole map, 2·n²·H more, is not counted.
+    layer has one token per example after its map (`Encoder.narrowed`): 2·n·H for the map's row and as much for what
+    it mixes, A times that where it mixes the layer's input and values are given to the result. That a loss may ask for
+    the whole map, 2·n²·H more, is not counted.
     """
     layers, last = encoder.layers[:depth], encoder.narrowed(depth)
     tokens, examples = float(lengths.sum()), len(lengths)
     pairs = float(np.square(lengths.astype(np.float64)).sum())
     linear = products = 0.0
     for number, layer in enumerate(layers, start=1):
-        mixing = linear_weights(layer.get_submodule(encoder.family.mixing))
-        linear += mixing * tokens + (linear_weights(layer) - mixing) * (examples if number == last else tokens)
-        products += tokens if number == last else pairs
+        if number == last:
+            every, heads = _weights_of_every_token(encoder, layer)
+            linear += every * tokens + (linear_weights(layer) - every) * examples
+            products += tokens * (1 + heads) / 2
+        else:
+            linear += linear_weights(layer) * tokens
+            products += pairs
     head = 0 if depth is not None else sum(p.numel() for p in encoder.head_parameters() if p.ndim == 2)
     return 2.0 * (linear + head * examples) + 4.0 * products * encoder.config.hidden_size
+
+
+def _weights_of_every_token(encoder: Encoder, layer: nn.Module) -> tuple[int, int]:
+    """Of a last layer: linear weights that every token meets, and inputs as wide as H that its row mixes."""
+    mixing = layer.get_submodule(encoder.family.mixing)
+    if encoder.family.values is None:
+        return linear_weights(mixing), 1
+    values = linear_weights(mixing.get_submodule(encoder.family.values))
+    return linear_weights(mixing) - values, encoder.config.num_attention_heads
 
 
 def training_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = None, trains: str = "model") -> float:

@@ -29,13 +29,15 @@ from kdcore.model.linear import replace_linear
 class Family:
     """Where an architecture keeps its parts: its list of layers, and the linear layer that gives the logits.
 
-    In a layer, `mixing` is the part in which tokens look at each other, and `alone` one after it, from whose inputs
-    on every token is computed by itself.
+    In a layer, `mixing` is the part in which tokens look at each other, `values` the linear layer in it that gives the
+    values, where that gives nothing else, and `alone` a part after it, from whose inputs on every token is computed
+    by itself.
     """
 
     layers: str
     output: str
     mixing: str = "attention.self"
+    values: str | None = "value"
     alone: str = "attention.output"
 
 
@@ -45,8 +47,8 @@ FAMILIES: Mapping[str, Family] = {
     "xlm-roberta": Family("encoder.layer", "classifier.out_proj"),
     "camembert": Family("encoder.layer", "classifier.out_proj"),
     "electra": Family("encoder.layer", "classifier.out_proj"),
-    "distilbert": Family("transformer.layer", "classifier", "attention", "sa_layer_norm"),
-    "modernbert": Family("layers", "classifier", "attn", "mlp_norm"),
+    "distilbert": Family("transformer.layer", "classifier", "attention", "v_lin", "sa_layer_norm"),
+    "modernbert": Family("layers", "classifier", "attn", None, "mlp_norm"),
 }
 
 ATTENTION = "kdcore"  # the name under which the capture is registered with transformers
@@ -71,6 +73,7 @@ class _Capture:
     internals: Internals
     last: int | None  # the layer of which only [CLS] is read
     layer: int = 0
+    valued: tuple[nn.Linear, Tensor] | None = None  # what gives that layer's values, and its input (B, T, H)
 
 
 # The attention function gets no handle on its caller, so the pass in progress is kept here.
@@ -90,24 +93,42 @@ def _attention(
     """Attention that records its log-probabilities where they are wanted, and is sdpa where it drops nothing.
 
     query, key, value: (B, A, T, H/A); attention_mask: boolean, broadcastable to (B, A, T, T). In a pass's last layer
-    only the first token's result is computed, (B, 1, A, H/A), and zeros stand in for the others, which nobody reads.
+    only the first token's result is computed, (B, 1, A, H/A), from the layer's input in the place of `value` where
+    that can be; zeros stand in for the others, which nobody reads.
     Hugging Face's own maps are taken after dropout, where rows do not sum to 1: a KL needs them before.
     """
     tokens, wanted, alone = query.shape[2], _wanted(), _alone()
     if alone and not wanted:
         query, attention_mask = query[:, :, :1], None if attention_mask is None else attention_mask[..., :1, :]
-    if wanted or (dropout and query.device.type == "cpu"):  # on a CPU sdpa draws its masks one by one
+    if wanted or alone or (dropout and query.device.type == "cpu"):  # on a CPU sdpa draws its masks one by one
         probabilities = _probabilities(query, key, attention_mask, scaling, wanted).to(value.dtype)
         if alone:
             probabilities = probabilities[:, :, :1]
         if dropout and module.training:
             probabilities = cheap_dropout(probabilities, dropout)
-        mixed = (probabilities @ value).transpose(1, 2).contiguous()
+        mixed = _mix_input(probabilities) if alone else None
+        if mixed is None:
+            mixed = (probabilities @ value).transpose(1, 2).contiguous()
     else:
         mixed, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     return F.pad(mixed, (0, 0, 0, 0, 0, tokens - 1)) if alone else mixed, None
+
+
+def _mix_input(probabilities: Tensor) -> Tensor | None:
+    """(B, A, 1, T) attention of the first token → its result (B, 1, A, H/A), where the layer's values were held back.
+
+    A head gives Σ_j p_j (W x_j + b) = W Σ_j p_j x_j + b Σ_j p_j: the sum first needs no value of any token.
+    """
+    if _capture is None or _capture.valued is None:
+        return None
+    values, inputs = _capture.valued
+    rows, heads = probabilities[:, :, 0], probabilities.shape[1]
+    mixed = torch.einsum("bah,adh->bad", rows @ inputs, values.weight.unflatten(0, (heads, -1)))
+    if values.bias is not None:
+        mixed = mixed + rows.sum(-1, keepdim=True) * values.bias.unflatten(0, (heads, -1))
+    return mixed[:, None]
 
 
 def _probabilities(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None, wanted: bool) -> Tensor:
@@ -152,6 +173,10 @@ class Encoder(nn.Module):
             layer.register_forward_pre_hook(lambda *_, index=index: _enter(index))
             layer.register_forward_hook(lambda _, __, output, index=index: _leave(index, output))
             layer.get_submodule(self.family.alone).register_forward_pre_hook(_narrow)
+            if self.family.values:
+                values = layer.get_submodule(self.family.mixing).get_submodule(self.family.values)
+                values.register_forward_pre_hook(_hold_back)
+                values.register_forward_hook(_stand_in)
 
     @classmethod
     def load(cls, folder: str | Path, **kwargs: Any) -> "Encoder":
@@ -160,6 +185,12 @@ class Encoder(nn.Module):
         Raises UserError where there is none, or where it is of an unknown family.
         """
         return cls(load_classifier(folder, **kwargs)).to(device())
+
+    def save(self, folder: Path) -> None:
+        """Write an ordinary Hugging Face folder, without a trace of the capture."""
+        self.model.set_attn_implementation("sdpa")
+        self.model.save_pretrained(folder, safe_serialization=True)
+        self.model.set_attn_implementation(ATTENTION)
 
     @property
     def config(self) -> Any:
@@ -256,6 +287,21 @@ def _enter(layer: int) -> None:
 def _narrow(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
     """In a pass's last layer, go on with the first token: (B, T, H) → (B, 1, H)."""
     return tuple(value[:, :1] for value in inputs) if _alone() else None
+
+
+def _hold_back(values: nn.Linear, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    """In a pass's last layer, give the first token's values only: the attention takes the input in their place."""
+    if _capture is None or not _alone():
+        return None
+    _capture.valued = values, inputs[0]
+    return (inputs[0][:, :1],)
+
+
+def _stand_in(_: nn.Linear, __: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+    """Bring values that were held back to the shape that the layer asks for; nobody reads them."""
+    if _capture is None or _capture.valued is None or not _alone():
+        return None
+    return output.expand(-1, _capture.valued[1].shape[1], -1)
 
 
 def _leave(layer: int, output: Any) -> None:

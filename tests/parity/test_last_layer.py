@@ -1,5 +1,6 @@
 """A last layer that goes on with [CLS] alone changes no loss and no gradient."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,10 @@ from kdcore.distil.schedule import Phase
 from kdcore.model.encoder import Encoder
 from tests import tiny
 from tests.distilling import encoder, examples, gradients, objective, phases_of, whole_batch
+
+# Where a family's layer has its values, if by themselves.
+VALUES = dict.fromkeys(tiny.FAMILIES, "attention.self.value") | {"distilbert": "attention.v_lin"}
+del VALUES["modernbert"]
 
 families = pytest.mark.parametrize("family", tiny.FAMILIES)
 
@@ -41,11 +46,15 @@ def test_losses_and_gradients_are_those_of_a_pass_that_computes_every_token(
             )
 
 
-def tokens_seen(model: Encoder, depth: int | None) -> list[int]:
-    """Tokens of an example that each layer's last linear layer computes."""
+def lasts(model: Encoder) -> list[torch.nn.Linear]:
+    """Each layer's last linear layer."""
+    return [[part for part in layer.modules() if isinstance(part, torch.nn.Linear)][-1] for layer in model.layers]
+
+
+def tokens_seen(model: Encoder, depth: int | None, of: Callable[[Encoder], list[torch.nn.Linear]] = lasts) -> list[int]:
+    """Tokens of an example that these linear layers compute."""
     seen: list[int] = []
-    lasts = [[part for part in layer.modules() if isinstance(part, torch.nn.Linear)][-1] for layer in model.layers]
-    hooks = [last.register_forward_hook(lambda _, __, output: seen.append(output.shape[1])) for last in lasts]
+    hooks = [part.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1])) for part in of(model)]
     model(whole_batch(examples(model.config.model_type)).inputs, depth=depth)
     for hook in hooks:
         hook.remove()
@@ -59,6 +68,18 @@ def test_only_the_last_layer_of_a_pass_leaves_tokens_out(family: str):
     assert tokens_seen(model, None) == [longest] * 3 + [1]
     assert tokens_seen(model, 2) == [longest, 1]
     assert tokens_seen(model, 1) == [1]
+
+
+@pytest.mark.parametrize("family", sorted(VALUES))
+def test_the_last_layer_gives_values_to_what_its_row_has_mixed(family: str):
+    model = encoder(family)
+    longest = int(examples(family).lengths.max())
+
+    def values(model: Encoder) -> list[torch.nn.Linear]:
+        return [layer.get_submodule(VALUES[family]) for layer in model.layers]
+
+    assert tokens_seen(model, None, values) == [longest] * 3 + [1]
+    assert tokens_seen(model, 1, values) == [1]
 
 
 def test_a_classifier_that_takes_the_mean_reads_every_token():

@@ -9,9 +9,10 @@ from tests.distilling import encoder
 
 LENGTHS = np.asarray([5, 3])
 # The tiny BERT: width 32, 64 inside. A layer's linear weights are 4 of 32² and 2 of 32 · 64.
-MIXING = 3 * 32 * 32  # queries, keys and values, for every token
-ALONE = 32 * 32 + 2 * 32 * 64  # in the last layer for the first token of an example only
-LAYER = MIXING + ALONE
+MAP = 2 * 32 * 32  # queries and keys, for every token
+ALONE = 2 * 32 * 32 + 2 * 32 * 64  # in the last layer for the first token of an example only, its values too
+LAYER = MAP + ALONE
+ROW = 2 * 32 + 2 * 4 * 32  # its row of the map, and the layer's input mixed by each of 4 heads, per token
 
 
 def test_a_layers_linear_weights_by_hand():
@@ -21,10 +22,17 @@ def test_a_layers_linear_weights_by_hand():
 def test_a_forward_pass_by_hand():
     # 2 examples of 8 tokens; attention's two products are 2 · 2 · n² · 32, n² summing to 25 + 9.
     layer = 2 * LAYER * 8 + 4 * (25 + 9) * 32
-    last = 2 * (MIXING * 8 + ALONE * 2) + 4 * 8 * 32
+    last = 2 * (MAP * 8 + ALONE * 2) + ROW * 8
     assert forward_flops(encoder(), LENGTHS, depth=2) == layer + last
     # The whole model has four layers, and pooler (32²) and classifier (2 · 32) on each example's first token.
     assert forward_flops(encoder(), LENGTHS) == 3 * layer + last + 2 * (32 * 32 + 2 * 32) * 2
+
+
+def test_values_in_one_with_queries_and_keys_are_of_every_token():
+    # The tiny ModernBERT's attention: queries, keys and values, 3 · 32² in one, and 32² for what they give. Then, for
+    # the first token, 32 · 2 · 64 for both halves of a gate, and 64 · 32 back.
+    last = 2 * (4 * 32 * 32 * 8 + 3 * 32 * 64 * 2) + 4 * 8 * 32
+    assert forward_flops(encoder("modernbert"), LENGTHS, depth=1) == last
 
 
 def test_the_backward_pass_costs_twice_the_forward_pass_where_the_model_trains():
@@ -46,7 +54,7 @@ def test_each_layer_more_costs_the_same_and_examples_add_up(family: str):
 def test_long_texts_do_not_overflow():
     lengths = np.full(3_000_000, 512, dtype=np.int32)
     assert attention_bytes(lengths, 12, 12, 2) == 3_000_000 * 512 * 512 * 12 * 12 * 2
-    assert forward_flops(encoder(), lengths, depth=1) == 3_000_000 * (2 * (MIXING * 512 + ALONE) + 4 * 512 * 32)
+    assert forward_flops(encoder(), lengths, depth=1) == 3_000_000 * (2 * (MAP * 512 + ALONE) + ROW * 512)
 
 
 def test_bytes_of_maps_by_hand():

@@ -15,9 +15,10 @@ from tests.on_disk import Ingredients
 
 LENGTHS = np.asarray([5, 3])
 # The tiny BERT: width 32, 64 inside. A layer costs 2 per weight and token and 4 · n² · 32 for its attention. A pass's
-# last layer has queries, keys and values of all tokens, and the rest for the first token of each of two examples.
+# last layer has queries and keys of all tokens, and the rest for the first token of each of two examples: a row of the
+# map, and the layer's input mixed by each of 4 heads.
 LAYER = 2 * (4 * 32 * 32 + 2 * 32 * 64) * (5 + 3) + 4 * (25 + 9) * 32
-LAST = 2 * (3 * 32 * 32 * (5 + 3) + (32 * 32 + 2 * 32 * 64) * 2) + 4 * (5 + 3) * 32
+LAST = 2 * (2 * 32 * 32 * (5 + 3) + (2 * 32 * 32 + 2 * 32 * 64) * 2) + (2 + 2 * 4) * (5 + 3) * 32
 HEAD = 2 * (32 * 32 + 2 * 32) * 2  # pooler and classifier, on each example's first token
 
 
