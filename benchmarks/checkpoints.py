@@ -15,7 +15,6 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from ruamel.yaml import YAML
 from torch import Tensor
 
@@ -65,7 +64,7 @@ class Measured:
 
 def measure(material: Material, terms: Terms, every: float) -> Measured:
     """Train once, with a checkpoint after every so many seconds."""
-    torch.set_num_threads(terms.threads)
+    ours.set_up(terms)
     examples, student = material.examples(), Encoder.load(material.student(terms.layers))
     signals = ours.write_signals(Encoder.load(material.teacher), examples, material.folder, material.teacher)
     objective = Objective(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from benchmarks.contenders.ours import EXTRACTING, train, write_signals
+from benchmarks.contenders.ours import EXTRACTING, set_up, train, write_signals
 from benchmarks.material import Material
 from benchmarks.terms import Terms
 from kdcore.artefacts import seal
@@ -23,7 +23,7 @@ from kdcore.model.predict import logits_of
 
 def inference(material: Material, terms: Terms, rows: int) -> Callable[[], float]:
     """Seconds of the teacher's logits for the first `rows` examples, by this project and torch's fused attention."""
-    torch.set_num_threads(terms.threads)
+    set_up(terms)
     teacher, examples = Encoder.load(material.teacher), material.examples().first(rows)
     return lambda: timed(lambda: logits_of(teacher, examples, EXTRACTING))
 
@@ -45,7 +45,7 @@ def hugging_face(material: Material, terms: Terms, rows: int, attention: bool) -
 
 def extraction(material: Material, terms: Terms, rows: int, attention: bool, sealed: bool) -> Callable[[], float]:
     """Seconds of writing the signals of the first `rows` examples: with maps or without, with checksums or without."""
-    torch.set_num_threads(terms.threads)
+    set_up(terms)
     teacher, examples = Encoder.load(material.teacher), material.examples().first(rows)
 
     def write(folder: Path) -> None:
@@ -62,7 +62,7 @@ def extraction(material: Material, terms: Terms, rows: int, attention: bool, sea
 
 def writing(material: Material, terms: Terms, rows: int) -> Callable[[], int]:
     """Write and keep the signals of the first `rows` examples, for `epoch`; gives the bytes of the attention maps."""
-    torch.set_num_threads(terms.threads)
+    set_up(terms)
 
     def run() -> int:
         folder = _kept(material, rows)
@@ -78,7 +78,7 @@ def epoch(material: Material, terms: Terms, written: int) -> Callable[[int, int]
 
     The job takes a number of rows and a depth, and gives the epoch's seconds and those of reading signals.
     """
-    torch.set_num_threads(terms.threads)
+    set_up(terms)
     folder, examples = _kept(material, written), material.examples()
     stored = Stored(folder / "signals", material.teacher)
 

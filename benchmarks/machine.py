@@ -4,21 +4,35 @@ import platform
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 SIZE = 2048  # of the square matrices whose product is the machine's best
 
 
-def sgemm_rate(threads: int, times: int = 20) -> float:
-    """GFLOP/s of large single-precision matrix products, one after the other."""
+class Sgemm(NamedTuple):
+    """GFLOP/s of large single-precision matrix products: by torch's own, and by oneDNN, as our linear layers are."""
+
+    own: float
+    onednn: float
+
+
+def sgemm(threads: int) -> Sgemm:
     import torch
+
+    from kdcore.model.linear import linear
 
     torch.set_num_threads(threads)
     left, right = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
-    out = left @ right  # the first product also allocates and warms up
+    return Sgemm(*(_rate(lambda product=product: product(left, right)) for product in (torch.mm, linear)))
+
+
+def _rate(product: Callable[[], Any], times: int = 20) -> float:
+    product()  # the first also allocates and warms up
     start = time.perf_counter()
     for _ in range(times):
-        torch.mm(left, right, out=out)
+        product()
     return times * 2 * SIZE**3 / (time.perf_counter() - start) / 1e9
 
 

@@ -17,9 +17,10 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.machine import description, sgemm_rate
+from benchmarks import machine
+from benchmarks.machine import Sgemm, description
 from benchmarks.material import MAX_LENGTH, Material, lay_out
-from benchmarks.table import markdown, megabytes, number, ratio, share, spread
+from benchmarks.table import best, markdown, megabytes, number, ratio, share, spread
 from benchmarks.terms import Outcome, Terms
 from benchmarks.worker import interleaved, working
 
@@ -70,7 +71,7 @@ def _textbrewer(*args: Any) -> Any:
 
 
 def _sgemm(terms: Terms) -> Any:
-    return lambda: sgemm_rate(terms.threads)
+    return lambda: machine.sgemm(terms.threads)
 
 
 def table(outcomes: Mapping[str, Sequence[Outcome]], resident: Mapping[str, int], sgemm: float) -> str:
@@ -99,11 +100,11 @@ def _line(
     ]
 
 
-def notes(outcomes: Mapping[str, Sequence[Outcome]], sgemm: Sequence[float]) -> list[str]:
+def notes(outcomes: Mapping[str, Sequence[Outcome]], sgemm: Sequence[Sgemm]) -> list[str]:
     """The machine's best, and our rates from signals that are there already, as for each further student."""
     further = {method: [each.further for each in outcomes[f"kdcore {method}"]] for method in OURS}
     rates = ", ".join(f"{method} {spread(found)}" for method, found in further.items())
-    return [f"sgemm: {spread(sgemm)} GFLOP/s", f"from signals that are there, examples/s: {rates}"]
+    return [best(sgemm), f"from signals that are there, examples/s: {rates}"]
 
 
 def measure(makers: Mapping[str, tuple[Any, ...]], repeats: int) -> None:
@@ -111,7 +112,7 @@ def measure(makers: Mapping[str, tuple[Any, ...]], repeats: int) -> None:
         found: dict[str, list[Any]] = interleaved(workers, repeats)
         resident = {name: worker.resident for name, worker in workers.items()}
     rates = found.pop(SGEMM)
-    print("", table(found, resident, median(rates)), "", *notes(found, rates), sep="\n")
+    print("", table(found, resident, median(rate.own for rate in rates)), "", *notes(found, rates), sep="\n")
 
 
 def main() -> None:

@@ -24,15 +24,14 @@ from torch.profiler import ProfilerActivity
 from torch.profiler import profile as watch
 
 from benchmarks.contenders.hugging_face import models
-from benchmarks.contenders.ours import train, write_signals
+from benchmarks.contenders.ours import set_up, train, write_signals
 from benchmarks.contenders.plain import loss_of
-from benchmarks.machine import description, sgemm_rate
+from benchmarks.machine import Sgemm, description, sgemm
 from benchmarks.material import Material, equal_lengths, save_models
-from benchmarks.table import markdown, number, ratio, share, spread
+from benchmarks.table import best, markdown, number, ratio, share, spread
 from benchmarks.terms import Terms, optimizer_of
 from benchmarks.worker import interleaved, working
 from kdcore.data.batches import collate, in_order
-from kdcore.memory import keep_freed
 from kdcore.model.cost import training_flops
 from kdcore.model.encoder import Encoder
 
@@ -60,8 +59,7 @@ def mean_step(moments: Sequence[float]) -> float:
 
 def ours(material: Material, terms: Terms, method: str, tokens: int, steps: int) -> Callable[[], float]:
     """Seconds per step of an epoch of the project's loop."""
-    torch.set_num_threads(terms.threads)
-    keep_freed()
+    set_up(terms)
     examples = equal_lengths(terms.batch_size * (steps + 1), tokens)
     student = Encoder.load(material.student(terms.layers))
     folder = Path(mkdtemp(dir=material.folder))
@@ -117,8 +115,8 @@ def _batch(rows: int, tokens: int) -> dict[str, torch.Tensor]:
     return {**batch.inputs, "labels": batch.labels.long()}
 
 
-def _sgemm(terms: Terms) -> Callable[[], float]:
-    return lambda: sgemm_rate(terms.threads)
+def _sgemm(terms: Terms) -> Callable[[], Sgemm]:
+    return lambda: sgemm(terms.threads)
 
 
 def contenders(material: Material, terms: Terms, tokens: int, steps: int) -> dict[str, tuple[Any, ...]]:
@@ -165,12 +163,12 @@ def measure(told: argparse.Namespace, terms: Terms, tokens: int) -> None:
         material = Material(Path(folder))
         save_models(material, (terms.layers,))
         with working(contenders(material, terms, tokens, told.steps)) as workers:
-            found = interleaved(workers, told.repeats)
-        sgemm = found.pop(SGEMM)
+            found: dict[str, list[Any]] = interleaved(workers, told.repeats)
+        rates = found.pop(SGEMM)
         lengths = equal_lengths(terms.batch_size, tokens).lengths
         gflop = training_flops(Encoder.load(material.student(terms.layers)), lengths) / 1e9
         title = f"{terms.batch_size} × {tokens} tokens"
-        print("", table(found, gflop, median(sgemm), title), "", f"sgemm: {spread(sgemm)} GFLOP/s", "", sep="\n")
+        print("", table(found, gflop, median(rate.own for rate in rates), title), "", best(rates), "", sep="\n")
         if told.profile:
             print(profile(material, terms, tokens, told.steps), "", sep="\n")
 

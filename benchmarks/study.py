@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from benchmarks.contenders import ours, plain
 from benchmarks.jobs import timed
 from benchmarks.machine import description
@@ -39,7 +37,7 @@ class Study:
     """Our study, step by step."""
 
     def __init__(self, material: Material, terms: Terms) -> None:
-        torch.set_num_threads(terms.threads)
+        ours.set_up(terms)
         self.material, self.terms, self.examples = material, terms, material.examples()
 
     def __call__(self, step: str | int) -> float:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from statistics import median
 
+from benchmarks.machine import Sgemm
+
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table: the first column to the left, the numbers of the others to the right.
@@ -32,6 +34,12 @@ def number(value: float) -> str:
 def spread(values: Sequence[float]) -> str:
     """The median of repeats, and the range that they span."""
     return f"{number(median(values))} ({number(min(values))} to {number(max(values))})"
+
+
+def best(rates: Sequence[Sgemm]) -> str:
+    """What the machine gives at best, by both libraries."""
+    own, onednn = zip(*rates, strict=True)
+    return f"sgemm, GFLOP/s: {spread(own)} by torch's own product, {spread(onednn)} by oneDNN"
 
 
 def share(part: float, whole: float) -> str:

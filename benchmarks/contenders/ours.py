@@ -25,8 +25,7 @@ EXTRACTING = 64  # examples per forward pass of the teacher, as in params.yaml
 
 def make(material: Material, terms: Terms, method: str) -> Callable[[], Outcome]:
     """A whole run of a method, the teacher's signals included, which a project makes once for all of its students."""
-    torch.set_num_threads(terms.threads)
-    keep_freed()
+    set_up(terms)
     examples, teacher = material.examples(), Encoder.load(material.teacher)
 
     def run() -> Outcome:
@@ -40,6 +39,12 @@ def make(material: Material, terms: Terms, method: str) -> Callable[[], Outcome]
         return Outcome(seconds, len(record.history) * len(examples), record.gflop, written)
 
     return run
+
+
+def set_up(terms: Terms) -> None:
+    """What a command of ours sets of its process."""
+    torch.set_num_threads(terms.threads)
+    keep_freed()
 
 
 def write_signals(teacher: Encoder, examples: Examples, folder: Path, teacher_folder: Path) -> Stored:

@@ -13,9 +13,9 @@ import torch
 from transformers import BertConfig
 
 from benchmarks import jobs, peers, scaling, start, step, study
-from benchmarks.machine import peak_resident, private_now
+from benchmarks.machine import Sgemm, peak_resident, private_now
 from benchmarks.material import TEACHER_LAYERS, Material, save_examples
-from benchmarks.table import markdown, number, ratio, spread
+from benchmarks.table import best, markdown, number, ratio, spread
 from benchmarks.terms import Outcome, Terms
 from benchmarks.worker import JobError, NotInstalledError, Worker, working
 from kdcore.data.batches import Batch
@@ -58,6 +58,12 @@ def test_numbers_have_three_digits(value: float, shown: str):
 
 def test_repeats_are_shown_as_median_and_range():
     assert spread([3.0, 1.0, 2.0]) == "2.00 (1.00 to 3.00)"
+
+
+def test_the_machines_best_is_said_by_both_libraries():
+    assert best([Sgemm(200.0, 500.0), Sgemm(220.0, 400.0), Sgemm(210.0, 450.0)]) == (
+        "sgemm, GFLOP/s: 210 (200 to 220) by torch's own product, 450 (400 to 500) by oneDNN"
+    )
 
 
 def test_a_ratio_compares_what_was_measured_side_by_side():
