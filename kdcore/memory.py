@@ -5,6 +5,7 @@ next one then meets a page fault for every 4 KiB of them (docs/performance.md).
 """
 
 import ctypes
+import os
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 LARGEST_BLOCK = 32 * 2**20  # bytes that glibc takes from its heap at most; larger ones are always the kernel's
@@ -12,6 +13,12 @@ KEPT = 512 * 2**20  # bytes free at the heap's end
 
 
 def keep_freed() -> bool:
-    """Tell this process's malloc to keep what is freed; False where it is not glibc's."""
+    """Tell this process's malloc to keep what is freed.
+
+    False where it is not glibc's, or where its environment has been told otherwise: MALLOC_TRIM_THRESHOLD_ and
+    MALLOC_MMAP_THRESHOLD_, in bytes, trade speed for memory.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK) and mallopt(M_TRIM_THRESHOLD, KEPT))

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from kdcore.memory import keep_freed
+
 # Blocks as large as a training step's activations, all taken and freed again and again.
 STEPS = """
 import resource, torch
@@ -29,3 +31,8 @@ def faults(first: str = "") -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
 def test_what_a_step_frees_the_next_one_takes_without_a_page_fault():
     assert faults("from kdcore.memory import keep_freed; assert keep_freed()") < faults() / 2
+
+
+def test_what_the_environment_says_of_malloc_stands(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "262144")
+    assert not keep_freed()
