@@ -41,7 +41,7 @@ def test_a_plan_is_what_the_runs_then_write_down(
     for starts, folder in rows.items():
         recorded = json.loads((folder / "run.json").read_text())
         *_, count, epochs, tflop = cells(lines, *starts)
-        assert float(tflop) == pytest.approx(recorded["gflop"] / 1e3, rel=6e-3)
+        assert float(tflop) == pytest.approx(recorded["gflop"] / 1e3, rel=6e-3, abs=5e-7)  # it is kept to 0.001 GFLOP
         assert (int(count), int(epochs)) == (recorded["rows"], recorded["epochs"])
     assert "counted in data/tiny" in "\n".join(lines)
 
