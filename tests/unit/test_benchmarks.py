@@ -85,7 +85,7 @@ def test_the_line_of_a_peer_says_how_many_times_as_fast_ours_is():
 def test_a_further_student_does_not_pay_for_the_signals():
     """120 examples in 10 s, of which the signals took 1 s."""
     found = {f"kdcore {method}": outcomes(10.0) for method in peers.OURS}
-    assert peers.notes(found, [60.0])[1] == (
+    assert peers.notes(found, [Sgemm(60.0, 90.0)])[1] == (
         "from signals that are there, examples/s: "
         "all 13.3 (13.3 to 13.3), pid 13.3 (13.3 to 13.3), sid 13.3 (13.3 to 13.3)"
     )
