@@ -18,7 +18,7 @@ class Sgemm(NamedTuple):
     onednn: float
 
 
-def sgemm(threads: int) -> Sgemm:
+def sgemm_rates(threads: int) -> Sgemm:
     import torch
 
     from kdcore.model.linear import linear

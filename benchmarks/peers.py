@@ -17,8 +17,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks import machine
-from benchmarks.machine import Sgemm, description
+from benchmarks.machine import Sgemm, description, sgemm_rates
 from benchmarks.material import MAX_LENGTH, Material, lay_out
 from benchmarks.table import best, markdown, megabytes, number, ratio, share, spread
 from benchmarks.terms import Outcome, Terms
@@ -71,7 +70,7 @@ def _textbrewer(*args: Any) -> Any:
 
 
 def _sgemm(terms: Terms) -> Any:
-    return lambda: machine.sgemm(terms.threads)
+    return lambda: sgemm_rates(terms.threads)
 
 
 def table(outcomes: Mapping[str, Sequence[Outcome]], resident: Mapping[str, int], sgemm: float) -> str:

@@ -26,7 +26,7 @@ from torch.profiler import profile as watch
 from benchmarks.contenders.hugging_face import models
 from benchmarks.contenders.ours import set_up, train, write_signals
 from benchmarks.contenders.plain import loss_of
-from benchmarks.machine import Sgemm, description, sgemm
+from benchmarks.machine import Sgemm, description, sgemm_rates
 from benchmarks.material import Material, equal_lengths, save_models
 from benchmarks.table import best, markdown, number, ratio, share, spread
 from benchmarks.terms import Terms, optimizer_of
@@ -116,7 +116,7 @@ def _batch(rows: int, tokens: int) -> dict[str, torch.Tensor]:
 
 
 def _sgemm(terms: Terms) -> Callable[[], Sgemm]:
-    return lambda: sgemm(terms.threads)
+    return lambda: sgemm_rates(terms.threads)
 
 
 def contenders(material: Material, terms: Terms, tokens: int, steps: int) -> dict[str, tuple[Any, ...]]:

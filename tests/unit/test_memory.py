@@ -33,6 +33,7 @@ def test_what_a_step_frees_the_next_one_takes_without_a_page_fault():
     assert faults("from kdcore.memory import keep_freed; assert keep_freed()") < faults() / 2
 
 
-def test_what_the_environment_says_of_malloc_stands(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "262144")
+@pytest.mark.parametrize("name", ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"])
+def test_what_the_environment_says_of_malloc_stands(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(name, "262144")
     assert not keep_freed()
