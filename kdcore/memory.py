@@ -1,15 +1,20 @@
-"""Freed memory stays with the process, where the next step takes it again.
+"""Freed memory stays with the process, where the next step takes it again, and comes in huge pages.
 
 glibc gives large blocks back to the kernel as they are freed, and a training step frees all of its activations: the
 next one then meets a page fault for every 4 KiB of them (docs/performance.md).
 """
 
 import ctypes
+import mmap
 import os
+from typing import Any
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
 LARGEST_BLOCK = 32 * 2**20  # bytes that glibc takes from its heap at most; larger ones are always the kernel's
-KEPT = 512 * 2**20  # bytes free at the heap's end
+KEPT = 2**31 - 1  # bytes free at the heap's end: as many as mallopt can be told
+HUGE_PAGE = 2 * 2**20
+HEAP = 3 * 2**29  # bytes of the heap that come in huge pages; those never used take addresses, and no memory
+BLOCKS_FROM_KERNEL = 65_536  # glibc's own most
 TOLD = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")  # glibc's own variables for the same, in bytes
 
 
@@ -20,5 +25,26 @@ def keep_freed() -> bool:
     """
     if any(name in os.environ for name in TOLD):
         return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK) and mallopt(M_TRIM_THRESHOLD, KEPT))
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):
+        return False
+    kept = libc.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK) and libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+    return bool(kept) and _take_huge_pages(libc)
+
+
+def _take_huge_pages(libc: Any) -> bool:
+    """Have the heap's next HEAP bytes come 2 MiB at a time, where the kernel has such pages: the 4 KiB of a virtual
+    machine can take it microseconds each.
+    """
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    libc.mallopt(M_MMAP_MAX, 0)  # the block has to be the heap's own
+    block = libc.malloc(HEAP)
+    libc.mallopt(M_MMAP_MAX, BLOCKS_FROM_KERNEL)
+    if block is None:
+        return True
+    start = -(-block // HUGE_PAGE) * HUGE_PAGE
+    libc.madvise(start, (block + HEAP - start) // HUGE_PAGE * HUGE_PAGE, mmap.MADV_HUGEPAGE)
+    libc.free(block)
+    return True

@@ -28,6 +28,7 @@ CODE = (
     "data/batches",
     "data/examples",
     "data/metrics",
+    "model/attention",
     "model/build",
     "model/cost",
     "model/dropout",

@@ -51,7 +51,8 @@ class Live:
         internals = self.teacher.to(batch.mask.device)(batch.inputs, depth=depth, attention=attention)
         mask = batch.mask[:, None, :, None]
         return Teaching(
-            {layer: internals.attention[layer].exp().mul_(mask) for layer in attention},
+            # Of logarithms of probabilities, softmax gives the probabilities; torch's exp is slow where they are 0.
+            {layer: internals.attention[layer].softmax(-1).mul_(mask) for layer in attention},
             {layer: internals.cls[layer] for layer in cls},
             internals.logits,
         )

@@ -26,7 +26,7 @@ from kdcore.runs import code_digest, open_run, store
 
 SHARD_BYTES = 256 * 2**20  # of attention maps; the unit of resuming and of checksums
 RERUN = "dvc repro -f targets"
-CODE = ("data/batches", "data/examples", "model/encoder", "distil/signals", "distil/targets")
+CODE = ("data/batches", "data/examples", "model/attention", "model/encoder", "distil/signals", "distil/targets")
 
 
 def write_targets(
@@ -154,7 +154,7 @@ def _extract_rows(
     batch_size: int,
     logits: np.ndarray,
     cls: np.ndarray,
-    maps: np.ndarray | None,
+    maps: np.memmap | None,
 ) -> None:
     """The signals of one shard's rows, written to disk when this returns. maps: the shard's flat array."""
     every = range(1, live.layers + 1)
@@ -168,21 +168,31 @@ def _extract_rows(
         cls[batch.rows] = torch.stack([said.cls[layer] for layer in every], 1).cpu().numpy()
         if maps is not None:
             rounded = [said.attention[layer].to(getattr(torch, maps.dtype.name)) for layer in every]
-            for position, example in zip(positions, torch.stack(rounded, 1).cpu().numpy(), strict=True):
-                real = example[..., : lengths[position], : lengths[position]]  # of (L, A, T, T)
-                maps[starts[position] : starts[position] + real.size].reshape(real.shape)[:] = real
+            _write_maps(maps, starts[positions], lengths[positions], torch.stack(rounded, 1).cpu().numpy())
     for array in (logits, cls, maps):
         if isinstance(array, np.memmap):
             array.flush()
 
 
-def _maps(folder: Path, shard: int, lengths: np.ndarray, maps: int, dtype: str) -> np.ndarray:
+def _write_maps(maps: np.memmap, starts: np.ndarray, lengths: np.ndarray, padded: np.ndarray) -> None:
+    """Put each example's (L, A, n, n) of `padded` (B, L, A, T, T) at its start in a shard's flat array.
+
+    Through the file, not through memory: a page fault for every 4 KiB would take a tenth of an extraction.
+    """
+    assert maps.filename is not None  # noqa: S101  (it is a file's)
+    with open(maps.filename, "r+b") as file:
+        for start, n, example in zip(starts.tolist(), lengths.tolist(), padded, strict=True):
+            file.seek(maps.offset + start * maps.itemsize)
+            file.write(np.ascontiguousarray(example[..., :n, :n]).data)
+
+
+def _maps(folder: Path, shard: int, lengths: np.ndarray, maps: int, dtype: str) -> np.memmap:
     """A shard's new file of ragged maps: Σ n² numbers for each of `maps` layers and heads."""
     numbers = int(np.square(lengths.astype(np.int64)).sum()) * maps
     return _array(folder / f"attention-{shard:05d}.npy", "w+", dtype, (numbers,))
 
 
-def _array(path: Path, mode: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+def _array(path: Path, mode: str, dtype: str, shape: tuple[int, ...]) -> np.memmap:
     """A .npy file as an array: a new one of that type and shape (w+), or the one that is there (r+).
 
     Raises OSError where a new one has no room: a full disk would end the process without a word later on.

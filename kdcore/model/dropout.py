@@ -29,10 +29,28 @@ def dropout(values: Tensor, p: float) -> Tensor:
     On a CPU p is rounded to 1/65536 on both sides, so that the expectation is exact: each 64-bit draw decides
     four values. Elsewhere, and where p rounds to 0 or 1, it is torch's own.
     """
-    level = round(p * LEVELS)
-    if values.device.type != "cpu" or not 0 < level < LEVELS:
+    level = _level(values, p)
+    if not level:
         return F.dropout(values, p)
-    draws = torch.empty(-(-values.numel() // LANES), dtype=torch.int64).random_(-(2**63), None)
-    lanes = draws.view(torch.int16)[: values.numel()].view(values.shape)
-    kept = (lanes >= level - LEVELS // 2).to(values.dtype)
+    kept = (_lanes(values) >= level - LEVELS // 2).to(values.dtype)
     return values * kept.mul_(LEVELS / (LEVELS - level))
+
+
+def dropped(values: Tensor, p: float) -> tuple[Tensor, float]:
+    """Where `dropout` would zero values of this shape, and the share that is kept: the rest is to be divided by it."""
+    level = _level(values, p)
+    if not level:
+        return torch.rand_like(values) < p, 1.0 - p
+    return _lanes(values) < level - LEVELS // 2, 1.0 - level / LEVELS
+
+
+def _level(values: Tensor, p: float) -> int:
+    """How many of 65,536 numbers drop a value; 0 where draws are torch's own."""
+    level = round(p * LEVELS)
+    return level if values.device.type == "cpu" and 0 < level < LEVELS else 0
+
+
+def _lanes(values: Tensor) -> Tensor:
+    """A random 16-bit number for each value, in its shape."""
+    draws = torch.empty(-(-values.numel() // LANES), dtype=torch.int64).random_(-(2**63), None)
+    return draws.view(torch.int16)[: values.numel()].view(values.shape)

@@ -20,6 +20,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.utils import strtobool
 
 from kdcore.errors import UserError
+from kdcore.model.attention import attend, scores
 from kdcore.model.dropout import dropout as cheap_dropout
 from kdcore.model.dropout import replace_dropout
 from kdcore.model.linear import replace_linear
@@ -98,22 +99,34 @@ def _attention(
     Hugging Face's own maps are taken after dropout, where rows do not sum to 1: a KL needs them before.
     """
     tokens, wanted, alone = query.shape[2], _wanted(), _alone()
-    if alone and not wanted:
-        query, attention_mask = query[:, :, :1], None if attention_mask is None else attention_mask[..., :1, :]
-    if wanted or alone or (dropout and query.device.type == "cpu"):  # on a CPU sdpa draws its masks one by one
-        probabilities = _probabilities(query, key, attention_mask, scaling, wanted).to(value.dtype)
-        if alone:
-            probabilities = probabilities[:, :, :1]
-        if dropout and module.training:
-            probabilities = cheap_dropout(probabilities, dropout)
-        mixed = _mix_input(probabilities) if alone else None
-        if mixed is None:
-            mixed = (probabilities @ value).transpose(1, 2).contiguous()
-    else:
-        mixed, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
-    return F.pad(mixed, (0, 0, 0, 0, 0, tokens - 1)) if alone else mixed, None
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    dropout = dropout if module.training else 0.0
+    if alone:
+        mixed = _attend_alone(query, key, value, attention_mask, scaling, dropout)
+        return F.pad(mixed, (0, 0, 0, 0, 0, tokens - 1)), None
+    if wanted or (dropout and query.device.type == "cpu"):  # on a CPU sdpa draws its masks one by one
+        mixed, log_maps = attend(query, key, value, attention_mask, scaling, dropout)
+        if wanted:
+            _hand_out(log_maps)
+        return mixed.transpose(1, 2).contiguous(), None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+
+
+def _attend_alone(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, dropout: float
+) -> Tensor:
+    """(B, 1, A, H/A): the first token's result alone; the whole map is made only where it is wanted."""
+    if not _wanted():
+        query, mask = query[:, :, :1], None if mask is None else mask[..., :1, :]
+    found = scores(query * scaling, key, mask)
+    log_maps = F.log_softmax(found.float() if found.itemsize < 4 else found, dim=-1)
+    if _wanted():
+        _hand_out(log_maps)
+    row = log_maps[:, :, :1].exp().to(value.dtype)
+    if dropout:
+        row = cheap_dropout(row, dropout)
+    mixed = _mix_input(row)
+    return (row @ value).transpose(1, 2) if mixed is None else mixed
 
 
 def _mix_input(probabilities: Tensor) -> Tensor | None:
@@ -131,18 +144,10 @@ def _mix_input(probabilities: Tensor) -> Tensor | None:
     return mixed[:, None]
 
 
-def _probabilities(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None, wanted: bool) -> Tensor:
-    """(B, A, queries, T) attention before dropout, whose logarithm is handed out where it is wanted."""
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    scores = (query * scale) @ key.transpose(-2, -1)
-    if mask is not None:
-        # The smallest finite number, not -inf: a masked entry has probability 0, and 0 · log 0 stays 0.
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    if _capture is None or not wanted:
-        return F.softmax(scores, dim=-1)
-    log_probabilities = F.log_softmax(scores.float(), dim=-1)
-    _capture.internals.attention[_capture.layer] = log_probabilities
-    return log_probabilities.exp()
+def _hand_out(log_maps: Tensor) -> None:
+    """(B, A, T, T) log-probabilities of the layer at work, before dropout."""
+    if _capture is not None:
+        _capture.internals.attention[_capture.layer] = log_maps
 
 
 def _wanted() -> bool:

@@ -1,9 +1,13 @@
 """Linear layers computed by oneDNN on a CPU, in the same float32.
 
 torch gives products of float32 matrices to MKL, which seems not to use AVX-512 on an AMD processor: there oneDNN, which
-comes with torch too and computes its convolutions, was measured twice as fast (docs/performance.md). A linear layer is
-a convolution with a kernel of 1 × 1 over the tokens.
+comes with torch too and computes its convolutions, was measured twice as fast (docs/performance.md), and a tenth slower
+on an Intel processor, which is left to MKL. A linear layer is a convolution with a kernel of 1 × 1 over the tokens.
 """
+
+import platform
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -37,9 +41,22 @@ def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 def _by_onednn(values: Tensor) -> bool:
     return (
-        values.device.type == "cpu"
+        _slow_products()
+        and values.device.type == "cpu"
         and values.dtype == torch.float32
         and values.numel() >= SMALL
         and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")  # reduced precision is oneDNN's already
     )
+
+
+@cache
+def _slow_products() -> bool:
+    """Whether torch's own products are MKL's, on a processor of another maker than MKL's."""
+    return torch.backends.mkl.is_available() and "AuthenticAMD" in _maker()
+
+
+def _maker() -> str:
+    """A text that holds the processor's maker."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else platform.processor()

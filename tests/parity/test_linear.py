@@ -17,6 +17,12 @@ from tests.distilling import encoder, examples, objective, trainer, use_plain_de
 LARGE = (8, 40, 192)  # more numbers than SMALL, so oneDNN's
 
 
+@pytest.fixture(autouse=True)
+def slow_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor where torch's own products are slow."""
+    monkeypatch.setattr(module, "_slow_products", lambda: True)
+
+
 @pytest.fixture
 def convolved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens each convolution saw."""
@@ -83,6 +89,29 @@ def test_few_values_reduced_precision_and_other_types_stay_torchs_own(convolved:
         assert linear(torch.randn(LARGE), one.weight, one.bias).dtype == torch.bfloat16
     assert linear(torch.randn(LARGE).double(), one.weight.double()).dtype == torch.float64
     assert convolved == []
+
+
+@pytest.mark.parametrize(
+    ("maker", "mkl", "slow"),
+    [
+        ("vendor_id\t: AuthenticAMD", True, True),
+        ("AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD", True, True),
+        ("vendor_id\t: GenuineIntel", True, False),
+        ("CPU implementer\t: 0x41", False, False),
+        ("vendor_id\t: AuthenticAMD", False, False),
+    ],
+)
+def test_onednn_computes_where_products_are_mkls_on_a_processor_of_another_maker(maker, mkl, slow, monkeypatch):
+    monkeypatch.undo()  # the rule itself
+    monkeypatch.setattr(module, "_maker", lambda: maker)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
+    module._slow_products.cache_clear()
+    assert module._slow_products() is slow
+    module._slow_products.cache_clear()
+
+
+def test_the_processors_maker_is_found():
+    assert module._maker()
 
 
 def test_an_encoder_computes_its_linear_layers_so_and_keeps_their_names_and_weights(convolved: list[int]):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +38,22 @@ def test_what_a_step_frees_the_next_one_takes_without_a_page_fault():
 def test_what_the_environment_says_of_malloc_stands(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(name, "262144")
     assert not keep_freed()
+
+
+HEAP = """
+import re
+from kdcore.memory import keep_freed
+assert keep_freed()
+areas = re.split(r"\\n(?=[0-9a-f]+-[0-9a-f]+ )", open("/proc/self/smaps").read())
+for area in areas:
+    if "[heap]" in area.splitlines()[0] and " hg" in area:
+        print(re.search(r"Size: +(\\d+)", area)[1], re.search(r"Rss: +(\\d+)", area)[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the kernel does not say how memory is mapped")
+def test_the_heap_to_come_is_told_to_take_huge_pages_and_takes_no_memory_before_it_is_used():
+    done = subprocess.run([sys.executable, "-c", HEAP], capture_output=True, text=True, check=True)
+    size, resident = map(int, done.stdout.split())  # of one area, in KiB
+    assert size > 0.99 * 1.5 * 2**20
+    assert resident < 4 * 2**10
