@@ -194,8 +194,10 @@ class Encoder(nn.Module):
     def save(self, folder: Path) -> None:
         """Write an ordinary Hugging Face folder, without a trace of the capture."""
         self.model.set_attn_implementation("sdpa")
-        self.model.save_pretrained(folder, safe_serialization=True)
-        self.model.set_attn_implementation(ATTENTION)
+        try:
+            self.model.save_pretrained(folder, safe_serialization=True)
+        finally:
+            self.model.set_attn_implementation(ATTENTION)
 
     @property
     def config(self) -> Any:
@@ -304,7 +306,7 @@ def _hold_back(values: nn.Linear, inputs: tuple[Tensor, ...]) -> tuple[Tensor, .
 
 def _stand_in(_: nn.Linear, __: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
     """Bring values that were held back to the shape that the layer asks for; nobody reads them."""
-    if _capture is None or _capture.valued is None or not _alone():
+    if _capture is None or _capture.valued is None:
         return None
     return output.expand(-1, _capture.valued[1].shape[1], -1)
 

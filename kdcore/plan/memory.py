@@ -13,7 +13,6 @@ from kdcore.data.batches import Batch
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Method, Phase
 from kdcore.distil.signals import Teaching
-from kdcore.distil.targets import SHARD_BYTES
 from kdcore.model.encoder import Encoder
 from kdcore.plan.shapes import encoder_of
 from kdcore.plan.space import MOMENTS, WEIGHT, parameters
@@ -130,11 +129,7 @@ def map_bytes(config: Any, layers: int, rows: int, tokens: int) -> int:
     return layers * config.num_attention_heads * rows * tokens**2 * 4
 
 
-def of_extraction(teacher: Encoder, rows: int, kept: Kept, tokens: int, written: int) -> Memory:
-    """Of the longest batch: one layer at work, the maps of all layers where they are stored, and the file they go to.
-
-    written: bytes of maps that are stored, in all; a file of them is mapped into memory while it is written.
-    """
-    held = COPIES * map_bytes(teacher.config, len(teacher.layers), rows, tokens) + min(written, SHARD_BYTES)
-    signals = held if written else 0
+def of_extraction(teacher: Encoder, rows: int, kept: Kept, tokens: int, stored: bool) -> Memory:
+    """Of the longest batch: one layer at work, and the maps of all layers where they are stored."""
+    signals = COPIES * map_bytes(teacher.config, len(teacher.layers), rows, tokens) if stored else 0
     return Memory("targets", WEIGHT * parameters(teacher), activations=rows * kept.layer, signals=signals)

@@ -175,9 +175,9 @@ class TaskPlan:
             activations = micro * kept.at_most((Phase("classification", 1),), len(self.teacher.layers))
             found.append(memory.of_training("teacher", self.teacher, activations))
         tokens = int(max(lengths.max() for lengths in self.splits.values()))
-        written = max(size.maps for size in self.signals.values())
+        stored = any(size.maps for size in self.signals.values())
         beside = memory.kept(self.config, tokens, compares=False)
-        found.append(memory.of_extraction(self.teacher, asked.batch_size, beside, tokens, written))
+        found.append(memory.of_extraction(self.teacher, asked.batch_size, beside, tokens, stored))
         students = [self._student_memory(student, kept, micro, longest) for student in asked.students]
         return [*found, max(students, key=lambda one: one.total)]
 

@@ -170,6 +170,18 @@ def test_a_loaded_classifier_is_the_one_that_was_saved(tiny_classifier: Callable
     assert loaded.config.id2label == {0: "bad", 1: "good"}
 
 
+def test_a_model_that_could_not_be_written_still_captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    model, inputs = encoder(), whole_batch(examples()).inputs
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(model.model, "save_pretrained", full)
+    with pytest.raises(OSError, match="no space left"):
+        model.save(tmp_path)
+    assert set(model(inputs, attention=(1,)).attention) == {1}
+
+
 @families
 def test_a_bare_encoder_gets_a_new_head_with_the_labels_asked_for(tiny_folder: Callable[..., Path], family: str):
     label2id = {"x": 0, "y": 1, "z": 2}
