@@ -29,10 +29,12 @@ def keep_freed() -> bool:
     if not hasattr(libc, "mallopt"):
         return False
     kept = libc.mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK) and libc.mallopt(M_TRIM_THRESHOLD, KEPT)
-    return bool(kept) and _take_huge_pages(libc)
+    if kept:
+        _take_huge_pages(libc)
+    return bool(kept)
 
 
-def _take_huge_pages(libc: Any) -> bool:
+def _take_huge_pages(libc: Any) -> None:
     """Have the heap's next HEAP bytes come 2 MiB at a time, where the kernel has such pages: the 4 KiB of a virtual
     machine can take it microseconds each.
     """
@@ -42,9 +44,8 @@ def _take_huge_pages(libc: Any) -> bool:
     libc.mallopt(M_MMAP_MAX, 0)  # the block has to be the heap's own
     block = libc.malloc(HEAP)
     libc.mallopt(M_MMAP_MAX, BLOCKS_FROM_KERNEL)
-    if block is None:
-        return True
+    if block is None:  # no such room, as under a limit
+        return
     start = -(-block // HUGE_PAGE) * HUGE_PAGE
     libc.madvise(start, (block + HEAP - start) // HUGE_PAGE * HUGE_PAGE, mmap.MADV_HUGEPAGE)
     libc.free(block)
-    return True
