@@ -12,7 +12,7 @@ SIZE = 2048  # of the square matrices whose product is the machine's best
 
 
 class Sgemm(NamedTuple):
-    """GFLOP/s of large single-precision matrix products: by torch's own, and by oneDNN, whichever our layers use here."""
+    """GFLOP/s of large single-precision matrix products by torch's own and by oneDNN, whichever our layers use."""
 
     own: float
     onednn: float
