@@ -12,7 +12,10 @@ SIZE = 2048  # of the square matrices whose product is the machine's best
 
 
 class Sgemm(NamedTuple):
-    """GFLOP/s of large single-precision matrix products by torch's own and by oneDNN, whichever our layers use."""
+    """GFLOP/s of large single-precision matrix products by torch's own and by oneDNN, whichever our layers use.
+
+    On a GPU the first is the GPU's, without TF32, and the second still the CPU's.
+    """
 
     own: float
     onednn: float
@@ -22,29 +25,45 @@ def sgemm_rates(threads: int) -> Sgemm:
     import torch
     from torch.nn.functional import conv2d
 
+    from kdcore.model.encoder import device
+
     def by_onednn(left: Any, right: Any) -> Any:
         return conv2d(left[None, None].permute(0, 3, 1, 2), right[:, :, None, None])  # as in kdcore.model.linear
 
     torch.set_num_threads(threads)
     left, right = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)
-    return Sgemm(*(_rate(lambda product=product: product(left, right)) for product in (torch.mm, by_onednn)))
+    there = left.to(device()), right.to(device())
+    return Sgemm(_rate(lambda: torch.mm(*there)), _rate(lambda: by_onednn(left, right)))
 
 
 def _rate(product: Callable[[], Any], times: int = 20) -> float:
     product()  # the first also allocates and warms up
+    finish()
     start = time.perf_counter()
     for _ in range(times):
         product()
+    finish()
     return times * 2 * SIZE**3 / (time.perf_counter() - start) / 1e9
 
 
+def finish() -> None:
+    """Wait until the GPU, where there is one, has done what it was told."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def description(threads: int) -> str:
-    """One line: processor, threads and the versions of what computes."""
+    """One line: processor, GPU where it computes, threads and the versions of what computes."""
     import torch
     import transformers
 
+    from kdcore.model.encoder import device
+
+    gpu = f"{torch.cuda.get_device_name()}, " if device().type == "cuda" else ""
     return (
-        f"{_processor()}, {threads} threads, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{gpu}{_processor()}, {threads} threads, Python {platform.python_version()}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}"
     )
 

@@ -6,7 +6,8 @@
 The student (3 layers) is distilled from MiniLM (6 layers) on MRPC, `<glue>/mrpc/{train,validation}.parquet`, or on
 the embedded task. Weights, rows, token ids, batch size, AdamW, learning rate, clipping and threads are the same for
 all. Every contender lives in a process of its own; only one computes at a time. A peer that is not installed is left
-out. The bf16 lines are this project with `train.precision: bf16`, which rounds what is multiplied.
+out. The bf16 lines are this project with `train.precision: bf16`, and the loop under torch's autocast: both round what
+is multiplied. Where there is a GPU, all compute there.
 """
 
 import argparse
@@ -35,6 +36,7 @@ def contenders(material: Material, terms: Terms) -> dict[str, tuple[Any, ...]]:
         "kdcore all, bf16": (_ours, material, rounded, "all"),
         "kdcore sid, bf16": (_ours, material, rounded, "sid"),
         "Hugging Face loop": (_plain, material, terms),
+        "Hugging Face loop, bf16": (_plain, material, rounded),
         "torchdistill 1.1.5": (_torchdistill, material, terms),
         "TextBrewer 0.2.1, dynamic padding": (_textbrewer, material, terms, None),
         f"TextBrewer 0.2.1, padded to {MAX_LENGTH}": (_textbrewer, material, terms, MAX_LENGTH),

@@ -26,14 +26,14 @@ from torch.profiler import profile as watch
 from benchmarks.contenders.hugging_face import models
 from benchmarks.contenders.ours import set_up, train, write_signals
 from benchmarks.contenders.plain import loss_of
-from benchmarks.machine import Sgemm, description, sgemm_rates
+from benchmarks.machine import Sgemm, description, finish, sgemm_rates
 from benchmarks.material import Material, equal_lengths, save_models
 from benchmarks.table import best, markdown, number, ratio, share, spread
 from benchmarks.terms import Terms, optimizer_of
 from benchmarks.worker import interleaved, working
 from kdcore.data.batches import collate, in_order
 from kdcore.model.cost import training_flops
-from kdcore.model.encoder import Encoder
+from kdcore.model.encoder import Encoder, device
 
 LENGTHS = (54, 26)  # of MRPC, and of the embedded task
 SGEMM = "sgemm"
@@ -45,11 +45,16 @@ RIVALS = {"Hugging Face": "kdcore", "Hugging Face, hard labels only": "kdcore, h
 def steps_taken() -> Iterator[list[float]]:
     """The moments at which optimizer steps end, whoever takes them."""
     moments: list[float] = []
-    hook = register_optimizer_step_post_hook(lambda *_: moments.append(time.perf_counter()))
+    hook = register_optimizer_step_post_hook(lambda *_: moments.append(_now()))
     try:
         yield moments
     finally:
         hook.remove()
+
+
+def _now() -> float:
+    finish()
+    return time.perf_counter()
 
 
 def mean_step(moments: Sequence[float]) -> float:
@@ -112,7 +117,8 @@ def _with_labels(material: Material, terms: Terms, tokens: int) -> tuple[Any, Ca
 def _batch(rows: int, tokens: int) -> dict[str, torch.Tensor]:
     examples = equal_lengths(rows, tokens)
     batch = collate(examples, next(in_order(examples.lengths, rows)))
-    return {**batch.inputs, "labels": batch.labels.long()}
+    found = {**batch.inputs, "labels": batch.labels.long()}
+    return {name: values.to(device()) for name, values in found.items()}
 
 
 def _sgemm(terms: Terms) -> Callable[[], Sgemm]:

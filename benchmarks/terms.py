@@ -9,7 +9,7 @@ from transformers import get_linear_schedule_with_warmup
 
 @dataclass(frozen=True)
 class Terms:
-    """epochs: of one repeat of a peer, whose cost is the same in each; other epochs and precision: of this project."""
+    """epochs: of one repeat of a peer, whose cost is the same in each; other epochs: of this project."""
 
     epochs: int = 2
     epochs_per_layer: int = 2

@@ -8,17 +8,18 @@ import numpy as np
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding
 
+from benchmarks.machine import finish
 from benchmarks.material import Material, as_rows, mapped
 from benchmarks.terms import Outcome, Terms
 from kdcore.model.cost import training_flops
-from kdcore.model.encoder import Encoder
+from kdcore.model.encoder import Encoder, device
 
 
 def models(material: Material, layers: int) -> tuple[Any, Any]:
     """Student and teacher; only eager attention hands out its maps."""
     student = AutoModelForSequenceClassification.from_pretrained(material.student(layers), attn_implementation="eager")
     teacher = AutoModelForSequenceClassification.from_pretrained(material.teacher, attn_implementation="eager")
-    return student.train(), teacher.eval()
+    return student.to(device()).train(), teacher.to(device()).eval()
 
 
 def loader(material: Material, batch_size: int, tokens: int | None = None) -> DataLoader[Any]:
@@ -42,6 +43,7 @@ def outcome(train: Callable[..., None], material: Material, batches: Any, terms:
     student, teacher = models(material, terms.layers)
     start = time.perf_counter()
     train(student, teacher, batches, terms)
+    finish()
     seconds = time.perf_counter() - start
     return Outcome(seconds, terms.epochs * len(material.examples()), terms.epochs * epoch_gflop(material, terms.layers))
 

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from benchmarks.machine import finish
 from benchmarks.material import Material, mapped
 from benchmarks.terms import Outcome, Terms
 from kdcore.artefacts import seal
@@ -35,6 +36,7 @@ def make(material: Material, terms: Terms, method: str) -> Callable[[], Outcome]
             signals = write_signals(teacher, examples, Path(name), material.teacher)
             written = time.perf_counter() - start
             record = train(student, examples, signals, Path(name), terms, method)
+            finish()
             seconds = time.perf_counter() - start
         return Outcome(seconds, len(record.history) * len(examples), record.gflop, written)
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812  (its usual name)
 from benchmarks.contenders.hugging_face import loader, outcome, pairs
 from benchmarks.material import Material
 from benchmarks.terms import Outcome, Terms, optimizer_of, schedule_of
+from kdcore.model.encoder import device
 
 SMALLEST = 1e-9  # a dropped attention entry is 0, and its logarithm must be finite
 
@@ -23,12 +24,15 @@ def make(material: Material, terms: Terms) -> Callable[[], Outcome]:
 def train(student: Any, teacher: Any, batches: Any, terms: Terms) -> None:
     optimizer = optimizer_of(student, terms)
     schedule = schedule_of(optimizer, terms.epochs * len(batches), terms)
+    wanted = {"output_attentions": True, "output_hidden_states": True}
     for _ in range(terms.epochs):
-        for batch in batches:
-            with torch.no_grad():
-                said = teacher(**batch, output_attentions=True, output_hidden_states=True)
-            found = student(**batch, output_attentions=True, output_hidden_states=True)
-            loss = loss_of(found, said, batch["attention_mask"], terms.layers, terms.hard_label_weight)
+        for rows in batches:
+            batch = {name: values.to(device()) for name, values in rows.items()}
+            with torch.autocast(device().type, torch.bfloat16, enabled=terms.precision == "bf16"):
+                with torch.no_grad():
+                    said = teacher(**batch, **wanted)
+                found = student(**batch, **wanted)
+                loss = loss_of(found, said, batch["attention_mask"], terms.layers, terms.hard_label_weight)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), terms.clip)
             optimizer.step()

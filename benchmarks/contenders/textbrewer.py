@@ -15,6 +15,7 @@ from transformers import get_linear_schedule_with_warmup
 from benchmarks.contenders.hugging_face import loader, outcome, pairs
 from benchmarks.material import Material
 from benchmarks.terms import Outcome, Terms, optimizer_of, schedule_arguments
+from kdcore.model.encoder import device
 
 
 def make(material: Material, terms: Terms, tokens: int | None) -> Callable[[], Outcome]:
@@ -26,7 +27,7 @@ def make(material: Material, terms: Terms, tokens: int | None) -> Callable[[], O
 
 def train(student: Any, teacher: Any, batches: Any, terms: Terms) -> None:
     with TemporaryDirectory() as unused:  # made at once, and written to only for checkpoints
-        told = TrainingConfig(device="cpu", output_dir=unused, ckpt_frequency=0)
+        told = TrainingConfig(device=str(device()), output_dir=unused, ckpt_frequency=0)
         distiller = GeneralDistiller(told, matches(terms), teacher, student, adaptor, adaptor)
         with distiller:
             distiller.train(

@@ -19,6 +19,7 @@ from benchmarks.contenders.hugging_face import collator, outcome, pairs
 from benchmarks.contenders.plain import SMALLEST
 from benchmarks.material import Material, as_rows
 from benchmarks.terms import Outcome, Terms, schedule_arguments
+from kdcore.model.encoder import device
 
 # All that it imports of torchvision, for image models that nothing here builds.
 OF_TORCHVISION = {
@@ -96,15 +97,15 @@ class Rows:
         return self.rows[index], self.rows[index]["labels"]
 
     def batch(self, examples: list[tuple[dict[str, Any], int, Any]]) -> tuple[dict[str, Any], Tensor, dict[str, Any]]:
-        inputs = self.pad([inputs for inputs, _, _ in examples])
+        padded = self.pad([inputs for inputs, _, _ in examples])
+        inputs = {name: values.to(device()) for name, values in padded.items()}
         return inputs, inputs.pop("labels"), {}
 
 
 def train(student: Any, teacher: Any, rows: Rows, terms: Terms) -> None:
     """The loop of its examples."""
     steps = terms.epochs * -(-len(rows) // terms.batch_size)
-    device = torch.device("cpu")
-    box = DistillationBox(teacher, student, {"train": rows}, configuration(terms, steps), device, None, False, 1)
+    box = DistillationBox(teacher, student, {"train": rows}, configuration(terms, steps), device(), None, False, 1)
     for epoch in range(terms.epochs):
         box.pre_epoch_process(epoch=epoch)
         for inputs, labels, supplement in box.train_data_loader:
