@@ -31,7 +31,7 @@ def replace_linear(model: nn.Module) -> None:
 
 
 def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(..., in) → (..., out), by oneDNN where values are float32, many, and on a CPU; torch's own product elsewhere."""
+    """(..., in) → (..., out), by oneDNN where values are float32, many, and on an AMD CPU; by torch's own elsewhere."""
     if not _by_onednn(values):
         return F.linear(values, weight, bias)
     tokens = values.reshape(1, 1, -1, values.shape[-1]).permute(0, 3, 1, 2)  # (1, in, 1, tokens), channels last

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdcore.model.dropout import Dropout, dropout, dropped, replace_dropout
+from kdcore.model.dropout import Dropout, dropout, keep, replace_dropout
 from tests import tiny
 from tests.distilling import encoder
 
@@ -55,13 +55,13 @@ def test_the_same_state_of_the_generator_gives_the_same_mask():
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 1e-7])  # the last is torch's own draw, as it rounds to 0
-def test_what_is_dropped_and_kept_is_that_of_dropout(p: float):
+def test_what_is_kept_is_that_of_dropout(p: float):
     values = torch.ones(10_000)
     torch.manual_seed(4)
     expected = dropout(values, p)
     torch.manual_seed(4)
-    places, kept = dropped(values, p)
-    torch.testing.assert_close(values.masked_fill(places, 0.0) / kept, expected)
+    kept, share = keep(values, p)
+    torch.testing.assert_close(values * kept / share, expected)
 
 
 @pytest.mark.parametrize(("p", "expected"), [(0.0, 1.0), (1.0, 0.0)])
