@@ -17,9 +17,9 @@ PEAK: Mapping[str, float] = {
     "h200": 989,
 }
 SHARE = 0.3  # of the peak: where fine-tuning of encoders as large as BERT-base ends up in plain PyTorch
-# Seconds that a GPU waits for Python to launch one layer's kernels, about 100 forward and 200 backward at 5 µs each:
-# small batches cost this however fast the GPU is.
-LAUNCH = {"forward": 0.5e-3, "training": 1.5e-3}
+# Seconds that a GPU waits for Python to launch one layer's kernels: small batches cost this however fast the GPU is.
+# MiniLM's six layers took 30 ms per training step on an H200 (docs/performance.md); a forward pass is taken at a third.
+LAUNCH = {"forward": 1.5e-3, "training": 5e-3}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Gpu:
         return (
             f"{self.name}: {self.tflops:.0f} TFLOP/s, {SHARE:.0%} of its dense 16-bit peak of {PEAK[self.name]:.0f}; "
             f"a step takes at least {LAUNCH['training'] * 1e3:g} ms per layer, a forward pass "
-            f"{LAUNCH['forward'] * 1e3:g} ms, to launch its kernels. Assumed, not measured."
+            f"{LAUNCH['forward'] * 1e3:g} ms, to launch its kernels. The rate is assumed, not measured."
         )
 
     def seconds(self, flops: float, layer_passes: float, trains: bool) -> float:
