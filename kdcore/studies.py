@@ -1,0 +1,137 @@
+"""The studies as data: what each one asks, which params it varies, and how its results are summed up and drawn.
+
+A new study is an entry of STUDIES, a section under `study:` in params.yaml, and its stages in stages/dvc.yaml.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A knob that a study varies.
+
+    values: its list in params.yaml, study.<study>.<values>; key: of the knob itself, e.g. student.layers; title: in
+    tables; mark: before a value in the name of a point.
+    """
+
+    values: str
+    key: str
+    title: str
+    mark: str = ""
+
+    @property
+    def field(self) -> str:
+        """The field of a point that holds its value."""
+        return self.key.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Students of a study that share a list of methods (study.<study>.<methods>) and have some knobs set."""
+
+    methods: str = "methods"
+    sets: Mapping[str, Any] = field(default_factory=dict)  # params key -> value
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study. paper: the figure or table of the paper that it repeats, if any.
+
+    summary: `methods` sums up and draws a row per method, `curve` a line per method over its one axis, `schedules`
+    scores by epoch, `recipes` a row per method and choice, beside the first of each list.
+    """
+
+    name: str
+    title: str
+    question: str
+    summary: Literal["methods", "curve", "schedules", "recipes"]
+    paper: str = ""
+    axes: tuple[Axis, ...] = ()
+    arms: tuple[Arm, ...] = (Arm(),)
+
+    @property
+    def command(self) -> str:
+        return f"dvc repro stages/dvc.yaml:{self.name}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One student of a study, whatever its seed.
+
+    name: of its files, before the seed; sets: params key -> value; asked: the params keys that ask for it -> value.
+    """
+
+    name: str
+    method: str
+    sets: Mapping[str, Any]
+    asked: Mapping[str, Any]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What its points say of it: the field of each params key -> value."""
+        return {"method": self.method} | {key.rpartition(".")[2]: value for key, value in self.sets.items()}
+
+
+STUDIES = {
+    study.name: study
+    for study in (
+        Study(
+            "methods",
+            "Every schedule, every loss",
+            "Which schedule helps, and which of its two internal losses?",
+            "methods",
+        ),
+        Study(
+            "depth",
+            "Depth",
+            "How many layers does a student need, with and without internal distillation?",
+            "curve",
+            paper="Figure 2",
+            axes=(Axis("layers", "student.layers", "layers", "L"),),
+        ),
+        Study(
+            "data_size",
+            "Training size",
+            "Does internal distillation help more when there is less to learn from?",
+            "curve",
+            paper="Figure 3",
+            axes=(Axis("rows", "student.rows", "rows", "n"),),
+        ),
+        Study(
+            "convergence",
+            "Convergence",
+            "How does each schedule get to its score, and what if its last phase trains the head alone?",
+            "schedules",
+            paper="Figure 4",
+            arms=(Arm(sets={"distill.trains": "model"}), Arm("head", {"distill.trains": "head"})),
+        ),
+        Study(
+            "ablation",
+            "Ablation",
+            "How much depends on the layer map, on where the student starts, and on each loss?",
+            "recipes",
+            axes=(
+                Axis("layer_maps", "student.layer_map", "layer map"),
+                Axis("inits", "student.init", "initialisation"),
+            ),
+        ),
+    )
+}
+
+
+def cells(study: Study, grid: Mapping[str, Sequence[Any]]) -> Iterator[Cell]:
+    """Every cell of a study. grid: its section of params.yaml, list name -> values."""
+    for arm in study.arms:
+        for method, *values in itertools.product(grid[arm.methods], *(grid[axis.values] for axis in study.axes)):
+            varied = list(zip(study.axes, values, strict=True))
+            named = [*arm.sets.values(), *(f"{axis.mark}{value}" for axis, value in varied)]
+            yield Cell(
+                name="-".join([method, *map(str, named)]),
+                method=method,
+                sets={**arm.sets, **{axis.key: value for axis, value in varied}},
+                asked={f"study.{study.name}.{arm.methods}": method}
+                | {f"study.{study.name}.{axis.values}": value for axis, value in varied},
+            )
