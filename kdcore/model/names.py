@@ -15,6 +15,8 @@ def resolve(name: str) -> str | Path:
     """Where transformers finds the model: the embedded one's folder, a local folder, or a hub name."""
     if name == "embedded":
         return embedded.find(embedded.MODEL)
+    if name in embedded.TWELVE:
+        return embedded.find(name)
     return Path(name).expanduser() if Path(name).expanduser().is_dir() or name.startswith((".", "/", "~")) else name
 
 

@@ -129,8 +129,7 @@ def depths(student: Any, study: Any, model: Any, teacher: Any) -> Problems:
 
 def _layers(name: str) -> int | None:
     """The depth in a local model's config.json; None for hub names and models that are not there yet."""
-    folder = embedded.folder() / embedded.MODEL if name == "embedded" else Path(name)
-    config = folder / "config.json"
+    config = (embedded.place(name) or Path(name)) / "config.json"
     if not config.is_file():
         return None
     found = json.loads(config.read_text(encoding="utf-8"))

