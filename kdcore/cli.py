@@ -53,6 +53,7 @@ READS: dict[str, tuple[str, ...]] = {
         "evaluate.batch_size",
     ),
     "curve": ("tasks", "seeds", "evaluate.confidence"),
+    "export": ("model.max_length", "evaluate.batch_size"),
     "predict": ("data", "task", "model.max_length", "evaluate.batch_size"),
     "plan": (
         *("tasks", "methods", "seeds", "task", "model", "teacher", "targets", "student", "distill", "train"),
@@ -385,6 +386,35 @@ def predict(
         predict_file(found, described, lambda rows: logits(model, described, rows, **how), out, server)
     if zip_:
         zip_files(out)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="Folder of a finished student or teacher.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write: config.json, the tokenizer, onnx/.")],
+    data: Annotated[Path | None, typer.Option(help="Prepared task to compare on; data/<task> unless named.")] = None,
+    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Also with weights of 8 bits.")] = True,
+) -> None:
+    """Write a classifier as ONNX, float32 and int8, held against torch on validation rows."""
+    knobs = Knobs("export")
+    _heavy()
+    from kdcore.artefacts import MANIFEST
+    from kdcore.console import say
+    from kdcore.data.examples import Prepared
+    from kdcore.distil.finished import read_run
+    from kdcore.export import export as write
+    from kdcore.model.names import tokenizer_of
+
+    if not (model / MANIFEST).is_file():
+        raise UserError(str(model), "is no finished run; name the folder of a student or teacher, e.g. runs/student/…")
+    facts, _ = read_run(model, "dvc repro")
+    teacher_length = facts.get("max_length") or knobs["model.max_length"]
+    prepared = Prepared.open(data or Path("data") / facts["task"], tokenizer_of(model), teacher_length)
+    found = write(model, prepared.task, prepared.split("validation"), out, int8, knobs["evaluate.batch_size"])
+    for name in [name for name in ("float32", "int8") if name in found]:
+        measured = ", ".join(f"{metric} {found[name][metric]:.4f}" for metric in prepared.task.metrics)
+        same = f"answers as torch on {found[name]['agreement']:.2%} of {found['rows']:,} rows"
+        say(f"{name}: {same} (logits within {found[name]['largest_difference']:.2g}), {measured}")
 
 
 @app.command()

@@ -1,0 +1,149 @@
+"""A finished classifier as ONNX: float32, and int8 for CPUs, each held against torch on validation rows first.
+
+The folder is laid out as the hub does it: config.json and the tokenizer at the top, onnx/model.onnx (float32) and
+onnx/model_quantized.onnx (int8). transformers.js, Optimum's ORTModel and plain onnxruntime with tokenizers read it.
+"""
+
+import logging
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdcore.artefacts import new_folder, seal, write_json
+from kdcore.data.batches import collate, in_order
+from kdcore.data.examples import Examples
+from kdcore.data.metrics import labelled_metrics, predictions
+from kdcore.data.tasks import Task
+from kdcore.errors import UserError
+from kdcore.model.encoder import Encoder
+from kdcore.model.predict import logits_of
+
+FLOAT32, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
+OPSET = 18
+LARGEST_DIFFERENCE = 1e-3  # of a float32 logit; sums in another order differ by 1e-6
+LEAST_AGREEMENT = 0.9  # of int8 with float32; below it the rounded model is another classifier
+NOT_SHIPPED = ("model.safetensors", "manifest.json", "history.csv")
+
+
+def export(model: Path, task: Task, examples: Examples, out: Path, int8: bool, batch_size: int) -> dict[str, Any]:
+    """Write the classifier in `model` as ONNX to the folder `out`; returns what was measured, also in out/export.json.
+
+    examples: validation rows on which torch, float32 and int8 are compared. Raises UserError where the extra `export`
+    is not installed, or where an exported model would answer otherwise than the classifier; `out` is then as it was.
+    """
+    _check_installed()
+    encoder = Encoder.load(model).cpu()
+    own = logits_of(encoder, examples, batch_size)
+    facts: dict[str, Any] = {"task": task.name, "rows": len(examples), "torch": _scores(task, own, examples)}
+    with tempfile.TemporaryDirectory() as scratch:
+        place = Path(scratch) / "onnx"
+        place.mkdir()
+        _write_float32(model, encoder, examples, Path(scratch) / FLOAT32)
+        facts["float32"] = _compared(task, own, _logits(Path(scratch) / FLOAT32, examples, batch_size), examples)
+        if facts["float32"]["largest_difference"] > LARGEST_DIFFERENCE or facts["float32"]["agreement"] < 1:
+            raise UserError(str(model), f"its ONNX form answers otherwise: {facts['float32']}; nothing is written")
+        if int8:
+            _write_int8(Path(scratch) / FLOAT32, Path(scratch) / INT8)
+            facts["int8"] = _compared(task, own, _logits(Path(scratch) / INT8, examples, batch_size), examples)
+            if facts["int8"]["agreement"] < LEAST_AGREEMENT:
+                raise UserError(str(model), f"rounded to 8 bits it answers otherwise: {facts['int8']}; use --no-int8")
+        with new_folder(out) as aside:
+            for file in sorted(model.iterdir()):
+                if file.is_file() and file.name not in NOT_SHIPPED:
+                    shutil.copyfile(file, aside / file.name)
+            shutil.copytree(place, aside / "onnx")
+            write_json(aside / "export.json", facts)
+            seal(aside)
+    return facts
+
+
+def _check_installed() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError("export", f"needs {error.name}: pip install 'kdcore[export]'") from error
+
+
+def _inputs(encoder: Encoder, examples: Examples) -> list[str]:
+    return ["input_ids", "attention_mask", *(["token_type_ids"] if examples.types is not None else [])]
+
+
+def _write_float32(model: Path, encoder: Encoder, examples: Examples, path: Path) -> None:
+    """Trace the plain Hugging Face model, not the one that captures, with batch and length left open."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    names = _inputs(encoder, examples)
+    plain = AutoModelForSequenceClassification.from_pretrained(model, attn_implementation="eager", dtype=torch.float32)
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = plain
+
+        def forward(self, *values: torch.Tensor) -> torch.Tensor:
+            return self.model(**dict(zip(names, values, strict=True))).logits
+
+    # Two rows of unlike length: a size of one, and a mask without padding, would be taken for constants.
+    order = np.argsort(examples.lengths, kind="stable")
+    batch = collate(examples, order[[0, -1]])
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # else it names the packages that it has no use for
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own, about itself
+        torch.onnx.export(
+            Logits().eval(),
+            tuple(batch.inputs[name] for name in names),
+            str(path),
+            input_names=names,
+            output_names=["logits"],
+            dynamic_shapes=(tuple(axes for _ in names),),
+            opset_version=OPSET,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
+
+
+def _write_int8(source: Path, target: Path) -> None:
+    """Matrices and embeddings as 8-bit integers with a scale per column; activations are rounded as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8)
+
+
+def _logits(path: Path, examples: Examples, batch_size: int) -> np.ndarray:
+    """(N, K) logits of an ONNX file on the CPU, in the examples' order."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    logits: np.ndarray | None = None
+    for rows in in_order(examples.lengths, batch_size):
+        batch = collate(examples, rows)
+        feed = {one.name: batch.inputs[one.name].numpy() for one in session.get_inputs()}
+        (part,) = session.run(["logits"], feed)
+        if logits is None:
+            logits = np.empty((len(examples), part.shape[1]), np.float32)
+        logits[rows] = part
+    assert logits is not None  # noqa: S101  (validation has rows)
+    return logits
+
+
+def _scores(task: Task, logits: np.ndarray, examples: Examples) -> dict[str, float]:
+    return labelled_metrics(task.metrics, logits, examples.labels)
+
+
+def _compared(task: Task, own: np.ndarray, exported: np.ndarray, examples: Examples) -> dict[str, Any]:
+    """Largest difference of a logit, share of equal answers (in a regression: within 0.1), and the task's metrics."""
+    same = np.abs(own - exported)[:, 0] < 0.1 if task.regression else predictions(own) == predictions(exported)
+    return {
+        "largest_difference": float(np.abs(own - exported).max()),
+        "agreement": float(same.mean()),
+        **_scores(task, exported, examples),
+    }
