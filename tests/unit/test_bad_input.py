@@ -18,7 +18,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from kdcore import cli, params
+from kdcore import cli
+from kdcore.params import read as params
 from kdcore.data.prepare import prepare
 from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError

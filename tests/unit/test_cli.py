@@ -17,7 +17,7 @@ from kdcore.cli import READS
 from kdcore.distil import teacher as stage
 from kdcore.errors import UserError
 from kdcore.interrupt import Interrupted
-from kdcore.params import load
+from kdcore.params.read import load
 from tests import on_disk, tiny
 from tests.pipeline.conftest import ROOT, SMALL, edit_params
 

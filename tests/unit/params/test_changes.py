@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kdcore.errors import UserError
-from kdcore.params.changes import changed
+from kdcore.params.read import load
 from tests.pipeline.conftest import ROOT
 
 FILE = str(ROOT / "params.yaml")

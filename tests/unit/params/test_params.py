@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kdcore import params
+from kdcore.params import read as params
 from kdcore.data import embedded
 from kdcore.errors import UserError
 from tests.unit.raw_files import ROOT, all_params, write_params
@@ -163,7 +163,7 @@ def test_every_key_of_the_file_is_needed(tmp_path: Path):
 
 def test_reading_is_fast_and_needs_no_torch():
     code = (
-        "import sys, kdcore.params as p; p.load(); "
+        "import sys, kdcore.params.read as p; p.load(); "
         "print(sorted({'torch', 'transformers', 'pandas'} & set(sys.modules)))"
     )
     times = []

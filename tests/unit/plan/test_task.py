@@ -7,7 +7,7 @@ import pytest
 
 from kdcore.data import tasks
 from kdcore.errors import UserError
-from kdcore.params import load
+from kdcore.params.read import load
 from kdcore.plan.lengths import Lengths
 from kdcore.plan.limits import exceeded
 from kdcore.plan.memory import LIBRARIES
