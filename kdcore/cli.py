@@ -15,6 +15,7 @@ import typer
 from kdcore import door, processes
 from kdcore.distil.methods import INTERNAL, METHODS
 from kdcore.errors import UserError
+from kdcore.memory import keep_freed
 from kdcore.params.sections import Distill, Params, Student, Train
 from kdcore.studies import STUDIES, cells
 
@@ -423,8 +424,6 @@ def _check_task(task: str, data: Path) -> None:
 def _heavy() -> None:
     """What must be set before torch and transformers are imported, or right after."""
     import os
-
-    from kdcore.memory import keep_freed
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

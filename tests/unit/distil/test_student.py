@@ -1,7 +1,6 @@
 """What determines a student, what it is refused, and what it leaves."""
 
 import dataclasses
-import dataclasses
 import json
 import shutil
 from pathlib import Path
