@@ -42,8 +42,8 @@ def write_targets(
 ) -> None:
     """The signals of the first `rows` training rows and of all validation rows, in out/train and out/validation.
 
-    keep: `disk` stores attention maps, `live` does not, `auto` does up to `disk_gb`. Raises UserError where `disk` has no
-    room.
+    keep: `disk` stores attention maps, `live` does not, `auto` does up to `disk_gb`.
+    Raises UserError where `disk` has no room.
     """
     facts, teacher_id = read_run(teacher, "dvc repro -f teacher")
     prepared = Prepared.open(data, tokenizer_of(teacher), facts["max_length"])

@@ -15,7 +15,7 @@ from kdcore.data.tasks import BUILT_IN, CLASS_METRICS, GLUE, MOVIES, RESERVED, S
 from kdcore.distil.methods import Method
 from kdcore.errors import near, shown
 from kdcore.model.positions import positions
-from kdcore.params.sections import Data, Distill, Model, Student, Teacher, Train, UserTask
+from kdcore.params.sections import Data, Distill, Model, Student, Teacher, Train, UserTask, with_changes
 from kdcore.studies import STUDIES, Study, cells
 
 Problems: TypeAlias = Iterator[str]
@@ -41,11 +41,7 @@ def _of(rules: Iterable[Callable[..., Problems]], sections: Mapping[str, Any]) -
 def _of_study(study: Study, sections: Mapping[str, Any]) -> Problems:
     """Each student that the study asks for, under the rules of the headline run's students."""
     for cell in cells(study, sections["study"][study.name]):
-        changed = dict(sections) | {"methods": (cell.method,)}
-        for key, value in cell.sets.items():
-            section, _, name = key.partition(".")
-            if section in changed:
-                changed[section] = changed[section].model_copy(update={name: value})
+        changed = with_changes(sections, cell.sets) | {"methods": (cell.method,)}
         yield from map(study.renamed, _of(OF_A_STUDENT, changed))
 
 

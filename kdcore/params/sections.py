@@ -1,5 +1,6 @@
 """The sections of params.yaml as types. The library takes them as they are; rules across them are in rules.py."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
@@ -161,6 +162,16 @@ if TYPE_CHECKING:
     Studies: TypeAlias = dict[str, Grid]
 else:
     Studies = _strict("Studies", {study.name: _grid_of(study) for study in STUDIES.values()})
+
+
+def with_changes(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections with knobs changed by dotted key, as the cells of a study do; one that is absent stays absent."""
+    changed = dict(sections)
+    for key, value in changes.items():
+        section, _, name = key.partition(".")
+        if section in changed:
+            changed[section] = changed[section].model_copy(update={name: value})
+    return changed
 
 
 class Params(Section):
