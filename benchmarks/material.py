@@ -14,7 +14,7 @@ from kdcore.model.build import build
 from kdcore.model.encoder import Encoder
 from kdcore.model.layers import layer_map
 from kdcore.model.names import tokenizer_of
-from kdcore.params import Data
+from kdcore.params.sections import Data
 
 MAX_LENGTH = 128
 TEACHER_LAYERS = 6  # of the embedded MiniLM

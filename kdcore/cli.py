@@ -1,20 +1,23 @@
-"""The commands, one per stage of dvc.yaml: the only place that sees params.yaml and paths as a whole.
+"""The commands, one per stage of dvc.yaml and stages/dvc.yaml: the only place that sees params and paths as a whole.
 
 Heavy imports happen inside the commands, so that `--help` and a wrong value in params.yaml answer at once.
 """
 
-import sys
-import time
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from kdcore import processes
+from kdcore import door, processes
+from kdcore.distil.methods import INTERNAL, METHODS
 from kdcore.errors import UserError
 from kdcore.memory import keep_freed
-from kdcore.params.values import Init, Method, NamedMap, Trains
+from kdcore.params.sections import Distill, Params, Student, Train
+from kdcore.studies import STUDIES, cells
 
 if TYPE_CHECKING:
     from kdcore.distil.training import Settings
@@ -28,102 +31,91 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-# What typer raises for a wrong command line; it brings a click of its own, or uses the one that is installed.
-WrongCommandLine: Any = typer.BadParameter.__mro__[1]
-
-# What each command reads of params.yaml, and, where it works for a study, the study's own section beside.
-# dvc.yaml declares the same, and a test compares the two.
-READS: dict[str, tuple[str, ...]] = {
-    "prepare": ("data", "task"),
-    "teacher": ("model", "teacher", "train", "evaluate.batch_size"),
-    "targets": ("student.rows", "targets", "evaluate.batch_size"),
-    "student": ("model", "student", "distill", "train"),
-    "evaluate": ("methods", "seeds", "evaluate.batch_size"),
-    "plots": ("tasks", "methods", "seeds", "evaluate.confidence"),
-    "errors": ("tasks", "methods", "seeds", "evaluate.confidence"),
-    "attention": ("attention", "methods", "seeds"),
-    "report": ("tasks", "methods", "seeds", "evaluate.confidence"),
-    "point": (
-        "model",
-        "student.rows",
-        "student.init",
-        "student.layer_map",
-        "distill",
-        "train",
-        "evaluate.batch_size",
-    ),
-    "curve": ("tasks", "seeds", "evaluate.confidence"),
-    "export": ("model.max_length", "evaluate.batch_size"),
-    "predict": ("data", "task", "model.max_length", "evaluate.batch_size"),
-    "plan": (
-        *("tasks", "methods", "seeds", "task", "model", "teacher", "targets", "student", "distill", "train"),
-        "evaluate.batch_size",
-    ),
-}
-
-# Per study: what params.yaml calls the depth and the rows of its students, for messages.
-LAYERS_KEYS = {"depth": "study.depth.layers"}
-ROWS_KEYS = {"data_size": "study.data_size.rows"}
-
 DataFolder = Annotated[Path, typer.Argument(help="Prepared data of the task.")]
 TeacherFolder = Annotated[Path, typer.Argument(help="The teacher's folder.")]
 TargetsFolder = Annotated[Path, typer.Argument(help="The teacher's signals.")]
+Method = Annotated[str, typer.Argument(help=f"One of {', '.join(METHODS)}.", callback=door.one_of(METHODS))]
+StudyName = Annotated[
+    str, typer.Argument(help="A name under `study:` in params.yaml.", callback=door.one_of([*STUDIES]))
+]
+StudyOption = Annotated[
+    str | None, typer.Option(help="A name under `study:` in params.yaml.", callback=door.one_of([*STUDIES]))
+]
+SET_PARAM = inspect.Parameter(
+    "set_param",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        list[str] | None, typer.Option("--set-param", "-S", help="KEY=VALUE in params.yaml, as in `dvc exp run -S`.")
+    ],
+)
 
 
-class Knobs(dict[str, Any]):
-    """The values of params.yaml that a command reads, by dotted key, from a file that was checked as a whole."""
+@dataclass(frozen=True)
+class Command:
+    """reads: the keys of params.yaml that it reads, {study} being the argument; trains: in every process launched."""
 
-    def __init__(self, command: str, study: str | None = None, changes: Sequence[str] = ()) -> None:
-        """changes: KEY=VALUE, in place of what the file says."""
-        from kdcore.params.changes import changed
+    reads: tuple[str, ...]
+    trains: bool
 
-        params = changed("params.yaml", changes)
-        super().__init__({key: _value(params, key) for key in READS[command]})
-        if study is not None:
-            studies = list(type(params.study).model_fields)
-            if study not in studies:
-                raise UserError("study", f"must be {' | '.join(studies)}, found {study!r}")
-            self["study"] = _value(params, f"study.{study}")
+    def keys(self, study: str | None) -> list[str]:
+        return [key.format(study=study) for key in self.reads if study or "{study}" not in key]
 
 
-def _value(params: Any, key: str) -> Any:
-    for part in key.split("."):
-        params = getattr(params, part)
-    return params
+COMMANDS: dict[str, Command] = {}
+Body: TypeAlias = Callable[..., None]
 
 
-@app.callback()
-def start(context: typer.Context) -> None:
-    """Commands that train use every process that a launcher started; the others need one."""
-    if context.invoked_subcommand not in processes.TOGETHER:
-        processes.dismiss()
+def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = False) -> Callable[[Body], Body]:
+    """Make the function a command: it gets the params that it declares, before its arguments.
+
+    Of processes that a launcher started together, all run a command that trains, and the first alone any other.
+    changes: whether `-S key=value` changes the params before they are checked.
+    """
+
+    def register(body: Body) -> Body:
+        name = body.__name__.rstrip("_")
+        COMMANDS[name] = Command(reads, trains)
+
+        @functools.wraps(body)
+        def run(**arguments: Any) -> None:
+            if not trains:
+                processes.dismiss()
+            study, changed = arguments.get("study"), arguments.pop("set_param", None) or ()
+            with door.speaking_of_params(study):
+                body(door.params_for(COMMANDS[name].keys(study), study, changed), **arguments)
+
+        _, *own = inspect.signature(body).parameters.values()
+        run.__signature__ = inspect.Signature(own + [SET_PARAM] * changes)  # type: ignore[attr-defined]
+        return app.command(name)(run)
+
+    return register
 
 
-@app.command()
-def prepare(task: str, out: Path) -> None:
+@command(reads=("data", "task"))
+def prepare(params: Params, task: str, out: Path) -> None:
     """Read and check a task's rows; write parquet with provenance."""
-    knobs = Knobs("prepare")
     from kdcore.data import prepare as stage
     from kdcore.data import tasks
 
-    stage.prepare(tasks.find(task, knobs["task"]), knobs["data"], out)
+    stage.prepare(tasks.find(task, params.task), params.data, out)
 
 
-@app.command()
+@command(reads=("model", "teacher", "train", "evaluate.batch_size"), trains=True)
 def teacher(
+    params: Params,
     task: str,
     data: DataFolder,
     out: Path,
     point: Annotated[Path, typer.Argument(help="JSON file to write its validation scores to.")],
 ) -> None:
     """Fine-tune the teacher, or take one that is fine-tuned already, and score it."""
-    knobs = Knobs("teacher")
     _heavy()
     from kdcore.artefacts import write_json
     from kdcore.distil import teacher as stage
     from kdcore.evaluation.score import read_point, score_run
 
-    model, own = knobs["model"], knobs["teacher"]
+    model, own = params.model, params.teacher
     _check_task(task, data)
     if own.finetuned is not None:
         stage.adopt(data, out, name=own.finetuned, revision=own.revision, max_length=model.max_length)
@@ -136,45 +128,50 @@ def teacher(
             max_length=model.max_length,
             rows=own.rows,
             epochs=own.epochs,
-            settings=_settings(knobs["train"], own.learning_rate, own.seed),
+            settings=_settings(params.train, own.learning_rate, own.seed),
         )
-    found = read_point(score_run(out, data, out, None, knobs["evaluate.batch_size"]))
-    stage.check_floor(found, own.floor, stage.chance(data))
-    write_json(point, found)
+    scores = read_point(score_run(out, data, out, None, params.evaluate.batch_size))
+    stage.check_floor(scores, own.floor, stage.chance(data))
+    write_json(point, scores)
 
 
-@app.command()
+@command(reads=("student.rows", "study.{study}", "targets", "evaluate.batch_size"))
 def targets(
+    params: Params,
     task: str,
     data: DataFolder,
     teacher: TeacherFolder,
     out: Path,
-    study: Annotated[Literal["data_size"] | None, typer.Option(help="As many rows as this study needs.")] = None,
+    study: StudyOption = None,
 ) -> None:
-    """Write the teacher's logits, [CLS] vectors and attention maps."""
-    knobs = Knobs("targets", study)
+    """Write the teacher's logits, [CLS] vectors and attention maps, of as many rows as the students need."""
     _heavy()
     from kdcore.distil.targets import write_targets
 
     _check_task(task, data)
+    rows = [params.student.rows]
+    if study:
+        rows = [
+            cell.sets.get("student.rows", params.student.rows) for cell in cells(STUDIES[study], params.study[study])
+        ]
     write_targets(
         data,
         teacher,
         out,
-        rows=max(knobs["study"].rows) if study else knobs["student.rows"],
-        keep=knobs["targets"].store,
-        dtype=knobs["targets"].dtype,
-        disk_gb=knobs["targets"].disk_gb,
-        batch_size=knobs["evaluate.batch_size"],
-        rows_key=ROWS_KEYS.get(study or "", "student.rows"),
+        rows=None if None in rows else max(filter(None, rows)),
+        keep=params.targets.store,
+        dtype=params.targets.dtype,
+        disk_gb=params.targets.disk_gb,
+        batch_size=params.evaluate.batch_size,
     )
 
 
-@app.command()
+@command(reads=("model", "student", "distill", "train"), trains=True)
 def student(
+    params: Params,
     task: str,
     method: Method,
-    layers: int,
+    layers: Annotated[int, typer.Argument(min=1, help="Its depth.")],
     seed: int,
     data: DataFolder,
     teacher: TeacherFolder,
@@ -182,22 +179,71 @@ def student(
     out: Path,
 ) -> None:
     """Distil one student of the headline run."""
-    knobs = Knobs("student")
     _heavy()
     from kdcore.artefacts import link_folder
+
+    own = params.student.model_copy(update={"layers": layers})
+    link_folder(_distilled(task, method, seed, own, params, data, teacher, targets), out)
+
+
+@command(
+    reads=(
+        *("model", "student.layers", "student.rows", "student.init", "student.layer_map", "distill", "train"),
+        "evaluate.batch_size",
+    ),
+    trains=True,
+    changes=True,
+)
+def point(
+    params: Params,
+    task: str,
+    method: Method,
+    seed: int,
+    data: DataFolder,
+    teacher: TeacherFolder,
+    targets: TargetsFolder,
+    out: Annotated[Path, typer.Argument(help="JSON file to write; the student's history goes beside it as CSV.")],
+    study: StudyOption = None,
+) -> None:
+    """Distil one student of a study and score it, in one process."""
+    _heavy()
+    from kdcore.artefacts import write_bytes, write_json
+    from kdcore.evaluation.score import read_point, score_run
+
+    own = params.student
+    folder = _distilled(task, method, seed, own, params, data, teacher, targets)
+    scores = read_point(score_run(folder, data, teacher, targets, params.evaluate.batch_size))
+    asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
+    write_bytes(out.with_suffix(".csv"), (folder / "history.csv").read_bytes())
+    write_json(out, scores | asked)  # equal students share a run, which keeps the names of the first that asked
+
+
+def _distilled(
+    task: str, method: str, seed: int, own: Student, params: Params, data: Path, teacher: Path, targets: Path
+) -> Path:
+    """The folder in the store of the student that the arguments determine, trained now where it is not there."""
     from kdcore.distil.student import Recipe, Sources, distil
+    from kdcore.distil.targets import check_targets
+    from kdcore.model.vocabulary import check_vocabulary
 
     _check_task(task, data)
-    _check_targets(targets, data, teacher)
-    _check_vocabulary(knobs["student"].init, knobs["model"], teacher)
-    own = knobs["student"].model_dump() | {"layers": layers}
-    recipe = Recipe(method=method, **own, **knobs["distill"].model_dump())
-    sources = Sources(data, teacher, targets, knobs["model"].name, knobs["model"].revision)
-    link_folder(distil(recipe, sources, _settings(knobs["train"], knobs["train"].learning_rate, seed)), out)
+    check_targets(targets, data, teacher)
+    if own.init.startswith("pretrained"):
+        check_vocabulary(params.model.name, params.model.revision, teacher)
+    recipe = Recipe(method=method, **own.model_dump(), **_loss_knobs(params.distill))
+    sources = Sources(data, teacher, targets, params.model.name, params.model.revision)
+    return distil(recipe, sources, _settings(params.train, params.train.learning_rate, seed))
 
 
-@app.command()
+def _loss_knobs(distill: Distill) -> dict[str, Any]:
+    """As Recipe takes them."""
+    weights = {f"{name}_weight": distill.weights.get(name, 0.0) for name in INTERNAL}
+    return distill.model_dump(exclude={"weights"}) | weights
+
+
+@command(reads=("methods", "seeds", "evaluate.batch_size"))
 def evaluate(
+    params: Params,
     task: str,
     data: DataFolder,
     teacher: TeacherFolder,
@@ -207,37 +253,37 @@ def evaluate(
     predictions: Annotated[Path, typer.Argument(help="Folder to write one table of predictions per model to.")],
 ) -> None:
     """Score the teacher and every student of the headline run on validation data."""
-    knobs = Knobs("evaluate")
     _heavy()
     import shutil
 
     from kdcore.artefacts import new_folder, write_json
+    from kdcore.distil.targets import check_targets
     from kdcore.evaluation.score import read_point, score_run
 
     _check_task(task, data)
-    _check_targets(targets, data, teacher)
-    names = [f"{method}-s{seed}" for method in knobs["methods"] for seed in knobs["seeds"]]
+    check_targets(targets, data, teacher)
+    names = [f"{method}-s{seed}" for method in params.methods for seed in params.seeds]
     models = {"teacher": teacher, **{name: students / name for name in names}}
     with new_folder(points) as new_points, new_folder(predictions) as new_predictions:
         for name, folder in models.items():
             compared = None if folder == teacher else targets
-            found = score_run(folder, data, teacher, compared, knobs["evaluate.batch_size"])
+            scored = score_run(folder, data, teacher, compared, params.evaluate.batch_size)
             method = {"method": name.rpartition("-s")[0] or name}  # equal students share the run of the first
-            write_json(new_points / f"{name}.json", read_point(found) | method)
-            shutil.copyfile(found / "predictions.parquet", new_predictions / f"{name}.parquet")
+            write_json(new_points / f"{name}.json", read_point(scored) | method)
+            shutil.copyfile(scored / "predictions.parquet", new_predictions / f"{name}.parquet")
 
 
-@app.command()
-def plots(points: Path, students: Path, out: Path) -> None:
+@command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
+def plots(params: Params, points: Path, students: Path, out: Path) -> None:
     """Write the tables, the plot data and the pictures of the headline run."""
-    knobs = Knobs("plots")
     from kdcore.report.plots import write_main
 
-    write_main(points, students, out, *(knobs[key] for key in READS["plots"]))
+    write_main(points, students, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
 
 
-@app.command()
+@command(reads=("attention", "methods", "seeds"))
 def attention(
+    params: Params,
     task: str,
     data: DataFolder,
     teacher: TeacherFolder,
@@ -248,117 +294,70 @@ def attention(
     out: Annotated[Path, typer.Argument(help="Folder to write <task>.json, plot data and figure 5 to.")],
 ) -> None:
     """Compare attention maps of teacher, standard and internal student on chosen validation examples."""
-    knobs = Knobs("attention")
     _heavy()
     from kdcore.console import say
+    from kdcore.distil.targets import check_targets
     from kdcore.evaluation.attention import compare
     from kdcore.evaluation.choose import compared
     from kdcore.report.attention_files import write_attention
 
     _check_task(task, data)
-    _check_targets(targets, data, teacher)
-    own, seed = knobs["attention"], knobs["seeds"][0]
-    methods, notes = compared({"standard": own.standard, "internal": own.internal}, knobs["methods"])
+    check_targets(targets, data, teacher)
+    own, seed = params.attention, params.seeds[0]
+    methods, notes = compared({"standard": own.standard, "internal": own.internal}, params.methods)
     for note in notes:
         say(f"attention: {note}")
     folders = {method: students / f"{method}-s{seed}" for method in methods}
     logits = {"teacher": predictions / "teacher.parquet"}
     logits |= {method: predictions / f"{method}-s{seed}.parquet" for method in methods}
-    found = compare(data, teacher, targets, folders, logits, own.examples)
-    write_attention(found, points, out, seed, notes)
+    comparison = compare(data, teacher, targets, folders, logits, own.examples)
+    write_attention(comparison, points, out, seed, notes)
 
 
-@app.command()
+@command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
 def report(
+    params: Params,
     metrics: Annotated[Path, typer.Argument(help="Folder of all results: main/ and one per study.")],
     students: Annotated[Path, typer.Argument(help="Folder of the students of the headline run.")],
     out: Annotated[Path, typer.Argument(help="HTML file to write.")],
 ) -> None:
     """Write the page: every result in one HTML file that opens without a network."""
-    knobs = Knobs("report")
     from kdcore.report.page.write import write_page
 
-    write_page(metrics, students, out, *(knobs[key] for key in READS["report"]))
+    write_page(metrics, students, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
 
 
-@app.command()
+@command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
 def errors(
+    params: Params,
     data: Annotated[Path, typer.Argument(help="Folder of the prepared tasks.")],
     predictions: Annotated[Path, typer.Argument(help="Folder of the tasks' predictions.")],
     out: Path,
 ) -> None:
     """Write how the students of the headline run repeat the teacher's errors, and the examples."""
-    knobs = Knobs("errors")
     from kdcore.report.error_files import write_errors
 
-    write_errors(predictions, data, out, *(knobs[key] for key in READS["errors"]))
+    write_errors(predictions, data, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
 
 
-@app.command()
-def point(
-    task: str,
-    method: Method,
-    seed: int,
-    data: DataFolder,
-    teacher: TeacherFolder,
-    targets: TargetsFolder,
-    out: Annotated[Path, typer.Argument(help="JSON file to write; the student's history goes beside it as CSV.")],
-    layers: Annotated[int, typer.Option(min=1, help="Depth of the student.")],
-    rows: Annotated[int | None, typer.Option(min=1, help="In place of student.rows.")] = None,
-    init: Annotated[Init | None, typer.Option(help="In place of student.init.")] = None,
-    layer_map: Annotated[NamedMap | None, typer.Option(help="In place of student.layer_map.")] = None,
-    trains: Annotated[Trains | None, typer.Option(help="In place of distill.trains.")] = None,
-    study: Annotated[str | None, typer.Option(help="The study that asks, for the keys in messages.")] = None,
-) -> None:
-    """Distil one student of a study and score it, in one process."""
-    knobs = Knobs("point")
-    _heavy()
-    from kdcore.artefacts import write_bytes, write_json
-    from kdcore.distil.student import Recipe, Sources, distil
-    from kdcore.evaluation.score import read_point, score_run
-
-    _check_task(task, data)
-    _check_targets(targets, data, teacher)
-    asked = {
-        "method": method,
-        "init": init or knobs["student.init"],
-        "layer_map": layer_map or knobs["student.layer_map"],
-        "trains": trains or knobs["distill"].trains,
-    }
-    _check_vocabulary(asked["init"], knobs["model"], teacher)
-    own = {"layers": layers, "rows": rows or knobs["student.rows"]}
-    recipe = Recipe(**knobs["distill"].model_dump() | own | asked)
-    sources = Sources(data, teacher, targets, knobs["model"].name, knobs["model"].revision)
-    folder = distil(
-        recipe,
-        sources,
-        _settings(knobs["train"], knobs["train"].learning_rate, seed),
-        layers_key=LAYERS_KEYS.get(study or "", "student.layers"),
-        rows_key=ROWS_KEYS.get(study or "", "student.rows"),
-    )
-    found = read_point(score_run(folder, data, teacher, targets, knobs["evaluate.batch_size"]))
-    write_bytes(out.with_suffix(".csv"), (folder / "history.csv").read_bytes())
-    write_json(out, found | asked)  # equal students share a run, which keeps the names of the first that asked
-
-
-@app.command()
+@command(reads=("tasks", "seeds", "study.{study}", "evaluate.confidence"))
 def curve(
-    study: Annotated[str, typer.Argument(help="A name under `study:` in params.yaml.")],
+    params: Params,
+    study: StudyName,
     points: Path,
     teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>.json each.")],
     out: Path,
 ) -> None:
     """Write the table, the plot data and the picture of a study from its points."""
-    knobs = Knobs("curve", study)
     from kdcore.report.study import write_study
 
-    by_task = {task: teachers / f"{task}.json" for task in knobs["tasks"]}
-    grid = knobs["study"].model_dump()
-    write_study(study, points, out, by_task, grid, knobs["seeds"], knobs["evaluate.confidence"])
+    by_task = {task: teachers / f"{task}.json" for task in params.tasks}
+    write_study(study, points, out, by_task, params.study[study], params.seeds, params.evaluate.confidence)
 
 
-@app.command()
+@command(reads=("data", "task", "model.max_length", "evaluate.batch_size"))
 def predict(
+    params: Params,
     model: Annotated[Path, typer.Argument(help="Folder of a student, a teacher, or any classifier that was saved.")],
     data: Annotated[Path, typer.Argument(help="A prepared task, or a csv, tsv, jsonl or parquet file.")],
     out: Annotated[Path, typer.Argument(help="Folder for a prepared task or --server; else the file to write.")],
@@ -367,7 +366,6 @@ def predict(
     zip_: Annotated[bool, typer.Option("--zip", help="Zip all of the server's files in OUT.")] = False,
 ) -> None:
     """Predict a test set, for the GLUE server where it is one of GLUE's, or any file with the task's texts."""
-    knobs = Knobs("predict")
     _heavy()
     from kdcore.predict.model import logits, task_of
     from kdcore.predict.rows import own_file
@@ -375,28 +373,28 @@ def predict(
     from kdcore.predict.server import check_name
 
     check_options(data.is_dir(), server, zip_)
-    described = task_of(model, knobs["task"], task)
-    how = {"max_length": knobs["model.max_length"], "batch_size": knobs["evaluate.batch_size"]}
+    described = task_of(model, params.task, task)
+    how = {"max_length": params.model.max_length, "batch_size": params.evaluate.batch_size}
     if server is not None:
         check_name(server, described.name)
     if data.is_dir():
         predict_folder(data, described, lambda rows: logits(model, described, rows, **how), out)
     else:
-        found = own_file(data, described, knobs["data"].columns)
-        predict_file(found, described, lambda rows: logits(model, described, rows, **how), out, server)
+        rows = own_file(data, described, params.data.columns)
+        predict_file(rows, described, lambda rows: logits(model, described, rows, **how), out, server)
     if zip_:
         zip_files(out)
 
 
-@app.command()
+@command(reads=("model.max_length", "evaluate.batch_size"))
 def export(
+    params: Params,
     model: Annotated[Path, typer.Argument(help="Folder of a finished student or teacher.")],
     out: Annotated[Path, typer.Argument(help="Folder to write: config.json, the tokenizer, onnx/.")],
     data: Annotated[Path | None, typer.Option(help="Prepared task to compare on; data/<task> unless named.")] = None,
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Also with weights of 8 bits.")] = True,
 ) -> None:
     """Write a classifier as ONNX, float32 and int8, held against torch on validation rows."""
-    knobs = Knobs("export")
     _heavy()
     from kdcore.artefacts import MANIFEST
     from kdcore.console import say
@@ -408,67 +406,38 @@ def export(
     if not (model / MANIFEST).is_file():
         raise UserError(str(model), "is no finished run; name the folder of a student or teacher, e.g. runs/student/…")
     facts, _ = read_run(model, "dvc repro")
-    teacher_length = facts.get("max_length") or knobs["model.max_length"]
+    teacher_length = facts.get("max_length") or params.model.max_length
     prepared = Prepared.open(data or Path("data") / facts["task"], tokenizer_of(model), teacher_length)
-    found = write(model, prepared.task, prepared.split("validation"), out, int8, knobs["evaluate.batch_size"])
+    found = write(model, prepared.task, prepared.split("validation"), out, int8, params.evaluate.batch_size)
     for name in [name for name in ("float32", "int8") if name in found]:
         measured = ", ".join(f"{metric} {found[name][metric]:.4f}" for metric in prepared.task.metrics)
         same = f"answers as torch on {found[name]['agreement']:.2%} of {found['rows']:,} rows"
         say(f"{name}: {same} (logits within {found[name]['largest_difference']:.2g}), {measured}")
 
 
-@app.command()
+@command(
+    reads=(
+        *("tasks", "methods", "seeds", "task", "model", "teacher", "targets", "student", "distill", "train"),
+        *("study.{study}", "evaluate.batch_size"),
+    ),
+    changes=True,
+)
 def plan(
-    study: Annotated[str | None, typer.Option(help="A name under `study:`; without it the headline run.")] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set-param", "-S", help="KEY=VALUE in params.yaml, as in `dvc exp run -S`.")
-    ] = None,
+    params: Params,
+    study: StudyOption = None,
     shape: Annotated[str | None, typer.Option(help="The teacher's: a config.json, or a name, e.g. bert-base.")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Training rows of a task that is not prepared.")] = None,
     tokens: Annotated[float | None, typer.Option(min=3, help="Its mean tokens per row.")] = None,
-    gpu: Annotated[str | None, typer.Option(help="Hours on it too, e.g. h100.")] = None,
-    tflops: Annotated[float | None, typer.Option(min=0.001, help="Likewise, by the TFLOP/s that it sustains.")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="How long to measure this machine; 0: not at all.")] = 10.0,
 ) -> None:
-    """Print what a run will cost before it is paid: FLOPs, hours, disk, memory."""
-    knobs = Knobs("plan", study, changes=changes or ())
-    from kdcore.plan.gpus import find as find_gpu
-
-    rate = find_gpu(gpu, tflops)
+    """Print what a run will cost before it is paid: FLOPs, hours, disk."""
     _heavy()
-    from kdcore.data import tasks
-    from kdcore.model.names import check_length
-    from kdcore.plan.lengths import lengths
     from kdcore.plan.run import write_plan
-    from kdcore.plan.shapes import config_of
-    from kdcore.plan.students import students
-    from kdcore.plan.task import Asked
 
-    own, model = knobs["student"], knobs["model"]
-    grid = knobs["study"].model_dump() if study else {}
-    named = knobs["teacher"].finetuned or model.name
-    config, name = config_of(shape, named, knobs["teacher"].revision if knobs["teacher"].finetuned else model.revision)
-    check_length(config, model.max_length, name)
-    asked = Asked(
-        students(own.model_dump() | knobs["distill"].model_dump(), knobs["methods"], study, grid),
-        seeds=len(knobs["seeds"]),
-        rows=max(grid["rows"]) if study == "data_size" else own.rows,
-        teacher=knobs["teacher"],
-        targets=knobs["targets"],
-        train=knobs["train"],
-        batch_size=knobs["evaluate.batch_size"],
-        study=study,
-        layers_key=LAYERS_KEYS.get(study or "", "student.layers"),
-        rows_key=ROWS_KEYS.get(study or "", "student.rows"),
-    )
-    found = [
-        lengths(tasks.find(task, knobs["task"]), Path("data") / task, named, model.max_length, rows, tokens)
-        for task in knobs["tasks"]
-    ]
-    write_plan(asked, config, name, found, _settings(knobs["train"], knobs["train"].learning_rate, 0), rate, seconds)
+    write_plan(params, STUDIES[study] if study else None, shape, rows, tokens, seconds)
 
 
-def _settings(train: Any, learning_rate: float, seed: int) -> "Settings":
+def _settings(train: Train, learning_rate: float, seed: int) -> "Settings":
     from kdcore.distil.training import Settings
 
     return Settings(**train.model_dump() | {"learning_rate": learning_rate, "seed": seed})
@@ -477,21 +446,8 @@ def _settings(train: Any, learning_rate: float, seed: int) -> "Settings":
 def _check_task(task: str, data: Path) -> None:
     from kdcore.data.prepared import read_task
 
-    if (found := read_task(data).name) != task:
-        raise UserError(str(data), f"holds task {found!r}, not {task!r}")
-
-
-def _check_targets(targets: Path, data: Path, teacher: Path) -> None:
-    from kdcore.distil.targets import check_targets
-
-    check_targets(targets, data, teacher)
-
-
-def _check_vocabulary(init: str, model: Any, teacher: Path) -> None:
-    from kdcore.model.vocabulary import check_vocabulary
-
-    if init.startswith("pretrained"):
-        check_vocabulary(model.name, model.revision, teacher)
+    if (name := read_task(data).name) != task:
+        raise UserError(str(data), f"holds task {name!r}, not {task!r}")
 
 
 def _heavy() -> None:
@@ -510,40 +466,4 @@ def _heavy() -> None:
 
 
 def main() -> None:
-    """Run a command; a user's mistake is one message on stderr and exit code 2, never a traceback."""
-    from kdcore.interrupt import Interrupted, ending
-
-    try:
-        with ending():
-            sys.exit(app(standalone_mode=False) or 0)
-    except (WrongCommandLine, UserError, OSError) as error:
-        if not processes.first():
-            _give_way(3)
-        _complain(error)
-        sys.exit(2)
-    except Interrupted as stopped:
-        if processes.first():
-            print(f"stopped by {stopped}: {stopped.kept}", file=sys.stderr)
-        sys.exit(128 + stopped.signum)
-    except Exception:
-        if processes.count() > 1:
-            _give_way(10)
-        raise
-
-
-def _complain(error: Exception) -> None:
-    from kdcore.faults import explained
-
-    if isinstance(error, WrongCommandLine):
-        error.show()
-    else:
-        print(explained(error) if isinstance(error, OSError) else error, file=sys.stderr)
-
-
-def _give_way(seconds: float) -> None:
-    """Wait for the launcher to end this process, as it does where another one failed before it and has said why."""
-    from kdcore.interrupt import requested
-
-    if signum := requested():
-        sys.exit(128 + signum)
-    time.sleep(seconds)
+    door.run(lambda: app(standalone_mode=False))

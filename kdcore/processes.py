@@ -8,16 +8,34 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from kdcore.errors import UserError
-
-TOGETHER = ("teacher", "student", "point")  # the commands that train
+from kdcore.errors import UserError, shown
 
 _dismissed = False
 
 
+def check() -> None:
+    """Raises UserError where LOCAL_RANK says that a launcher started this process, and its other words are wrong."""
+    if "LOCAL_RANK" not in os.environ:  # clusters set the others for jobs of one process too
+        return
+    wrong = [
+        f"{name} must be a number of at least {least}, found {shown(os.environ.get(name, 'nothing'))}"
+        for name, least in {"LOCAL_RANK": 0, "RANK": 0, "WORLD_SIZE": 1, "MASTER_PORT": 1}.items()
+        if (number := _number(name)) is None or number < least
+    ]
+    wrong += [] if "MASTER_ADDR" in os.environ else ["MASTER_ADDR must be a host, found 'nothing'"]
+    if wrong:
+        advice = "unset LOCAL_RANK, or start with torchrun or `accelerate launch`"
+        raise UserError("LOCAL_RANK is set as by a launcher", f"{', '.join(wrong)}: {advice}")
+
+
+def _number(name: str) -> int | None:
+    value = os.environ.get(name, "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
+
+
 def launched() -> int:
     """How many processes the launcher started for this command."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+    return _number("WORLD_SIZE") or 1 if "LOCAL_RANK" in os.environ else 1
 
 
 def count() -> int:
@@ -26,7 +44,7 @@ def count() -> int:
 
 
 def first() -> bool:
-    return count() == 1 or os.environ.get("RANK", "0") == "0"
+    return count() == 1 or not _number("RANK")
 
 
 def agreed(find: Callable[[], int]) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from kdcore.distil.methods import METHODS, PROGRESSIVE, variants
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -30,10 +32,14 @@ class Axis:
 
 @dataclass(frozen=True)
 class Arm:
-    """Students of a study that share a list of methods (study.<study>.<methods>) and have some knobs set."""
+    """Students of a study that share a list of methods (study.<study>.<methods>) and have some knobs set.
+
+    sets: params key -> value; allowed: the methods that the list may name.
+    """
 
     methods: str = "methods"
-    sets: Mapping[str, Any] = field(default_factory=dict)  # params key -> value
+    sets: Mapping[str, Any] = field(default_factory=dict)
+    allowed: tuple[str, ...] = METHODS
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,16 @@ class Study:
     paper: str = ""
     axes: tuple[Axis, ...] = ()
     arms: tuple[Arm, ...] = (Arm(),)
+
+    @property
+    def asks(self) -> dict[str, str]:
+        """Knob that it varies -> list that asks for its values, e.g. student.layers -> study.depth.layers."""
+        return {axis.key: f"study.{self.name}.{axis.values}" for axis in self.axes}
+
+    def renamed(self, problem: str) -> str:
+        """A problem with a knob that it varies, said of the list that asks for its values."""
+        key, colon, rest = problem.partition(":")
+        return f"{self.asks.get(key, key)}{colon}{rest}"
 
     @property
     def command(self) -> str:
@@ -106,7 +122,10 @@ STUDIES = {
             "How does each schedule get to its score, and what if its last phase trains the head alone?",
             "schedules",
             paper="Figure 4",
-            arms=(Arm(sets={"distill.trains": "model"}), Arm("head", {"distill.trains": "head"})),
+            arms=(
+                Arm(sets={"distill.trains": "model"}),
+                Arm("head", {"distill.trains": "head"}, allowed=variants(PROGRESSIVE)),
+            ),
         ),
         Study(
             "ablation",
@@ -133,5 +152,5 @@ def cells(study: Study, grid: Mapping[str, Sequence[Any]]) -> Iterator[Cell]:
                 method=method,
                 sets={**arm.sets, **{axis.key: value for axis, value in varied}},
                 asked={f"study.{study.name}.{arm.methods}": method}
-                | {f"study.{study.name}.{axis.values}": value for axis, value in varied},
+                | {study.asks[axis.key]: value for axis, value in varied},
             )

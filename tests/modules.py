@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 DOOR = (
     "kdcore.__main__",
     "kdcore.cli",
+    "kdcore.door",
     "kdcore.params",
     "kdcore.console",
     "kdcore.errors",

@@ -12,7 +12,7 @@ from kdcore.distil import teacher as stage
 from kdcore.distil.student import Recipe, Sources
 from kdcore.distil.targets import write_targets
 from kdcore.distil.training import Settings
-from kdcore.params import Data
+from kdcore.params.sections import Data
 from tests import tiny
 from tests.distilling import settings
 

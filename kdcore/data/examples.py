@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdcore.data.prepared import load_split, read_task, splits
+from kdcore.console import say
+from kdcore.data.prepared import load_split, provenance, read_task, splits
 from kdcore.data.tasks import Task
-from kdcore.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,12 @@ def _flat(lists: Sequence[Sequence[int]]) -> np.ndarray:
     return np.concatenate([np.asarray(tokens, dtype=np.int32) for tokens in lists])
 
 
+def rows_used(folder: Path, rows: int | None) -> int:
+    """How many training rows are used where `rows` are asked for (None: all): what determines a run."""
+    there = int(provenance(folder)["splits"]["train"]["rows"])
+    return there if rows is None else min(rows, there)
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A task's data as token ids."""
@@ -87,17 +93,12 @@ class Prepared:
     def open(cls, folder: Path, tokenizer: Any, max_length: int) -> "Prepared":
         return cls(read_task(folder), folder, tokenizer, max_length)
 
-    def split(self, name: str, rows: int | None = None, key: str = "rows") -> Examples:
-        """The first `rows` examples of a split: its stratified subset of that size.
-
-        Raises UserError that names the params key `key` where the split has fewer.
-        """
+    def split(self, name: str, rows: int | None = None) -> Examples:
+        """The first `rows` examples of a split, its stratified subset of that size; all where it has no more."""
         frame = load_split(self.folder, name)
         if rows is not None and rows > len(frame):
-            raise UserError(
-                "params.yaml", f"{key}: at most {len(frame)}, the rows of {self.task.name}/{name}, found {rows}"
-            )
-        return encode(self.tokenizer, frame.head(rows if rows is not None else len(frame)), self.max_length)
+            say(f"{self.task.name}/{name}: {rows:,} rows are asked for, and all {len(frame):,} are taken")
+        return encode(self.tokenizer, frame.head(len(frame) if rows is None else rows), self.max_length)
 
     def validation_splits(self) -> dict[str, Examples]:
         """Every validation split, by name."""

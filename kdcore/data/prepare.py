@@ -24,7 +24,7 @@ from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 
 if TYPE_CHECKING:
-    from kdcore.params import Data
+    from kdcore.params.sections import Data
 
 
 def prepare(task: Task, data: Data, out: Path | str) -> None:

@@ -15,7 +15,7 @@ from kdcore.data.tasks import GLUE, NEEDED, Task
 from kdcore.errors import UserError, collected, shown
 
 if TYPE_CHECKING:
-    from kdcore.params import Data
+    from kdcore.params.sections import Data
 
 GLUE_LICENCE = "GLUE: every task has its own authors' terms; see the card of nyu-mll/glue"
 OWN_LICENCE = "the user's own data; kdcore does not know the licence"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdcore.errors import UserError, near
 
 if TYPE_CHECKING:
-    from kdcore.params import UserTask
+    from kdcore.params.sections import UserTask
 
 CLASS_METRICS = ("accuracy", "f1", "matthews")  # f1 is of the positive class, the second of two labels
 SCORE_METRICS = ("pearson", "spearman")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kdcore.data.examples import Examples, Prepared
+from kdcore.data.examples import Examples, Prepared, rows_used
 from kdcore.data.prepared import fingerprint
 from kdcore.distil.finished import read_run, write_model
 from kdcore.distil.objective import Objective
@@ -65,24 +65,14 @@ class Sources:
     revision: str | None
 
 
-def distil(
-    recipe: Recipe,
-    sources: Sources,
-    settings: Settings,
-    *,
-    layers_key: str = "student.layers",
-    rows_key: str = "student.rows",
-) -> Path:
-    """Train the student that the arguments determine, or find it trained; returns its folder in the store.
-
-    layers_key, rows_key: what params.yaml calls the recipe's depth and rows, for messages.
-    """
+def distil(recipe: Recipe, sources: Sources, settings: Settings) -> Path:
+    """Train the student that the arguments determine, or find it trained; returns its folder in the store."""
     facts, teacher = read_run(sources.teacher, "dvc repro -f teacher")
-    mapped = layer_map(recipe.layer_map, recipe.layers, facts["layers"], layers_key)
+    mapped = layer_map(recipe.layer_map, recipe.layers, facts["layers"])
     with open_run("student", _identity(recipe, sources, settings, mapped, teacher)) as run:
         if not run.finished:
             prepared = Prepared.open(sources.data, tokenizer_of(sources.teacher), facts["max_length"])
-            examples = _examples(prepared, recipe, rows_key)
+            examples = _examples(prepared, recipe)
             student = build(
                 sources.teacher,
                 resolve(sources.model),
@@ -120,7 +110,7 @@ def _identity(
         "teacher": teacher,
         "pretrained": identity(sources.model, sources.revision) if recipe.init.startswith("pretrained") else None,
         "layers": recipe.layers,
-        "rows": recipe.rows,
+        "rows": rows_used(sources.data, recipe.rows),
         "init": recipe.init,
         "layer_map": mapped,
         "phases": [asdict(phase) for phase in stretch],
@@ -132,9 +122,9 @@ def _identity(
     }
 
 
-def _examples(prepared: Prepared, recipe: Recipe, rows_key: str) -> Examples:
+def _examples(prepared: Prepared, recipe: Recipe) -> Examples:
     """The training rows. Raises UserError where `none` would get rows without a label."""
-    examples = prepared.split("train", recipe.rows, rows_key)
+    examples = prepared.split("train", recipe.rows)
     unlabelled = int(np.isnan(examples.labels).sum())
     if recipe.method == "none" and unlabelled:
         raise UserError(

@@ -39,25 +39,24 @@ def write_targets(
     dtype: str,
     disk_gb: float,
     batch_size: int,
-    rows_key: str = "student.rows",
 ) -> None:
     """The signals of the first `rows` training rows and of all validation rows, in out/train and out/validation.
 
-    keep: `disk` stores attention maps, `live` does not, `auto` does up to `disk_gb`; rows_key: what params.yaml
-    calls `rows`, for messages. Raises UserError where `disk` has no room.
+    keep: `disk` stores attention maps, `live` does not, `auto` does up to `disk_gb`.
+    Raises UserError where `disk` has no room.
     """
     facts, teacher_id = read_run(teacher, "dvc repro -f teacher")
     prepared = Prepared.open(data, tokenizer_of(teacher), facts["max_length"])
     encoder = Encoder.load(teacher)
     with new_folder(out) as aside:
         for split, count in (("train", rows), ("validation", None)):
-            examples = prepared.split(split, count, rows_key)
+            examples = prepared.split(split, count)
             what = {
                 "data": fingerprint(data),
                 "teacher": teacher_id,
                 "split": split,
                 "rows": len(examples),
-                "attention": _stored(encoder, examples, keep, dtype, disk_gb, rows_key),
+                "attention": _stored(encoder, examples, keep, dtype, disk_gb),
                 "dtype": dtype,
                 "code": code_digest(CODE),
             }
@@ -75,18 +74,16 @@ def check_targets(targets: Path, data: Path, teacher: Path) -> None:
                 raise UserError(str(targets / split), said)
 
 
-def _stored(
-    encoder: Encoder, examples: Examples, keep: str, dtype: str, disk_gb: float, rows_key: str = "student.rows"
-) -> bool:
+def _stored(encoder: Encoder, examples: Examples, keep: str, dtype: str, disk_gb: float) -> bool:
     """Whether attention maps are stored. Raises UserError where they must be and the disk is too full."""
     itemsize = np.dtype(dtype).itemsize
     need = attention_bytes(examples.lengths, len(encoder.layers), encoder.config.num_attention_heads, itemsize)
     free = shutil.disk_usage(store()).free
     if keep == "disk" and need > free:
         raise UserError(
-            "params.yaml",
-            f"targets.store: disk needs {need / 1e9:.1f} GB for the attention maps, and {free / 1e9:.1f} GB are free; "
-            f"use live, or fewer {rows_key}",
+            "targets.store",
+            f"disk needs {need / 1e9:.1f} GB for the attention maps, and {free / 1e9:.1f} GB are free; "
+            "use live, or fewer rows",
         )
     stored = keeps_maps(keep, need, free, disk_gb)
     say(f"targets: {len(examples):,} rows, attention maps of {need / 1e9:.2f} GB {'stored' if stored else 'live'}")

@@ -9,7 +9,7 @@ from torch import nn
 
 from kdcore.artefacts import link_folder
 from kdcore.console import say, warn
-from kdcore.data.examples import Examples, Prepared
+from kdcore.data.examples import Examples, Prepared, rows_used
 from kdcore.data.metrics import task_metrics
 from kdcore.data.prepared import fingerprint, load_split, read_task
 from kdcore.data.tasks import Task
@@ -43,7 +43,7 @@ def fine_tune(
         "data": fingerprint(data),
         "model": identity(model, revision),
         "max_length": max_length,
-        "rows": rows,
+        "rows": rows_used(data, rows),
         "epochs": epochs,
         "settings": settings.identity(),
         "code": code_digest(OWN_CODE),
@@ -68,7 +68,7 @@ def fine_tune(
 
 def _labelled(prepared: Prepared, rows: int | None) -> Examples:
     """The labelled ones of the first `rows` training rows. Raises UserError where there is none."""
-    examples = prepared.split("train", rows, "teacher.rows")
+    examples = prepared.split("train", rows)
     if np.isnan(examples.labels).all():
         raise UserError(
             f"{prepared.task.name}/train",
@@ -108,7 +108,7 @@ def check_floor(point: dict[str, Any], floor: float | None, chance: float) -> No
     elif point["score"] <= chance:
         warn(f"the teacher is no better than one answer for all: {said}, where that has {chance:.4f}")
     if floor is not None and point["score"] < floor:
-        raise UserError("params.yaml", f"teacher.floor: the teacher must reach {floor}, found {said}")
+        raise UserError("teacher.floor", f"the teacher must reach {floor}, found {said}")
 
 
 def chance(data: Path) -> float:

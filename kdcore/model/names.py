@@ -9,6 +9,7 @@ from kdcore.artefacts import digest, sha256
 from kdcore.data import embedded
 from kdcore.errors import UserError
 from kdcore.model.encoder import load_config
+from kdcore.model.positions import positions
 
 
 def resolve(name: str) -> str | Path:
@@ -43,8 +44,6 @@ def tokenizer_of(place: str | Path, **kwargs: Any) -> Any:
 
 def check_length(config: Any, max_length: int, name: str | Path) -> None:
     """Raises UserError where the model has fewer positions than `max_length` tokens need."""
-    # RoBERTa and its kin number positions from padding_idx + 1 on.
-    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
-    positions = config.max_position_embeddings - offset
-    if max_length > positions:
-        raise UserError("params.yaml", f"model.max_length: at most {positions} for {name}, found {max_length}")
+    most = positions(config.to_dict())
+    if most is not None and max_length > most:
+        raise UserError("model.max_length", f"at most {most} for {name}, found {max_length}")

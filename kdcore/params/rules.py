@@ -1,45 +1,68 @@
-"""The rules of params.yaml that hold between its sections: tasks, depths, loss weights."""
+"""The rules of params.yaml that hold between its sections: tasks, depths, loss weights.
 
+A rule takes the sections that its arguments name, and is left out where one of them is itself wrong.
+"""
+
+import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from kdcore.data import embedded
 from kdcore.data.tasks import BUILT_IN, CLASS_METRICS, GLUE, MOVIES, RESERVED, SCORE_METRICS
+from kdcore.distil.methods import Method
 from kdcore.errors import near, shown
+from kdcore.model.positions import positions
+from kdcore.params.sections import Data, Distill, Model, Student, Teacher, Train, UserTask, with_changes
+from kdcore.studies import STUDIES, Study, cells
 
-Problems = Iterator[str]
-
-
-def broken(sections: Mapping[str, Any]) -> list[str]:
-    """What is wrong across the sections; a rule is left out where a section that it needs is itself wrong."""
-    return [
-        problem
-        for rule, needs in RULES.items()
-        if all(need in sections for need in needs)
-        for problem in rule(*(sections[need] for need in needs))
-    ]
+Problems: TypeAlias = Iterator[str]
+Tasks: TypeAlias = tuple[str, ...]
+Own: TypeAlias = dict[str, UserTask]
 
 
-def known_tasks(tasks: Any, own: Any) -> Problems:
-    known = [*BUILT_IN, *own]
+def broken(sections: Mapping[str, Any], study: str | None = None) -> list[str]:
+    """What is wrong across the sections, with the students of the headline run, and with those of `study`."""
+    problems = [*_of(OF_THE_RUN, sections), *_of(OF_A_STUDENT, sections)]
+    if study is not None and "study" in sections:
+        problems += _of_study(STUDIES[study], sections)
+    return list(dict.fromkeys(problems))
+
+
+def _of(rules: Iterable[Callable[..., Problems]], sections: Mapping[str, Any]) -> Problems:
+    for rule in rules:
+        needs = list(inspect.signature(rule).parameters)
+        if all(need in sections for need in needs):
+            yield from rule(*(sections[need] for need in needs))
+
+
+def _of_study(study: Study, sections: Mapping[str, Any]) -> Problems:
+    """Each student that the study asks for, under the rules of the headline run's students."""
+    for cell in cells(study, sections["study"][study.name]):
+        changed = with_changes(sections, cell.sets) | {"methods": (cell.method,)}
+        yield from map(study.renamed, _of(OF_A_STUDENT, changed))
+
+
+def known_tasks(tasks: Tasks, task: Own) -> Problems:
+    known = [*BUILT_IN, *task]
     for i, name in enumerate(tasks):
         if name not in known:
             hint = near(name, known) or f", known are {', '.join(known)}; describe your own under 'task'"
             yield f"tasks.{i}: unknown task {shown(name)}{hint}"
 
 
-def own_tasks(own: Any) -> Problems:
-    for name, task in own.items():
+def own_tasks(task: Own) -> Problems:
+    for name, own in task.items():
         if name in BUILT_IN:
             yield f"task.{name}: is the name of a built-in task, choose another"
         if name == RESERVED:
             yield f"task.{name}: is the folder of the raw files, choose another name"
-        yield from _own_task(f"task.{name}", task)
+        yield from _own_task(f"task.{name}", own)
 
 
-def _own_task(key: str, task: Any) -> Problems:
+def _own_task(key: str, task: UserTask) -> Problems:
     if len(task.text) > 2:
         yield f"{key}.text: must be one column or two, found {len(task.text)}"
     if task.label in task.text:
@@ -47,12 +70,12 @@ def _own_task(key: str, task: Any) -> Problems:
     if len(set(task.labels)) != len(task.labels):
         yield f"{key}.labels: must not repeat a value, found {shown(list(task.labels))}"
     if len(task.labels) == 1:
-        found = shown(list(task.labels))
-        yield f"{key}.labels: must be two classes or more, or left out for a regression, found {found}"
+        allowed = "two classes or more, or left out for a regression"
+        yield f"{key}.labels: must be {allowed}, found {shown(list(task.labels))}"
     yield from _own_metrics(key, task)
 
 
-def _own_metrics(key: str, task: Any) -> Problems:
+def _own_metrics(key: str, task: UserTask) -> Problems:
     fitting, kind = (CLASS_METRICS, "classes") if task.labels else (SCORE_METRICS, "a regression (no labels)")
     for i, metric in enumerate(task.metrics):
         if metric not in fitting:
@@ -61,17 +84,17 @@ def _own_metrics(key: str, task: Any) -> Problems:
             yield f"{key}.metrics.{i}: f1 is of the second of two labels, found {len(task.labels)} labels"
 
 
-def right_source(tasks: Any, data: Any, own: Any) -> Problems:
+def right_source(tasks: Tasks, data: Data, task: Own) -> Problems:
     for i, name in enumerate(tasks):
-        if data.source == "embedded" and (name in GLUE or name in own):
+        if data.source == "embedded" and (name in GLUE or name in task):
             yield f"tasks.{i}: must be movies where data.source is embedded, found {shown(name)}"
         if data.source != "embedded" and name == MOVIES.name:
             yield f"data.source: must be embedded for the task movies, found {shown(data.source)}"
 
 
-def known_columns(tasks: Any, data: Any, own: Any) -> Problems:
-    described = [BUILT_IN.get(name) or own.get(name) for name in tasks]
-    ours = [column for task in described if task for column in (*task.text, task.label)]
+def known_columns(tasks: Tasks, data: Data, task: Own) -> Problems:
+    described = [BUILT_IN.get(name) or task.get(name) for name in tasks]
+    ours = [column for each in described if each for column in (*each.text, each.label)]
     for column in data.columns:
         if column not in ours and all(described):
             hint = near(column, ours) or f", the tasks' columns are {', '.join(dict.fromkeys(ours))}"
@@ -81,7 +104,7 @@ def known_columns(tasks: Any, data: Any, own: Any) -> Problems:
         yield f"data.columns: {shown(name)} stands for more than one column"
 
 
-def explicit_map(student: Any) -> Problems:
+def explicit_map(student: Student) -> Problems:
     layers = student.layer_map
     if isinstance(layers, tuple) and len(layers) != student.layers:
         yield (
@@ -90,62 +113,56 @@ def explicit_map(student: Any) -> Problems:
         )
 
 
-def internal_weights(methods: Any, distill: Any, study: Any) -> Problems:
+def internal_weights(methods: tuple[str, ...], distill: Distill) -> Problems:
     """A method of internal losses needs one that counts."""
-    weights = {"-kl": distill.kl_weight, "-cos": distill.cos_weight}
-    grids = (study.methods, study.depth, study.data_size, study.convergence, study.ablation)
-    studied = [method for grid in grids for method in grid.methods]
-    for method in dict.fromkeys([*methods, *studied, *study.convergence.head]):
-        if method in ("none", "soft"):
-            continue
-        terms = [term for term in weights if method.endswith(term)] or list(weights)
-        if not any(weights[term] for term in terms):
-            keys = " and ".join(f"distill.{term[1:]}_weight" for term in terms)
+    for method in methods:
+        losses = Method.parse(method).losses
+        if losses and not any(distill.weights.get(loss) for loss in losses):
+            keys = " and ".join(f"distill.weights.{loss}" for loss in losses)
             yield f"{keys}: must not be 0 with the method {method}, which would learn nothing in its layers"
 
 
-def micro_batches(train: Any) -> Problems:
+def micro_batches(train: Train) -> Problems:
     if train.accumulate > train.batch_size:
         most = f"train.batch_size ({train.batch_size})"
         yield f"train.accumulate: must be at most {most}, found {train.accumulate}"
 
 
-def depths(student: Any, study: Any, model: Any, teacher: Any) -> Problems:
-    """No student is deeper than its teacher, as far as a config.json at hand tells the teacher's depth."""
+def threads(train: Train) -> Problems:
+    """Two are always allowed: params.yaml comes with two, and results depend on their number."""
+    cores = os.cpu_count() or 1
+    if train.threads > max(2, cores):
+        yield f"train.threads: must be at most {max(2, cores)} (this machine has {cores} cores), found {train.threads}"
+
+
+def within_the_teacher(student: Student, model: Model, teacher: Teacher) -> Problems:
+    """No student is deeper than its teacher, and no text longer, as far as a config.json at hand tells."""
     key = "teacher.finetuned" if teacher.finetuned else "model.name"
     try:
-        most = _layers(teacher.finetuned or model.name)
+        config = _config(teacher.finetuned or model.name)
     except (OSError, ValueError, RecursionError) as error:
         yield f"{key}: its config.json cannot be read: {' '.join(str(error).split())[:200]}"
         return
-    if most is None:
-        return
+    depth = config.get("num_hidden_layers", config.get("n_layers"))
     top = student.layer_map[-1] if isinstance(student.layer_map, tuple) else 1
-    studied = {f"study.depth.layers.{i}": layers for i, layers in enumerate(study.depth.layers)}
-    for place, layers in {"student.layers": student.layers, "student.layer_map": top, **studied}.items():
-        if layers > most:
-            yield f"{place}: must be at most {most}, the teacher's layers ({key}), found {layers}"
+    for place, layers in {"student.layers": student.layers, "student.layer_map": top}.items():
+        if type(depth) is int and layers > depth:
+            yield f"{place}: must be at most {depth}, the teacher's layers ({key}), found {layers}"
+    longest = positions(config)
+    if longest is not None and model.max_length > longest:
+        yield f"model.max_length: must be at most {longest}, the teacher's positions ({key}), found {model.max_length}"
 
 
-def _layers(name: str) -> int | None:
-    """The depth in a local model's config.json; None for hub names and models that are not there yet."""
-    config = (embedded.place(name) or Path(name)) / "config.json"
-    if not config.is_file():
-        return None
-    found = json.loads(config.read_text(encoding="utf-8"))
-    if not isinstance(found, dict):
-        raise ValueError(f"must be a mapping, found {shown(found)}")
-    depth = found.get("num_hidden_layers", found.get("n_layers"))
-    return depth if type(depth) is int else None
+def _config(name: str) -> dict[str, Any]:
+    """A local model's config.json; nothing of hub names, and of models that are not there yet."""
+    file = (embedded.place(name) or Path(name).expanduser()) / "config.json"
+    if not file.is_file():
+        return {}
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise ValueError(f"must be a mapping, found {shown(config)}")
+    return config
 
 
-RULES: dict[Callable[..., Problems], tuple[str, ...]] = {
-    known_tasks: ("tasks", "task"),
-    own_tasks: ("task",),
-    right_source: ("tasks", "data", "task"),
-    known_columns: ("tasks", "data", "task"),
-    explicit_map: ("student",),
-    internal_weights: ("methods", "distill", "study"),
-    micro_batches: ("train",),
-    depths: ("student", "study", "model", "teacher"),
-}
+OF_A_STUDENT: tuple[Callable[..., Problems], ...] = (explicit_map, internal_weights, within_the_teacher)
+OF_THE_RUN = (known_tasks, own_tasks, right_source, known_columns, micro_batches, threads)

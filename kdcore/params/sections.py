@@ -1,40 +1,43 @@
 """The sections of params.yaml as types. The library takes them as they are; rules across them are in rules.py."""
 
-from typing import Annotated, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, WrapValidator
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict
 
+from kdcore.distil.methods import INTERNAL
 from kdcore.params.values import (
     LIST,
+    PLAIN,
+    Amount,
     Between,
     Classification,
     Cosine,
     Count,
-    CountOrAll,
     Dtype,
-    FloatOrNull,
     Init,
     LayerMap,
+    LearningRate,
     Length,
     Method,
     Metric,
-    NamedMap,
-    Positive,
+    OneOf,
     Precision,
-    Progressive,
+    Rows,
     Schedule,
+    Score,
     Seed,
     Share,
     Source,
     Store,
     TaskName,
+    Temperature,
     Text,
     TextOrNull,
     Trains,
-    Weight,
-    layer_map,
-    one_of,
 )
+from kdcore.studies import STUDIES, Study
 
 
 class Section(BaseModel):
@@ -42,7 +45,7 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    source: Annotated[Source, one_of(Source)]
+    source: Source
     path: Text
     hub: Text
     revision: Text
@@ -55,10 +58,7 @@ class UserTask(Section):
     text: Annotated[tuple[Text, ...], LIST]
     label: Text
     labels: tuple[Text, ...] = ()
-    metrics: Annotated[
-        tuple[Annotated[Metric, one_of(Metric)], ...],
-        LIST,
-    ]
+    metrics: Annotated[tuple[Metric, ...], LIST]
 
 
 class Model(Section):
@@ -70,49 +70,50 @@ class Model(Section):
 class Teacher(Section):
     finetuned: TextOrNull
     revision: TextOrNull
-    rows: CountOrAll
+    rows: Rows
     epochs: Count
-    learning_rate: Positive
+    learning_rate: LearningRate
     seed: Seed
-    floor: FloatOrNull
+    floor: Score
 
 
 class Targets(Section):
-    store: Annotated[Store, one_of(Store)]
-    dtype: Annotated[Dtype, one_of(Dtype)]
-    disk_gb: Weight
+    store: Store
+    dtype: Dtype
+    disk_gb: Amount
 
 
 class Student(Section):
     layers: Count
-    rows: CountOrAll
-    init: Annotated[Init, one_of(Init)]
-    layer_map: Annotated[LayerMap, WrapValidator(layer_map)]
+    rows: Rows
+    init: Init
+    layer_map: LayerMap
 
 
 class Distill(Section):
-    temperature: Positive
-    hard_label_weight: Weight
-    kl_weight: Weight
-    cos_weight: Weight
+    """weights: of the internal losses by name; one that is absent weighs 0."""
+
+    temperature: Temperature
+    hard_label_weight: Amount
+    weights: dict[Annotated[str, OneOf(tuple(INTERNAL))], Amount]
     epochs_per_layer: Count
     cosine_threshold: Cosine
     classification_epochs: Count
-    classification: Annotated[Classification, one_of(Classification)]
-    trains: Annotated[Trains, one_of(Trains)]
+    classification: Classification
+    trains: Trains
 
 
 class Train(Section):
     batch_size: Count
     accumulate: Count
-    learning_rate: Positive
-    schedule: Annotated[Schedule, one_of(Schedule)]
+    learning_rate: LearningRate
+    schedule: Schedule
     warmup: Share
-    weight_decay: Weight
-    clip: Weight
-    precision: Annotated[Precision, one_of(Precision)]
+    weight_decay: Amount
+    clip: Amount
+    precision: Precision
     threads: Count
-    checkpoint_seconds: Weight
+    checkpoint_seconds: Amount
     history_rows: Count
 
 
@@ -122,50 +123,60 @@ class Evaluate(Section):
 
 
 class Attention(Section):
-    standard: Annotated[Method, one_of(Method)]
-    internal: Annotated[Method, one_of(Method)]
+    standard: Method
+    internal: Method
     examples: Count
 
 
-MethodList: TypeAlias = Annotated[tuple[Annotated[Method, one_of(Method)], ...], LIST]
+Grid: TypeAlias = dict[str, tuple[Any, ...]]  # the section of one study: list name -> values
+
+VARIED: dict[str, type[Section]] = {
+    "student": Student,
+    "distill": Distill,
+    "train": Train,
+}  # the sections whose knobs a study may vary
 
 
-class Depth(Section):
-    layers: Annotated[tuple[Count, ...], LIST]
-    methods: MethodList
+def _values_of(key: str) -> Any:
+    """The type of a study's list of values for the knob `key`: each is checked like the knob itself."""
+    section, _, name = key.partition(".")
+    knob = VARIED[section].model_fields[name]
+    return Annotated[tuple[Annotated[knob.annotation, *knob.metadata, PLAIN], ...], LIST]  # type: ignore[name-defined]
 
 
-class DataSize(Section):
-    rows: Annotated[tuple[Count, ...], LIST]
-    methods: MethodList
+def _strict(name: str, fields: dict[str, Any]) -> Any:
+    """The type of a mapping with these keys, each needed, and no others."""
+    make: Any = TypedDict  # whose names a type checker wants to read here
+    mapping = make(name, fields)
+    mapping.__pydantic_config__ = Section.model_config
+    return mapping
 
 
-class Methods(Section):
-    methods: MethodList
+def _grid_of(study: Study) -> Any:
+    axes = {axis.values: _values_of(axis.key) for axis in study.axes}
+    arms = {arm.methods: Annotated[tuple[Annotated[str, OneOf(arm.allowed)], ...], LIST] for arm in study.arms}
+    return _strict(study.name, axes | arms)
 
 
-class Convergence(Section):
-    methods: MethodList
-    head: Annotated[tuple[Annotated[Progressive, one_of(Progressive)], ...], LIST]
+if TYPE_CHECKING:
+    Studies: TypeAlias = dict[str, Grid]
+else:
+    Studies = _strict("Studies", {study.name: _grid_of(study) for study in STUDIES.values()})
 
 
-class Ablation(Section):
-    methods: MethodList
-    layer_maps: Annotated[tuple[Annotated[NamedMap, one_of(NamedMap)], ...], LIST]
-    inits: Annotated[tuple[Annotated[Init, one_of(Init)], ...], LIST]
-
-
-class Study(Section):
-    methods: Methods
-    depth: Depth
-    data_size: DataSize
-    convergence: Convergence
-    ablation: Ablation
+def with_changes(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections with knobs changed by dotted key, as the cells of a study do; one that is absent stays absent."""
+    changed = dict(sections)
+    for key, value in changes.items():
+        section, _, name = key.partition(".")
+        if section in changed:
+            changed[section] = changed[section].model_copy(update={name: value})
+    return changed
 
 
 class Params(Section):
     tasks: Annotated[tuple[Text, ...], LIST]
-    methods: Annotated[tuple[Annotated[Method, one_of(Method)], ...], LIST]
+    methods: Annotated[tuple[Method, ...], LIST]
     seeds: Annotated[tuple[Seed, ...], LIST]
     data: Data
     task: dict[TaskName, UserTask]
@@ -177,4 +188,4 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     attention: Attention
-    study: Study
+    study: Studies

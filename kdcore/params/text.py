@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -15,7 +15,7 @@ def read_mapping(path: str) -> dict[Any, Any]:
     """The YAML 1.2 mapping in the file; raises UserError, with the line where there is one."""
     text = _read(path)
     try:
-        found = YAML(typ="safe", pure=True).load(text)
+        mapping = YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as error:
         raise UserError(path, _syntax(error)) from error
     except RecursionError as error:
@@ -33,9 +33,9 @@ def read_mapping(path: str) -> dict[Any, Any]:
         place = getattr(error, "position", None)  # of a character that YAML does not allow
         where = "" if place is None else f"line {text.count(chr(10), 0, place) + 1}: "
         raise UserError(path, f"{where}is not valid YAML: {_one_line(error)}") from error
-    if not isinstance(found, dict):
-        raise UserError(path, f"must be a mapping of sections, found {shown(found)}")
-    return found
+    if not isinstance(mapping, dict):
+        raise UserError(path, f"must be a mapping of sections, found {shown(mapping)}")
+    return mapping
 
 
 def _read(path: str) -> str:
@@ -71,29 +71,28 @@ def dotted(place: list[Any]) -> str:
     return ".".join(plain)
 
 
-def complaints(error: ValidationError, section: str, model: Any) -> Iterator[str]:
-    """One line per problem: the full dotted key, what is allowed, the value found."""
+def complaints(error: ValidationError, section: str, kind: Any) -> Iterator[str]:
+    """One line per problem: the full dotted key, what is allowed, the value found. kind: the section's type."""
     for problem in error.errors(include_url=False):
-        place = [part for part in problem["loc"] if part not in ("[key]", "function-wrap[check]")]
-        yield f"{dotted([section, *place])}: {_words(problem, _model_at(model, place[:-1]))}"
+        place = [part for part in problem["loc"] if part != "[key]"]
+        yield f"{dotted([section, *place])}: {_words(problem, _fields_at(kind, place[:-1]))}"
 
 
-def _words(problem: Mapping[str, Any], model: type[BaseModel] | None) -> str:
-    kind, found = problem["type"], shown(problem["input"])
-    fields = list(model.model_fields) if model else []
+def _words(problem: Mapping[str, Any], fields: list[str]) -> str:
+    kind, value = problem["type"], shown(problem["input"])
     if kind == "missing":
         return "is missing"
     if kind == "extra_forbidden":
         return unknown(problem["loc"][-1], fields)
     if kind == "allowed":
-        return f"must be {problem['msg']}, found {found}"
+        return f"must be {problem['msg']}, found {value}"
     if kind == "said":
         return problem["msg"]
     if kind in ("model_type", "dict_type", "model_attributes_type"):
-        return f"must be a mapping, found {found}"
+        return f"must be a mapping, found {value}"
     if kind == "tuple_type":
-        return f"must be a list, found {found}"
-    return f"{problem['msg']}, found {found}"
+        return f"must be a list, found {value}"
+    return f"{problem['msg']}, found {value}"
 
 
 def unknown(key: Any, fields: list[str]) -> str:
@@ -101,11 +100,16 @@ def unknown(key: Any, fields: list[str]) -> str:
     return f"unknown key{near(key, fields) or ', allowed are ' + ', '.join(fields)}"
 
 
-def _model_at(model: Any, place: list[Any]) -> type[BaseModel] | None:
-    """The model whose field a location names: sections nest, and `task` maps names to models."""
+def _fields_at(kind: Any, place: list[Any]) -> list[str]:
+    """The keys that a section has at a location: sections nest, and `task` maps names to sections."""
     for part in place:
-        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
-            model = model.model_fields[str(part)].annotation
-        else:  # a mapping's key
-            model = next(iter(getattr(model, "__args__", ())[1:]), None)
-    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+        fields = _fields(kind)
+        kind = fields[part] if part in fields else next(iter(getattr(kind, "__args__", ())[1:]), None)
+    return list(_fields(kind))
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """Key -> type, of a model or a TypedDict; none for any other type."""
+    if hasattr(kind, "model_fields"):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    return getattr(kind, "__annotations__", {})

@@ -1,11 +1,13 @@
 """The values that a knob of params.yaml may have, each with the words that say so."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, Strict, ValidationError, WrapValidator
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, core_schema
 
+from kdcore.distil.methods import METHODS
 from kdcore.errors import near, shown
 
 
@@ -21,19 +23,23 @@ def says(allowed: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-def one_of(kind: Any) -> WrapValidator:
-    """Of a Literal's names: the wording lists them, and the one that is near."""
-    names = get_args(kind)
+@dataclass(frozen=True)
+class OneOf:
+    """One of these names, or of those of the Literal that it stands on: the wording lists them, and a near one."""
 
-    def check(value: Any, inner: Callable[[Any], Any]) -> Any:
-        try:
-            return inner(value)
-        except ValidationError:
+    names: tuple[str, ...] = ()
+
+    def __get_pydantic_core_schema__(self, literal: Any, handler: Any) -> core_schema.CoreSchema:
+        names = self.names or get_args(literal)
+
+        def check(value: Any) -> str:
+            if isinstance(value, str) and value in names:
+                return value
             hint = near(value, names) if isinstance(value, str) else ""
-            said = f"must be {' | '.join(names)}, found {shown(value)}{hint}"
-            raise PydanticCustomError("said", "{said}", {"said": said}) from None
+            wrong = f"must be {' | '.join(names)}, found {shown(value)}{hint}"
+            raise PydanticCustomError("said", "{said}", {"said": wrong})
 
-    return WrapValidator(check)
+        return core_schema.no_info_plain_validator_function(check)
 
 
 def _list(value: Any, inner: Callable[[Any], Any]) -> Any:
@@ -43,22 +49,36 @@ def _list(value: Any, inner: Callable[[Any], Any]) -> Any:
     result = inner(value)
     twice = [item for item in dict.fromkeys(result) if result.count(item) > 1]
     if twice:
-        said = f"must not repeat a value, found {', '.join(map(shown, twice))} more than once"
-        raise PydanticCustomError("said", "{said}", {"said": said})
+        wrong = f"must not repeat a value, found {', '.join(map(shown, twice))} more than once"
+        raise PydanticCustomError("said", "{said}", {"said": wrong})
     return result
 
 
+def _plain(value: Any) -> Any:
+    """A value that files and stages can be named after: studies name theirs so."""
+    if not isinstance(value, str | int | float):
+        wrong = f"must be one name or number in a study, whose files are named after it, found {shown(value)}"
+        raise PydanticCustomError("said", "{said}", {"said": wrong})
+    return value
+
+
 LIST = WrapValidator(_list)
-Count = Annotated[int, Strict(), Field(ge=1), says("an integer of at least 1")]
-CountOrAll = Annotated[int | None, Strict(), Field(ge=1), says("an integer of at least 1, or null for all")]
-Length = Annotated[int, Strict(), Field(ge=8), says("an integer of at least 8")]
+PLAIN = WrapValidator(lambda value, inner: inner(_plain(value)))
+
+# Every number has an upper end, far beyond what anybody trains: a slip of the finger ends here and not in an overflow.
+Count = Annotated[int, Strict(), Field(ge=1, le=10**6), says("an integer of at least 1, at most 1000000")]
+Rows = Annotated[
+    int | None, Strict(), Field(ge=1, le=10**9), says("an integer of at least 1, at most 1000000000, or null for all")
+]
+Length = Annotated[int, Strict(), Field(ge=8, le=10**6), says("an integer of at least 8, at most 1000000")]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32), says("an integer from 0 to 4294967295")]
-Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False), says("a finite number greater than 0")]
-Weight = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False), says("a finite number of at least 0")]
-Share = Annotated[float, Strict(), Field(ge=0, lt=1, allow_inf_nan=False), says("at least 0 and less than 1")]
-Between = Annotated[float, Strict(), Field(gt=0, lt=1, allow_inf_nan=False), says("greater than 0 and less than 1")]
-Cosine = Annotated[float, Strict(), Field(ge=0, le=2, allow_inf_nan=False), says("a number from 0 to 2")]
-FloatOrNull = Annotated[float | None, Strict(), Field(allow_inf_nan=False), says("a finite number, or null")]
+LearningRate = Annotated[float, Strict(), Field(gt=0, le=10), says("a finite number greater than 0, at most 10")]
+Temperature = Annotated[float, Strict(), Field(ge=0.001, le=1000), says("a number from 0.001 to 1000")]
+Amount = Annotated[float, Strict(), Field(ge=0, le=10**6), says("a finite number of at least 0, at most 1000000")]
+Share = Annotated[float, Strict(), Field(ge=0, lt=1), says("at least 0 and less than 1")]
+Between = Annotated[float, Strict(), Field(gt=0, lt=1), says("greater than 0 and less than 1")]
+Cosine = Annotated[float, Strict(), Field(ge=0, le=2), says("a number from 0 to 2")]
+Score = Annotated[float | None, Strict(), Field(allow_inf_nan=False), says("a finite number, or null")]
 TEXT = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"  # one line, not blank
 Text = Annotated[str, Strict(), Field(pattern=TEXT), says("one line of text that is not blank (quote a number)")]
 TextOrNull = Annotated[str | None, Strict(), Field(pattern=TEXT), says("one line of text that is not blank, or null")]
@@ -69,24 +89,19 @@ TaskName = Annotated[
     says("a plain name: up to 64 of a-z 0-9 _ -, the first not -"),
 ]
 
-Method: TypeAlias = Literal[
-    "none", "soft", "all", "all-kl", "all-cos", "pid", "pid-kl", "pid-cos", "sid", "sid-kl", "sid-cos"
-]
-Progressive: TypeAlias = Literal["pid", "pid-kl", "pid-cos", "sid", "sid-kl", "sid-cos"]  # have a last phase
-Source: TypeAlias = Literal["embedded", "hub", "local"]
-Store: TypeAlias = Literal["auto", "disk", "live"]
-Dtype: TypeAlias = Literal["float16", "float32"]
-Init: TypeAlias = Literal["teacher", "teacher_lower", "pretrained", "pretrained_lower", "random"]
-NamedMap: TypeAlias = Literal["uniform", "last"]
-LayerMap: TypeAlias = NamedMap | tuple[int, ...]
-Classification: TypeAlias = Literal["last", "always"]
-Trains: TypeAlias = Literal["model", "head"]
-Schedule: TypeAlias = Literal["per_phase", "whole"]
-Precision: TypeAlias = Literal["no", "bf16", "fp16"]
-Metric: TypeAlias = Literal["accuracy", "f1", "matthews", "pearson", "spearman"]
+Method: TypeAlias = Annotated[str, OneOf(METHODS)]
+Source: TypeAlias = Annotated[Literal["embedded", "hub", "local"], OneOf()]
+Store: TypeAlias = Annotated[Literal["auto", "disk", "live"], OneOf()]
+Dtype: TypeAlias = Annotated[Literal["float16", "float32"], OneOf()]
+Init: TypeAlias = Annotated[Literal["teacher", "teacher_lower", "pretrained", "pretrained_lower", "random"], OneOf()]
+Classification: TypeAlias = Annotated[Literal["last", "always"], OneOf()]
+Trains: TypeAlias = Annotated[Literal["model", "head"], OneOf()]
+Schedule: TypeAlias = Annotated[Literal["per_phase", "whole"], OneOf()]
+Precision: TypeAlias = Annotated[Literal["no", "bf16", "fp16"], OneOf()]
+Metric: TypeAlias = Annotated[Literal["accuracy", "f1", "matthews", "pearson", "spearman"], OneOf()]
 
 
-def layer_map(value: Any, inner: Callable[[Any], Any]) -> LayerMap:
+def _layer_map(value: Any, inner: Callable[[Any], Any]) -> str | tuple[int, ...]:
     """A name, or a list of integers; strictly increasing from 1 on, as every layer is matched once."""
     if value in ("uniform", "last"):
         return value
@@ -96,3 +111,6 @@ def layer_map(value: Any, inner: Callable[[Any], Any]) -> LayerMap:
         allowed = "uniform, last, or a strictly increasing list of teacher layers, the first at least 1"
         raise PydanticCustomError("allowed", "{allowed}", {"allowed": allowed})
     return tuple(layers)
+
+
+LayerMap: TypeAlias = Annotated[Literal["uniform", "last"] | tuple[int, ...], WrapValidator(_layer_map)]

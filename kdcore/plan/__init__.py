@@ -1,1 +1,1 @@
-"""What a run will cost before it is paid: FLOPs, hours here and on a GPU, disk and memory. Nothing is trained."""
+"""What a run will cost before it is paid: FLOPs, hours here, disk. Nothing is trained."""

@@ -20,21 +20,15 @@ SPREAD = 0.4  # standard deviation / mean of the assumed lengths: 0.24 to 0.51 i
 class Lengths:
     """Tokens per row, special tokens included.
 
-    train: (N,) in nested order; labelled: (N,) whether a row has a label; validation: by split; said: the source.
+    train: (N,) in nested order; labelled: (N,) whether a row has a label; validation: by split; source: how
+    they are known.
     """
 
     task: Task
     train: np.ndarray
     labelled: np.ndarray
     validation: Mapping[str, np.ndarray]
-    said: str
-
-    def first(self, rows: int | None, key: str) -> np.ndarray:
-        """Of the first `rows` training rows. Raises UserError, naming the params key, where there are fewer."""
-        if rows is not None and rows > len(self.train):
-            found = f"the rows of {self.task.name}/train, found {rows}"
-            raise UserError("params.yaml", f"{key}: at most {len(self.train)}, {found}")
-        return self.train[:rows]
+    source: str
 
 
 @dataclass(frozen=True)
@@ -84,15 +78,16 @@ def assumed(task: Task, max_length: int, rows: int | None, tokens: float | None)
     """Lengths of a gamma distribution about the mean, cut to what the model takes."""
     known = KNOWN.get(task.name)
     if known is None and (rows is None or tokens is None):
-        said = f"task {task.name!r} is not prepared, so give --rows and --tokens, or run `dvc repro prepare` first"
-        raise UserError("plan", said)
+        raise UserError(
+            "plan", f"task {task.name!r} is not prepared, so give --rows and --tokens, or run `dvc repro prepare` first"
+        )
     size = rows or (known.train if known else 0)
     mean = tokens or (known.tokens if known else 0.0)
     sizes = known.validation if known else {"validation": max(1, size // 10)}
     validation = {name: spread(count, mean, max_length) for name, count in sizes.items()}
     train = spread(size, mean, max_length)
-    said = f"rows {'as given' if rows else 'as published'}, tokens {'as given' if tokens else 'assumed'}"
-    return Lengths(task, train, np.ones(size, dtype=bool), validation, said)
+    source = f"rows {'as given' if rows else 'as published'}, tokens {'as given' if tokens else 'assumed'}"
+    return Lengths(task, train, np.ones(size, dtype=bool), validation, source)
 
 
 def spread(rows: int, mean: float, longest: int) -> np.ndarray:

@@ -1,55 +1,176 @@
-"""The plan of a run on stdout, and on stderr what of it would not do."""
+"""The plan of a run on stdout, as Markdown tables that can be pasted, and on stderr what of it would not do."""
 
-from collections.abc import Sequence
-from typing import Any
+import io
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from kdcore.console import warn
+from kdcore.data import tasks
 from kdcore.distil.training import Settings
-from kdcore.plan import machine, measure, space
-from kdcore.plan.gpus import Gpu
-from kdcore.plan.lengths import Lengths
-from kdcore.plan.limits import exceeded
-from kdcore.plan.memory import LIBRARIES
-from kdcore.plan.table import size, written
-from kdcore.plan.task import Asked, TaskPlan
-from kdcore.plan.work import Kind
+from kdcore.model.names import check_length
+from kdcore.params.sections import Params
+from kdcore.plan.lengths import lengths
+from kdcore.plan.rates import Bench, rates
+from kdcore.plan.shapes import config_of
+from kdcore.plan.work import Kind, TaskPlan, Work, parameters, students
+from kdcore.runs import store
+from kdcore.studies import Study
+
+WORDS: Mapping[Kind, str] = {
+    "training": "training",
+    "internal": "training on attention maps",
+    "forward": "forward passes",
+    "maps": "forward passes with all maps",
+}
+NOTES = (
+    "Hours are those of the arithmetic: the start of each command, reading and tokenising are not counted, nor is "
+    "anything that is there already. A phase of pid or sid that its cosine_threshold ends sooner costs less."
+)
 
 
 def write_plan(
-    asked: Asked, config: Any, name: str, tasks: Sequence[Lengths], settings: Settings, gpu: Gpu | None, seconds: float
+    params: Params, study: Study | None, shape: str | None, rows: int | None, tokens: float | None, seconds: float
 ) -> None:
-    """config, name: the teacher's shape; seconds: how long to measure this machine, 0 not at all."""
-    free, available = machine.free_disk(), machine.available_memory()
-    plans, left = [], free
-    for found in tasks:
-        plans.append(TaskPlan(asked, config, found, left))
-        left -= plans[-1].disk
-    rates = _rates(asked, plans[0], settings, seconds, available) if seconds else {}
-    print(written(_title(asked, name, plans[0]), plans, rates, gpu, free, available))
-    for problem in exceeded(plans, asked.targets, free, available):
+    """Print the plan. study: in place of the headline run; shape, rows, tokens: what the command line says of the
+    teacher and of tasks that are not prepared; seconds: how long to measure this machine, 0 not at all.
+    """
+    model, own = params.model, params.teacher
+    named, revision = (own.finetuned, own.revision) if own.finetuned else (model.name, model.revision)
+    config, name = config_of(shape, named, revision)
+    check_length(config, model.max_length, name)
+    planned = students(params, study)
+    signals = None if any(one.student.rows is None for one in planned) else max(one.student.rows for one in planned)  # type: ignore[type-var]
+    plans: list[TaskPlan] = []
+    free = shutil.disk_usage(store()).free
+    for task in params.tasks:
+        described, folder = tasks.find(task, params.task), Path("data") / task
+        known = lengths(described, folder, named, model.max_length, rows, tokens)
+        plans.append(TaskPlan(params, planned, config, signals, known, free - sum(plan.disk for plan in plans)))
+    title = f"# {f'Study {study.name}' if study else 'The headline run'}\n\n{_models(name, plans[0])}"
+    print(written(title, plans, _rates(plans[0], seconds) if seconds else {}, free))
+    for problem in problems(plans, free):
         warn(problem)
 
 
-def _title(asked: Asked, name: str, plan: TaskPlan) -> str:
-    config, count = plan.config, space.parameters(plan.teacher)
-    depths = sorted({student.recipe.layers for student in asked.students})
+def _models(name: str, plan: TaskPlan) -> str:
+    config, depths = plan.config, sorted({one.student.layers for one in plan.students})
     return (
-        f"# {f'Study {asked.study}' if asked.study else 'The headline run'}\n\n"
         f"Teacher: {name}, {config.num_hidden_layers} layers, {config.hidden_size:,} wide, "
-        f"{config.num_attention_heads} heads, {count / 1e6:.1f} M parameters. Students: {len(asked.students)} of "
-        f"{', '.join(map(str, depths))} layers, {asked.seeds} seeds each."
+        f"{config.num_attention_heads} heads, {parameters(plan.teacher) / 1e6:.1f} M parameters. "
+        f"Students: {len(plan.students)} of {', '.join(map(str, depths))} layers, {plan.seeds} seeds each."
     )
 
 
-def _rates(asked: Asked, plan: TaskPlan, settings: Settings, seconds: float, available: int) -> dict[Kind, float]:
-    """FLOP/s here of the kinds of work that the plan has; none where the models do not fit into memory."""
-    need = LIBRARIES + space.WEIGHT * space.parameters(plan.teacher) + plan.peaks[-1].total
-    if need > available:
-        warn(f"not measured here: it needs {size(need)}, and {size(available)} of memory are available")
-        return {}
-    if (load := machine.load()) > machine.cores() / 2:
-        warn(f"other work keeps this machine busy (load {load:.1f}, {machine.cores()} cores): hours here are too long")
-    kinds = sorted({part.kind for work in plan.works for part in work.parts})
-    student = max(asked.students, key=lambda one: one.recipe.layers)
-    bench = measure.Bench(plan.config, plan.mapped[student.name], settings, asked.batch_size, asked.targets.dtype)
-    return measure.rates(bench, plan.splits["train"], kinds, seconds)
+def _rates(plan: TaskPlan, seconds: float) -> dict[Kind, float]:
+    """FLOP/s here of the kinds of work that the plan has."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores / 2:
+        warn(f"other work keeps this machine busy (load {load:.1f}, {cores} cores): hours here are too long")
+    deepest, params = max(plan.students, key=lambda one: one.student.layers), plan.params
+    settings = Settings(**params.train.model_dump(), seed=0)
+    batch_size, dtype = params.evaluate.batch_size, params.targets.dtype
+    bench = Bench(plan.config, plan.mapped[deepest.name], settings, batch_size, dtype)
+    return rates(bench, plan.splits["train"], sorted({kind for work in plan.works for kind in work.flops}), seconds)
+
+
+def problems(plans: Sequence[TaskPlan], free: int) -> Iterator[str]:
+    """What would not do: maps that are not stored, a full disk. free: bytes of disk."""
+    for plan in plans:
+        name, targets = plan.lengths.task.name, plan.params.targets
+        for split, need in plan.map_bytes.items():
+            if targets.store == "disk" and need > free:
+                yield (
+                    f"{name}: targets.store: disk needs {size(need)} for the {split} maps, and {size(free)} are "
+                    "free: targets will refuse"
+                )
+            if targets.store == "auto" and not plan.stored[split]:
+                live = sum(work.total for work in plan.works if work.what == "live teacher" and split == "train")
+                price = f"; it computes {short(live / 1e12)} TFLOP beside the students" if live else ""
+                yield (
+                    f"{name}: targets.store: auto falls back to a live teacher for {split}: its maps need "
+                    f"{size(need)}, more than targets.disk_gb ({targets.disk_gb:g} GB) or the free disk allows{price}"
+                )
+    disk = sum(plan.disk for plan in plans)
+    if disk > free:
+        yield f"disk: {size(disk)} are needed, and {size(free)} are free"
+
+
+def written(title: str, plans: Sequence[TaskPlan], speeds: Mapping[Kind, float], free: int) -> str:
+    """The whole plan. speeds: FLOP/s here by kind, empty where they were not measured."""
+    parts = [title]
+    for plan in plans:
+        parts += [f"## {plan.lengths.task.name}", _rows(plan), _works(plan.works, speeds), _bytes(plan)]
+    if len(plans) > 1:
+        parts += ["## All tasks", _works([work for plan in plans for work in plan.works], speeds, total_only=True)]
+    parts.append(f"Disk: {size(sum(plan.disk for plan in plans))} in all, {size(free)} are free.")
+    if speeds:
+        measured = ", ".join(f"{WORDS[kind]} {speed / 1e9:,.0f}" for kind, speed in speeds.items())
+        parts.append(f"Here, measured on models of this shape in GFLOP/s: {measured}.")
+    return "\n\n".join([*parts, NOTES])
+
+
+def _rows(plan: TaskPlan) -> str:
+    train, validation = plan.lengths.train, plan.splits["validation"]
+    return (
+        f"{len(train):,} training rows of {train.mean():.1f} tokens and {len(validation):,} validation rows of "
+        f"{validation.mean():.1f}: {plan.lengths.source}."
+    )
+
+
+def _works(works: Sequence[Work], speeds: Mapping[Kind, float], total_only: bool = False) -> str:
+    def costs(*some: Work) -> list[str]:
+        here = sum(flops / speeds[kind] for work in some for kind, flops in work.flops.items()) if speeds else 0.0
+        return [short(sum(work.total for work in some) / 1e12), *([duration(here)] if speeds else [])]
+
+    heads = ["stage", "what", "runs", "rows", "epochs", "TFLOP", *(["here"] if speeds else [])]
+    lines = [
+        [work.stage, work.what, f"{work.runs:,}", f"{work.rows:,}", f"{work.epochs or ''}", *costs(work)]
+        for work in works
+        if not total_only
+    ]
+    return grid(heads, [*lines, ["total", "", "", "", "", *costs(*works)]], words=2)
+
+
+def _bytes(plan: TaskPlan) -> str:
+    lines = []
+    for split, signals in plan.signals.items():
+        maps = size(signals.maps) if plan.stored[split] else "live teacher"
+        lines.append([f"signals, {split}", maps, size(signals.rest), size(signals.maps + signals.rest)])
+    lines.append(["checkpoints of one run", "", "", size(plan.checkpoints)])
+    lines.append(["models", "", "", size(plan.models)])
+    lines.append(["total", "", "", size(plan.disk)])
+    return grid(["on disk", "attention maps", "[CLS], logits", "in all"], lines)
+
+
+def grid(heads: Sequence[str], lines: Sequence[Sequence[str]], words: int = 1) -> str:
+    """An aligned Markdown table: the first `words` columns are text, the others stand to the right."""
+    table = Table(box=box.MARKDOWN, pad_edge=True)
+    for index, head in enumerate(heads):
+        table.add_column(head, justify="left" if index < words else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    page = io.StringIO()
+    Console(file=page, width=1000, color_system=None, markup=False, emoji=False, highlight=False).print(table)
+    return "\n".join(line.rstrip() for line in page.getvalue().splitlines() if line.strip())
+
+
+def short(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def size(count: float) -> str:
+    """Bytes, in the unit that suits."""
+    return f"{short(count / 1e9)} GB" if count >= 1e9 else f"{short(count / 1e6)} MB" if count else "none"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{short(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

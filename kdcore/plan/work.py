@@ -1,27 +1,78 @@
-"""What the stages compute, in the FLOPs that run.json counts: real tokens only, of encoders without weights."""
+"""What the stages compute and write for one task, given the lengths of its rows: on encoders without weights.
 
-from collections.abc import Mapping, Sequence
+FLOPs are those that run.json counts, of real tokens only; bytes are those of the files.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 
-from kdcore.distil.schedule import Method, Phase
-from kdcore.distil.student import Recipe
-from kdcore.model.cost import forward_flops, training_flops
+from kdcore.distil.methods import INTERNAL, Method
+from kdcore.distil.schedule import Phase, phases
+from kdcore.distil.targets import keeps_maps, shard_bounds
+from kdcore.model.cost import attention_bytes, forward_flops, training_flops
 from kdcore.model.encoder import Encoder
+from kdcore.model.layers import layer_map
+from kdcore.params.sections import Distill, Params, Student, Train, with_changes
+from kdcore.plan.lengths import Lengths
+from kdcore.plan.shapes import encoder_of, for_task
+from kdcore.studies import Study, cells
+
+HEADER = 128  # bytes of a .npy file before its numbers
+WEIGHT, MOMENTS = 4, 8  # bytes per parameter: float32; AdamW's two
+CHECKPOINTS = 3  # the newest two are kept while a third is written
 
 # Kinds of work differ in FLOP/s: training, training on attention maps, forward passes, those that hand out maps.
 Kind = Literal["training", "internal", "forward", "maps"]
+Flops = dict[Kind, float]
 
 
 @dataclass(frozen=True)
-class Part:
-    """FLOPs of one kind; passes: how often a layer runs on a batch, over all batches."""
+class Planned:
+    """One student, whatever its seed. name: as in the names of its results."""
 
-    kind: Kind
-    flops: float
-    passes: int
+    name: str
+    method: Method
+    student: Student
+    distill: Distill
+    train: Train
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        own = self.distill
+        return phases(
+            self.method.schedule,
+            self.student.layers,
+            epochs_per_layer=own.epochs_per_layer,
+            classification_epochs=own.classification_epochs,
+            cosine_threshold=own.cosine_threshold,
+            classification=own.classification,
+            trains=own.trains,
+        )
+
+    @property
+    def epochs(self) -> int:
+        """The most that its phases may use."""
+        return sum(phase.epochs for phase in self.phases)
+
+    @property
+    def compares_maps(self) -> bool:
+        losses = [INTERNAL[name] for name in self.method.losses if self.distill.weights.get(name)]
+        return any(loss.needs == "attention" for loss in losses)
+
+
+def students(params: Params, study: Study | None) -> list[Planned]:
+    """The students of the headline run, or of a study's grid."""
+    sections = {"student": params.student, "distill": params.distill, "train": params.train}
+    if study is None:
+        return [Planned(name, Method.parse(name), **sections) for name in params.methods]  # type: ignore[arg-type]
+    return [
+        Planned(cell.name, Method.parse(cell.method), **with_changes(sections, cell.sets))
+        for cell in cells(study, params.study[study.name])
+    ]
 
 
 @dataclass(frozen=True)
@@ -33,74 +84,166 @@ class Work:
     runs: int
     rows: int
     epochs: int | None
-    parts: tuple[Part, ...]
+    flops: Flops
 
     @property
-    def flops(self) -> float:
-        return sum(part.flops for part in self.parts)
+    def total(self) -> float:
+        return sum(self.flops.values())
 
 
-def batches(rows: int, size: int) -> int:
-    return -(-rows // size)
+def added(parts: Sequence[Flops], runs: int = 1) -> Flops:
+    """The sum by kind, `runs` times."""
+    kinds = dict.fromkeys(kind for part in parts for kind in part)
+    return {kind: runs * sum(part.get(kind, 0.0) for part in parts) for kind in kinds}
 
 
-def forward(encoder: Encoder, lengths: np.ndarray, size: int, kind: Kind, depth: int | None = None) -> Part:
-    """One pass over the rows in batches of `size`, through layers 1…depth (None: all and head)."""
-    layers = len(encoder.layers) if depth is None else depth
-    return Part(kind, forward_flops(encoder, lengths, depth), batches(len(lengths), size) * layers)
+def distilling(one: Planned, encoder: Encoder, lengths: np.ndarray) -> Flops:
+    """All epochs of a student."""
+    return added([_training(encoder, lengths, phase, one.compares_maps) for phase in one.phases])
 
 
-def times(part: Part, count: int) -> Part:
-    return Part(part.kind, part.flops * count, part.passes * count)
-
-
-def fine_tuning(encoder: Encoder, lengths: np.ndarray, epochs: int, size: int) -> Work:
-    phase = Phase("classification", epochs)
-    return Work("teacher", "fine-tuned", 1, len(lengths), epochs, (training(encoder, lengths, phase, size),))
-
-
-def training(encoder: Encoder, lengths: np.ndarray, phase: Phase, size: int, kl: bool = False) -> Part:
-    """All epochs of a phase, in steps of `size` rows. kl: whether the method compares attention maps."""
+def _training(encoder: Encoder, lengths: np.ndarray, phase: Phase, compares_maps: bool = False) -> Flops:
     depth = None if phase.classification else phase.depth(len(encoder.layers))
     flops = training_flops(encoder, lengths, depth, phase.trains) * phase.epochs
-    passes = batches(len(lengths), size) * phase.depth(len(encoder.layers)) * phase.epochs
     if phase.trains == "head":
-        return Part("forward", flops, passes)
-    return Part("internal" if kl and phase.internal else "training", flops, passes)
+        return {"forward": flops}
+    return {"internal" if compares_maps and phase.internal else "training": flops}
 
 
-def compares_maps(recipe: Recipe) -> bool:
-    return Method.parse(recipe.method).kl and recipe.kl_weight > 0
+def live(one: Planned, mapped: Sequence[int], teacher: Encoder, lengths: np.ndarray) -> Flops:
+    """What the teacher computes beside a student where its maps are not stored: its layers up to the top match."""
+    if not one.compares_maps:
+        return {}
+    tops = [(phase, max(mapped[layer - 1] for layer in phase.internal)) for phase in one.phases if phase.internal]
+    return {"maps": sum(forward_flops(teacher, lengths, top) * phase.epochs for phase, top in tops)}
 
 
-def distilling(name: str, recipe: Recipe, encoder: Encoder, lengths: np.ndarray, runs: int, size: int) -> Work:
-    """A student's training: as many epochs as its phases may use."""
-    phases, kl = recipe.phases(), compares_maps(recipe)
-    parts = tuple(times(training(encoder, lengths, phase, size, kl), runs) for phase in phases)
-    return Work("student", name, runs, len(lengths), sum(phase.epochs for phase in phases), parts)
+@dataclass(frozen=True)
+class SignalBytes:
+    """What targets write for one split; rest: [CLS] vectors, logits, lengths."""
+
+    maps: int
+    rest: int
 
 
-def live(recipe: Recipe, mapped: Sequence[int], teacher: Encoder, lengths: np.ndarray, size: int) -> list[Part]:
-    """What the teacher computes beside one student where its maps are not stored: its layers up to the top match."""
-    if not compares_maps(recipe):
-        return []
-    tops = [(phase, max(mapped[layer - 1] for layer in phase.internal)) for phase in recipe.phases() if phase.internal]
-    return [times(forward(teacher, lengths, size, "maps", top), phase.epochs) for phase, top in tops]
+def signal_bytes(teacher: Encoder, lengths: np.ndarray, dtype: str, stored: bool) -> SignalBytes:
+    """The files of one split, to the byte, but for its manifest."""
+    layers, heads, size = len(teacher.layers), teacher.config.num_attention_heads, np.dtype(dtype).itemsize
+    shards = len(shard_bounds(lengths, layers * heads * size)) - 1
+    maps = attention_bytes(lengths, layers, heads, size) + shards * HEADER if stored else 0
+    row = layers * teacher.config.hidden_size * size + teacher.output.out_features * 4 + 4
+    return SignalBytes(maps, len(lengths) * row + 3 * HEADER)
 
 
-def extraction(teacher: Encoder, splits: Mapping[str, tuple[np.ndarray, bool]], size: int) -> Work:
-    """The teacher's signals of each split; splits: lengths, and whether its attention maps are stored."""
-    parts = [forward(teacher, lengths, size, "maps" if stored else "forward") for lengths, stored in splits.values()]
-    rows = sum(len(lengths) for lengths, _ in splits.values())
-    return Work("targets", "signals", 1, rows, None, tuple(parts))
+def parameters(encoder: Encoder) -> int:
+    return encoder.parameter_counts()["total"]
 
 
-def scoring(encoder: Encoder, validation: Mapping[str, np.ndarray], size: int) -> list[Part]:
-    """One model's predictions of every validation split."""
-    return [forward(encoder, lengths, size, "forward") for lengths in validation.values()]
+class TaskPlan:
+    """The cost of one task."""
 
+    def __init__(
+        self, params: Params, planned: Sequence[Planned], config: Any, rows: int | None, lengths: Lengths, free: int
+    ) -> None:
+        """config: of the teacher; rows: of which targets keep the signals; free: bytes of disk.
 
-def fidelity(student: Encoder, teacher: Encoder, validation: np.ndarray, stored: bool, size: int) -> list[Part]:
-    """One student's maps on the validation rows, and the teacher's where they are not stored."""
-    models = [student] if stored else [student, teacher]
-    return [forward(encoder, validation, size, "maps") for encoder in models]
+        Raises UserError where the run itself would.
+        """
+        self.params, self.students, self.lengths = params, planned, lengths
+        self.config, self.seeds = for_task(config, lengths.task), len(params.seeds)
+        self._encoders: dict[int, Encoder] = {}
+        depth = self.config.num_hidden_layers
+        self.mapped = {one.name: layer_map(one.student.layer_map, one.student.layers, depth) for one in planned}
+        # Lengths of the rows that the teacher is fine-tuned on; none where it is fine-tuned already.
+        first = lengths.train[: 0 if params.teacher.finetuned else params.teacher.rows]
+        self.taught = first[lengths.labelled[: len(first)]]
+        self.splits = {"train": lengths.train[:rows], "validation": lengths.validation["validation"]}
+        self.map_bytes: dict[str, int] = {}  # needed, wherever the maps then come from
+        self.stored: dict[str, bool] = {}
+        self.signals: dict[str, SignalBytes] = {}
+        how = params.targets
+        for split, tokens in self.splits.items():
+            self.map_bytes[split] = signal_bytes(self.teacher, tokens, how.dtype, stored=True).maps
+            self.stored[split] = keeps_maps(how.store, self.map_bytes[split], free, how.disk_gb)
+            self.signals[split] = signal_bytes(self.teacher, tokens, how.dtype, self.stored[split])
+            free -= self.signals[split].maps + self.signals[split].rest
+
+    def encoder(self, layers: int) -> Encoder:
+        if layers not in self._encoders:
+            self._encoders[layers] = encoder_of(self.config, layers)
+        return self._encoders[layers]
+
+    @property
+    def teacher(self) -> Encoder:
+        return self.encoder(self.config.num_hidden_layers)
+
+    @cached_property
+    def works(self) -> list[Work]:
+        """A line per stage, in the order of the run; students have one each."""
+        works = []
+        if len(self.taught):
+            epochs = self.params.teacher.epochs
+            flops = _training(self.teacher, self.taught, Phase("classification", epochs))
+            works.append(Work("teacher", "fine-tuned", 1, len(self.taught), epochs, flops))
+        signals = [
+            {"maps" if self.stored[split] else "forward": forward_flops(self.teacher, tokens)}
+            for split, tokens in self.splits.items()
+        ]
+        works.append(Work("targets", "signals", 1, sum(map(len, self.splits.values())), None, added(signals)))  # type: ignore[arg-type]
+        for one in self.students:
+            rows = self.lengths.train[: one.student.rows]
+            flops = added([distilling(one, self.encoder(one.student.layers), rows)], self.seeds)
+            works.append(Work("student", one.name, self.seeds, len(rows), one.epochs, flops))
+        return [*works, *self._live(), self._epoch_scores(), self._evaluation()]
+
+    def _live(self) -> Iterator[Work]:
+        """The teacher beside the students that compare maps, where those are not stored."""
+        beside = [one for one in self.students if one.compares_maps and not self.stored["train"]]
+        parts = [
+            live(one, self.mapped[one.name], self.teacher, self.lengths.train[: one.student.rows]) for one in beside
+        ]
+        if parts:
+            runs, rows = self.seeds * len(beside), len(self.splits["train"])
+            yield Work("student", "live teacher", runs, rows, None, added(parts, self.seeds))
+
+    def _epoch_scores(self) -> Work:
+        """The scores after each epoch, in history.csv."""
+        rows = self.splits["validation"][: self.params.train.history_rows]
+        taught = self.params.teacher.epochs if len(self.taught) else 0
+        flops = taught * forward_flops(self.teacher, rows) + self.seeds * sum(
+            one.epochs * forward_flops(self.encoder(one.student.layers), rows) for one in self.students
+        )
+        return Work("student", "scores by epoch", self._models, len(rows), None, {"forward": flops})
+
+    def _evaluation(self) -> Work:
+        """Every model's predictions of all validation splits, and each student's maps beside the teacher's."""
+        validation, splits = self.splits["validation"], self.lengths.validation.values()
+        parts: list[Flops] = [{"forward": forward_flops(self.teacher, rows)} for rows in splits]
+        for one in self.students:
+            encoder = self.encoder(one.student.layers)
+            compared = [encoder] if self.stored["validation"] else [encoder, self.teacher]
+            own: list[Flops] = [{"forward": forward_flops(encoder, rows)} for rows in splits]
+            own += [{"maps": forward_flops(model, validation)} for model in compared]
+            parts.append(added(own, self.seeds))
+        return Work("evaluate", "scores, fidelity", self._models, sum(map(len, splits)), None, added(parts))
+
+    @property
+    def _models(self) -> int:
+        return 1 + self.seeds * len(self.students)
+
+    @property
+    def checkpoints(self) -> int:
+        """Bytes for the largest model that trains: one trains at a time, and what is finished has none."""
+        trained = [self.encoder(one.student.layers) for one in self.students]
+        trained += [self.teacher] if len(self.taught) else []
+        return CHECKPOINTS * (WEIGHT + MOMENTS) * max(map(parameters, trained))
+
+    @property
+    def models(self) -> int:
+        """Bytes of the weights that teacher and students leave."""
+        students = sum(parameters(self.encoder(one.student.layers)) for one in self.students)
+        return WEIGHT * (parameters(self.teacher) + self.seeds * students)
+
+    @property
+    def disk(self) -> int:
+        return self.checkpoints + self.models + sum(size.maps + size.rest for size in self.signals.values())

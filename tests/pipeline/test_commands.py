@@ -58,7 +58,7 @@ def test_readme_shows_the_commands_that_the_project_is_about():
     shown = list(commands(README.read_text(encoding="utf-8")))
     for start in (
         *("make repro", "make test", "dvc metrics show", "dvc exp run -S student.layers=", "dvc params diff"),
-        *("dvc plots show", "dvc repro stages/depth/dvc.yaml", "dvc repro stages/data_size/dvc.yaml"),
+        *("dvc plots show", "dvc repro stages/dvc.yaml:depth", "dvc repro stages/dvc.yaml:data_size"),
     ):
         assert any(command.startswith(start) for command in shown), f"README.md does not show `{start}`"
 

@@ -20,7 +20,7 @@ def students(project: Project) -> set[str]:
 
 def repro(project: Project, study: str) -> list[str]:
     """Run a study; returns the stages that ran, without the path of their file."""
-    output = project.run("dvc", "repro", f"stages/{study}/dvc.yaml").stdout
+    output = project.run("dvc", "repro", f"stages/dvc.yaml:{study}").stdout
     return re.findall(r"^Running stage '(?:[^':]+:)?([^']+)'", output, re.MULTILINE)
 
 
@@ -34,10 +34,10 @@ def studied(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 def test_a_study_runs_its_own_stages_and_none_of_the_headline(studied: tuple[Project, dict[str, list[str]]]):
     _, ran = studied
-    points = {f"point@{TASK}-{method}-{layers}-0" for method in ("soft", "sid") for layers in (1, 2)}
-    assert set(ran["depth"]) == {*points, "curve"}
-    points = {f"point@{TASK}-{method}-{rows}-0" for method in ("soft", "sid") for rows in (16, 32)}
-    assert set(ran["data_size"]) == {*points, f"targets@{TASK}", "curve"}
+    points = {f"depth-point@{TASK}-{method}-{layers}-0" for method in ("soft", "sid") for layers in (1, 2)}
+    assert set(ran["depth"]) == {*points, "depth"}
+    points = {f"data_size-point@{TASK}-{method}-{rows}-0" for method in ("soft", "sid") for rows in (16, 32)}
+    assert set(ran["data_size"]) == {*points, f"data_size-targets@{TASK}", "data_size"}
 
 
 def test_the_headlines_students_are_not_trained_again(finished: Project, studied: tuple[Project, dict[str, list[str]]]):
@@ -84,7 +84,7 @@ def test_another_depth_trains_that_depth_only(studied: tuple[Project, dict[str, 
     shutil.copytree(before.root, tmp_path / "repository", symlinks=True)
     grown = Project(tmp_path / "repository")
     grown.edit({"study.depth.layers": [1, 2, 3]})
-    assert sorted(repro(grown, "depth")) == ["curve", f"point@{TASK}-sid-3-0", f"point@{TASK}-soft-3-0"]
+    assert sorted(repro(grown, "depth")) == ["depth", f"depth-point@{TASK}-sid-3-0", f"depth-point@{TASK}-soft-3-0"]
     assert len(students(grown) - students(before)) == 2
     curve = pd.read_csv(grown.root / "metrics/depth/curve.csv")
     assert set(curve.loc[curve["method"] == "sid", "layers"]) == {1, 2, 3}
@@ -97,7 +97,7 @@ def test_a_depth_that_is_taken_out_leaves_the_curve_without_training(
     shutil.copytree(before.root, tmp_path / "repository", symlinks=True)
     shrunk = Project(tmp_path / "repository")
     shrunk.edit({"study.depth.layers": [2]})
-    assert repro(shrunk, "depth") == ["curve"]
+    assert repro(shrunk, "depth") == ["depth"]
     assert students(shrunk) == students(before)
     curve = pd.read_csv(shrunk.root / "metrics/depth/curve.csv")
     assert set(curve.loc[curve["method"] != "teacher", "layers"]) == {2}

@@ -1,6 +1,7 @@
 """dvc.yaml is held against the code: the commands, their arguments, the params that they read, their modules."""
 
 import inspect
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ import pytest
 import typer
 from ruamel.yaml import YAML
 
-from kdcore.cli import READS, app
+from kdcore import cli
+from kdcore.studies import STUDIES, Study, cells
 from tests.modules import ROOT, path_of, used_by
 from tests.pipeline.conftest import Project
 
-FILES = [Path("dvc.yaml"), *sorted(path.relative_to(ROOT) for path in (ROOT / "stages").glob("*/dvc.yaml"))]
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+OF_STUDIES = Path("stages/dvc.yaml")
+FILES = [Path("dvc.yaml"), OF_STUDIES]
+COMMANDS: dict[str, Any] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Stage:
         assert not extra, f"{self}: more arguments than `{self.command}` takes: {extra}"
         return {name: value for name, value in given.items() if isinstance(value, str)}
 
+    def changes(self) -> dict[str, str]:
+        """The params that its command line sets itself."""
+        pairs = itertools.pairwise(self.words)
+        return dict(change.split("=", 1) for option, change in pairs if option == "-S")
+
     def path_arguments(self) -> list[str]:
         kinds = inspect.signature(COMMANDS[self.command].callback).parameters
         return [value for name, value in self.arguments().items() if "Path" in str(kinds[name].annotation)]
@@ -71,7 +79,7 @@ def test_the_headline_and_both_figures_of_the_paper_are_there():
     assert [stage.name for stage in STAGES if stage.file == Path("dvc.yaml")][:6] == [
         *("prepare", "teacher", "targets", "student", "evaluate", "plots")
     ]
-    assert {Path("stages/depth/dvc.yaml"), Path("stages/data_size/dvc.yaml")} <= set(FILES)
+    assert {"depth", "data_size"} <= {stage.name for stage in STAGES if stage.file == OF_STUDIES}
 
 
 def test_dvc_reads_every_file(project: Project):
@@ -111,8 +119,8 @@ def within(path: str, folder: str) -> bool:
 @every
 def test_studies_run_at_the_root_of_the_repository_and_know_its_params(stage: Stage):
     if stage.file != Path("dvc.yaml"):
-        assert stage.body["wdir"] == "../.."
-        assert YAML(typ="safe").load(ROOT / stage.file)["vars"] == ["../../params.yaml"]
+        assert stage.body["wdir"] == ".."
+        assert YAML(typ="safe").load(ROOT / stage.file)["vars"] == ["../params.yaml"]
 
 
 @every
@@ -127,12 +135,42 @@ def test_no_out_of_a_study_is_looked_for_in_the_cache_before_the_study_ran(stage
 
 @every
 def test_the_params_of_a_stage_are_those_that_its_command_reads(stage: Stage):
-    """And those of the study that it names, where the command reads a study."""
-    expected = set(READS[stage.command])
-    study = stage.arguments().get("study")
-    if study is not None and re.search(r"Knobs\(.*, study\)", inspect.getsource(COMMANDS[stage.command].callback)):
-        expected.add(f"study.{study}")
-    assert set(stage.body["params"]) == expected
+    """And none is missing, but those that the command line sets."""
+    reads = set(cli.COMMANDS[stage.command].keys(stage.arguments().get("study")))
+    assert reads - set(stage.changes()) <= set(stage.body["params"]) <= reads
+
+
+# Studies
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=lambda study: study.name)
+def test_a_studys_stages_make_the_points_that_its_table_asks_for(study: Study):
+    """By name, method and params: the files of every cell, for values that can be told apart."""
+    lists = {arm.methods: (f"method {arm.methods}",) for arm in study.arms}
+    lists |= {axis.values: (f"a {axis.values}", f"b {axis.values}") for axis in study.axes}
+    made = {}
+    for stage in STAGES:
+        if stage.file == OF_STUDIES and stage.command == "point" and stage.arguments()["study"] == study.name:
+            matrix = {
+                key: re.fullmatch(r"\$\{(?:study\.(\w+)\.)?(\w+)\}", of) for key, of in stage.body["matrix"].items()
+            }
+            assert {found[1] for found in matrix.values()} <= {None, study.name}
+            values = {key: lists.get(found[2], (f"<{key}>",)) for key, found in matrix.items()}
+            for item in itertools.product(*values.values()):
+                given = dict(zip(matrix, item, strict=True))
+                sets = {key: filled(value, given) for key, value in stage.changes().items()}
+                made[filled(stage.arguments()["out"], given)] = {
+                    k: v for k, v in sets.items() if v != "${student.layers}"
+                }
+                assert filled(stage.arguments()["method"], given) == given["method"]
+    wanted = {
+        f"metrics/{study.name}/points/<task>/{cell.name}-s<seed>.json": dict(cell.sets) for cell in cells(study, lists)
+    }
+    assert made == wanted
+
+
+def filled(text: str, item: dict[str, str]) -> str:
+    return re.sub(r"\$\{item\.(\w+)\}", lambda found: item[found[1]], text)
 
 
 # Modules
@@ -168,5 +206,5 @@ def test_the_imports_of_a_command_are_followed_to_the_end():
     assert used_by("student") >= {"kdcore.distil.losses", "kdcore.model.layers", "kdcore.data.prepared", "kdcore.runs"}
     assert "kdcore.distil.teacher" not in used_by("student")
     assert "kdcore.distil.teacher" in used_by("teacher")
-    door = ("kdcore.cli", "kdcore.params", "kdcore.errors", "kdcore.console", "kdcore.interrupt")
-    assert not [module for command in READS for module in used_by(command) if module.startswith(door)]
+    door = ("kdcore.cli", "kdcore.door", "kdcore.params", "kdcore.errors", "kdcore.console", "kdcore.interrupt")
+    assert not [module for command in COMMANDS for module in used_by(command) if module.startswith(door)]

@@ -1,6 +1,8 @@
 """The Makefile sets .venv up once, again when a pin changes, and from nothing after an interruption."""
 
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +28,13 @@ def sandbox(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def environment() -> dict[str, str]:
+    """Without the flags of a make that may have started the tests: they are not meant for those of the tests."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
+
+
 def make(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    # The tests may have been started by make, whose own flags are not meant for this one.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
-    return subprocess.run(["make", *args], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(["make", *args], cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 
 def set_up(folder: Path) -> None:
@@ -85,19 +90,37 @@ def test_a_changed_wheel_unpacks_only_the_wheels_again(sandbox: Path):
     assert "-c constraints.txt" not in planned
 
 
-def test_a_set_up_that_was_cut_short_starts_from_nothing(sandbox: Path):
+@pytest.mark.parametrize("left", ["", f"{os.getpid()}\n"], ids=["nothing", "the id of a process that lives"])
+def test_a_set_up_that_was_cut_short_starts_from_nothing(sandbox: Path, left: str):
     (sandbox / ".venv/lib").mkdir(parents=True)
-    (sandbox / UNFINISHED).write_text(f"{ended_process()}\n")
+    (sandbox / UNFINISHED).write_text(left)
     make(sandbox, "test", "PYTHON=./python-old")
     assert not (sandbox / ".venv").exists()
 
 
-def test_a_set_up_in_progress_is_left_alone(sandbox: Path):
+@pytest.mark.skipif(shutil.which("flock") is None, reason="no flock on this system")
+def test_of_two_set_ups_the_second_waits_for_the_first_and_finds_it_done(sandbox: Path):
+    """The first is this test, which holds the lock while a second make begins."""
     (sandbox / ".venv/lib").mkdir(parents=True)
-    (sandbox / UNFINISHED).write_text(f"{os.getpid()}\n")
-    result = make(sandbox, "test")
-    assert result.returncode == 2
-    assert f"Process {os.getpid()} is setting up .venv" in result.stderr
+    (sandbox / UNFINISHED).touch()
+    with (sandbox / "Makefile").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = subprocess.Popen(
+            ["make", "embedded", "PYTHON=./python-old"],
+            cwd=sandbox,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert second.stderr is not None
+        assert second.stderr.readline() == "Another make is setting up .venv: waiting for it.\n"
+        assert (sandbox / ".venv/lib").exists()
+        set_up(sandbox)
+        (sandbox / UNFINISHED).unlink()
+    out, err = second.communicate()
+    assert second.returncode == 0, err
+    assert "pip install" not in out
     assert (sandbox / ".venv/lib").exists()
 
 
@@ -105,13 +128,6 @@ def test_a_folder_made_by_hand_is_kept(sandbox: Path):
     (sandbox / ".venv/own").mkdir(parents=True)
     make(sandbox, "test", "PYTHON=./python-old")
     assert (sandbox / ".venv/own").exists()
-
-
-def ended_process() -> int:
-    """The id of a process that is over."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 def test_clean_keeps_results(sandbox: Path):

@@ -31,7 +31,7 @@ def test_it_leaves_the_page(finished: Project):
     assert len(text) < 5e6
     assert f"<h1>{TASK}</h1>" in text
     assert all(method in text for method in SMALL["methods"])
-    assert "dvc repro stages/depth/dvc.yaml" in text
+    assert "dvc repro stages/dvc.yaml:depth" in text
 
 
 def test_a_method_that_was_not_run_is_left_out_with_a_line(finished_copy: Project):
@@ -46,7 +46,7 @@ def test_a_method_that_was_not_run_is_left_out_with_a_line(finished_copy: Projec
 
 def test_a_study_that_ran_makes_the_page_again(finished_copy: Project):
     assert "report" not in finished_copy.run("dvc", "status", "report").stdout
-    (finished_copy.root / "stages/depth/dvc.lock").write_text("schema: '2.0'\nstages: {}\n")  # as a study leaves one
+    (finished_copy.root / "stages/dvc.lock").write_text("schema: '2.0'\nstages: {}\n")  # as a study leaves one
     assert "stages" in finished_copy.run("dvc", "status", "report").stdout
 
 

@@ -11,7 +11,7 @@ import pytest
 from kdcore import cli
 from kdcore.data import prepare
 from kdcore.data.tasks import GLUE
-from kdcore.params import Data
+from kdcore.params.sections import Data
 from tests import tiny
 from tests.pipeline.conftest import TASK, Project
 

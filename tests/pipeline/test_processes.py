@@ -86,7 +86,7 @@ def student(out: Path) -> tuple[str, ...]:
 
 def point(out: Path) -> tuple[str, ...]:
     """The same student, asked for by a study."""
-    return ("point", TASK, "sid", "0", *FOLDERS, str(out), "--layers", "2", "--study", "depth")
+    return ("point", TASK, "sid", "0", *FOLDERS, str(out), "--study", "depth", "-S", "student.layers=2")
 
 
 def processes_of(folder: Path) -> int:

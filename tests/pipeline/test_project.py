@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kdcore import params
+from kdcore.params import read as params
 from tests.pipeline.conftest import SMALL, TASK, Project
 
 

@@ -1,4 +1,4 @@
-"""The studies on a tiny model: each runs by its own file, shares students with the headline run, adds what is new."""
+"""The studies on a tiny model: each runs by its name, shares students with the headline run, adds what is new."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ def studied(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
     shutil.copytree(finished.root, root, symlinks=True)
     project = Project(root)
     project.edit(SMALL_STUDIES)
-    project.run("dvc", "repro", *(f"stages/{study}/dvc.yaml" for study in ("methods", "convergence", "ablation")))
+    project.run("dvc", "repro", *(f"stages/dvc.yaml:{study}" for study in ("methods", "convergence", "ablation")))
     return project
 
 
@@ -80,20 +80,22 @@ def test_the_head_alone_stands_beside_the_model(studied: Project):
 
 
 def test_plots_of_the_studies_can_be_shown(studied: Project):
-    shown = studied.run("dvc", "plots", "show", *(f"stages/{study}/dvc.yaml" for study in ("methods", "ablation")))
+    pictures = [f"metrics/{study}/figures/{study}.png" for study in ("methods", "ablation")]
+    shown = studied.run("dvc", "plots", "show", *pictures)
     assert "failed to load" not in shown.stderr
-    assert "recipe" in (studied.root / "dvc_plots/index.html").read_text()
+    page = (studied.root / "dvc_plots/index.html").read_text()
+    assert all(picture.replace("/", "_") in page for picture in pictures)
 
 
 def test_a_new_value_runs_its_own_points_only(studied: Project, tmp_path: Path):
     shutil.copytree(studied.root, tmp_path / "repository", symlinks=True)
     grown = Project(tmp_path / "repository")
     grown.edit({"study.methods.methods": ["none", "soft", "sid"]})
-    said = grown.run("dvc", "repro", "stages/methods/dvc.yaml").stdout
+    said = grown.run("dvc", "repro", "stages/dvc.yaml:methods").stdout
     ran = [line for line in said.splitlines() if line.startswith("Running stage")]
     assert len(ran) == 2
-    assert any("point@tiny-none-0" in line for line in ran)
-    assert any("curve" in line for line in ran)
+    assert any("methods-point@tiny-none-0" in line for line in ran)
+    assert any("dvc.yaml:methods'" in line for line in ran)
 
 
 def test_errors_of_the_headline_run_are_analysed(finished: Project):

@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from kdcore.data.tasks import Task
-from kdcore.params import Data
+from kdcore.params.sections import Data
 
 ROOT = Path(__file__).parents[2]
 _PARAMS = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))

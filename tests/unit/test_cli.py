@@ -1,6 +1,5 @@
 """The door: what is wrong ends in one message and exit code 2, what is stopped in a clear line, and fast."""
 
-import ast
 import inspect
 import json
 import signal
@@ -12,12 +11,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from kdcore import cli
-from kdcore.cli import READS
+from kdcore import cli, door
 from kdcore.distil import teacher as stage
 from kdcore.errors import UserError
 from kdcore.interrupt import Interrupted
-from kdcore.params import load
+from kdcore.params.read import load
 from tests import on_disk, tiny
 from tests.pipeline.conftest import ROOT, SMALL, edit_params
 
@@ -66,7 +64,7 @@ def test_help_lists_every_stage_and_imports_nothing_heavy():
         "try: main()\n"
         "except SystemExit: print(*sys.modules, file=sys.stderr)"
     )
-    assert set(READS) <= set(found.stdout.split())
+    assert set(COMMANDS) <= set(found.stdout.split())
     assert {"kdcore.cli", "typer"} <= set(found.stderr.split())
     assert not HEAVY & {name.partition(".")[0] for name in found.stderr.split()}
 
@@ -75,7 +73,7 @@ def some_arguments(command: Callable[..., None]) -> list[str]:
     """Arguments of the right kinds: nothing is read of them before params.yaml is."""
     words = []
     for name, parameter in inspect.signature(command).parameters.items():
-        value = "1" if "int" in str(parameter.annotation) else {"method": "sid", "study": "depth"}.get(name, "x")
+        value = {"method": "sid", "study": "depth", "layers": "1", "seed": "1"}.get(name, "x")
         if parameter.default is inspect.Parameter.empty:
             words += [f"--{name}", value] if "Option" in str(parameter.annotation) else [value]
     return words
@@ -85,7 +83,7 @@ def test_a_wrong_value_in_params_stops_every_command_before_anything_heavy_is_im
     (tmp_path / "params.yaml").write_text("tasks: [movies]\n")
     script = """
 import json, sys
-from kdcore import cli
+from kdcore import cli, door
 for name, args in json.loads(sys.argv[1]).items():
     sys.argv = ["kdcore", name, *args]
     try:
@@ -204,7 +202,8 @@ def test_a_teacher_below_its_floor_is_an_error_that_writes_no_point(
         ["prepare"],
         ["student", "tiny", "pidd", "2", "0", "d", "t", "s", "o"],
         ["student", "tiny", "pid", "two", "0", "d", "t", "s", "o"],
-        ["point", "tiny", "pid", "0", "d", "t", "s", "o", "--layers", "0"],
+        ["point", "tiny", "pidd", "0", "d", "t", "s", "o"],
+        ["point", "tiny", "pid", "0", "d", "t", "s", "o", "--study", "width"],
     ],
     ids=lambda args: args[-1] if len(args) < 3 else " ".join(args[2:4]),
 )
@@ -274,40 +273,68 @@ def test_ctrl_c_outside_training_ends_the_command_without_a_traceback(
 # What a command reads
 
 
-@pytest.mark.parametrize("name", READS)
-def test_a_command_reads_the_params_that_it_declares_and_no_others(name: str):
-    """Every `knobs["…"]` of its body is declared, and everything that is declared is read."""
-    body = ast.parse(inspect.getsource(COMMANDS[name]))
-    read = {
-        node.slice.value
-        for node in ast.walk(body)
-        if isinstance(node, ast.Subscript)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "knobs"
-        and isinstance(node.slice, ast.Constant)
-    }
-    if any(ast.unparse(node) == f"READS['{name}']" for node in ast.walk(body) if isinstance(node, ast.Subscript)):
-        read |= set(READS[name])
-    opened = [node for node in ast.walk(body) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Knobs"]
-    assert [ast.literal_eval(call.args[0]) for call in opened] == [name]
-    assert read - {"study"} == set(READS[name])
-    assert ("study" in read) == (len(opened[0].args) == 2)
-
-
-def test_knobs_are_the_declared_ones_of_a_file_that_is_right_as_a_whole(project: Callable[..., Path]):
+def test_a_command_cannot_read_what_it_does_not_declare(project: Callable[..., Path]):
     folder = project()
-    knobs = cli.Knobs("targets")
-    assert set(knobs) == set(READS["targets"])
-    assert knobs["student.rows"] == load(folder / "params.yaml").student.rows == SMALL["student.rows"]
-    with pytest.raises(KeyError):
-        knobs["teacher.rows"]
-    edit_params(folder / "params.yaml", {"teacher.rows": -1})
+    params = door.params_for(cli.COMMANDS["targets"].keys(None))
+    assert params.student.rows == load(folder / "params.yaml").student.rows == SMALL["student.rows"]
+    assert params.targets == load(folder / "params.yaml").targets
+    for read in (lambda: params.teacher, lambda: params.student.layers, lambda: params.evaluate.confidence):
+        with pytest.raises(LookupError, match=r"is not among the params that this command declares: student\.rows, "):
+            read()
+    assert door.params_for(["student.layers", *(f"student.{name}" for name in ("rows", "init", "layer_map"))]).student
+
+
+def test_what_a_command_reads_is_right_as_a_whole(project: Callable[..., Path]):
+    edit_params(project() / "params.yaml", {"teacher.rows": -1})
     with pytest.raises(UserError, match=r"teacher\.rows"):
-        cli.Knobs("targets")
+        door.params_for(["student.rows"])
 
 
-def test_a_study_is_read_by_its_name(project: Callable[..., Path]):
+def test_of_the_studies_a_command_reads_the_one_that_it_names(project: Callable[..., Path]):
     project()
-    assert list(cli.Knobs("curve", "depth")["study"].layers) == SMALL["study.depth.layers"]
-    with pytest.raises(UserError, match=r"study: must be .*depth.*, found .width."):
-        cli.Knobs("curve", "width")
+    assert "study.depth" not in cli.COMMANDS["targets"].keys(None)
+    params = door.params_for(cli.COMMANDS["curve"].keys("depth"), "depth")
+    assert {name: grid["layers"] for name, grid in params.study.items()} == {"depth": (1, 2)}
+
+
+# How a mistake is said
+
+
+@pytest.mark.parametrize(
+    ("study", "source", "said"),
+    [
+        (None, "student.layers", "params.yaml: student.layers: 9 is too many"),
+        ("depth", "student.layers", "params.yaml: study.depth.layers: 9 is too many"),
+        ("data_size", "student.layers", "params.yaml: student.layers: 9 is too many"),
+        ("ablation", "student.layer_map", "params.yaml: study.ablation.layer_maps: 9 is too many"),
+        ("depth", "student", "student: 9 is too many"),  # a folder of that name
+        (None, "data/student.layers", "data/student.layers: 9 is too many"),
+    ],
+)
+def test_a_knob_that_the_library_names_is_said_of_the_file_and_of_the_study_that_asks(
+    study: str | None, source: str, said: str
+):
+    with pytest.raises(UserError) as caught, door.speaking_of_params(study):
+        raise UserError(source, "9 is too many")
+    assert str(caught.value) == said
+
+
+def test_ctrl_c_while_python_still_imports_is_one_line(tmp_path: Path):
+    """Sent when one of these modules is about to be imported: the first is one of ours, the last takes seconds."""
+    for module in ("kdcore.cli", "pydantic", "ruamel.yaml", "torch"):
+        code = (
+            "import builtins, os, signal, sys\n"
+            "real = builtins.__import__\n"
+            "def importing(name, *rest, **more):\n"
+            f"    if name == {module!r} or (name == 'kdcore' and {module!r} == 'kdcore.cli'):\n"
+            "        os.kill(os.getpid(), signal.SIGINT)\n"
+            "    return real(name, *rest, **more)\n"
+            "from kdcore import __main__\n"
+            "builtins.__import__ = importing\n"
+            "sys.argv = ['kdcore', 'plan', '--seconds', '0']\n"
+            "__main__.main()\n"
+        )
+        stopped = python(code)
+        assert stopped.returncode == 130, (module, stopped)
+        assert stopped.stderr.startswith("stopped by SIGINT: "), (module, stopped)
+        assert len(stopped.stderr.splitlines()) == 1, (module, stopped)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kdcore.artefacts import HOST, named, new_folder, write_bytes
+from kdcore.door import explained
 from kdcore.errors import UserError
-from kdcore.faults import explained
 
 FULL = "No space left on device"
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kdcore import params
 from kdcore.data import tables
 from kdcore.data.cells import class_id, fault, number
 from kdcore.data.formats import READERS
 from kdcore.data.prepare import load_split, prepare
 from kdcore.errors import UserError, shown
+from kdcore.params import read as params
 from tests.unit.raw_files import REVIEWS, ROOT, VALIDATION, all_params, data, write, write_params
 
 few = settings(max_examples=80, deadline=None)

@@ -1,6 +1,5 @@
 """Of several processes that a launcher starts all train, and the first does the rest and speaks; the others end."""
 
-import inspect
 import sys
 import time
 from collections.abc import Callable
@@ -11,16 +10,17 @@ import accelerate
 import pytest
 
 from kdcore import cli, console, processes
-from kdcore.cli import READS
 from kdcore.errors import UserError
 from kdcore.runs import Run
+
+LAUNCHED = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No launcher, and nothing that another test has dismissed."""
     monkeypatch.setattr(processes, "_dismissed", False)
-    for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE"):
+    for name in LAUNCHED:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -29,8 +29,8 @@ def rank(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """rank(n): this process is number n of two, as torchrun says it."""
 
     def become(number: int) -> None:
-        for name, value in (("LOCAL_RANK", number), ("RANK", number), ("WORLD_SIZE", 2)):
-            monkeypatch.setenv(name, str(value))
+        for name, value in (LAUNCHED | {"LOCAL_RANK": str(number), "RANK": str(number)}).items():
+            monkeypatch.setenv(name, value)
 
     return become
 
@@ -40,6 +40,32 @@ def test_a_command_without_a_launcher_is_one_process_whatever_a_cluster_sets(mon
     monkeypatch.setenv("RANK", "3")
     assert (processes.launched(), processes.count(), processes.first()) == (1, 1, True)
     assert processes.agreed(lambda: 7) == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"WORLD_SIZE": "x"}, "WORLD_SIZE must be a number of at least 1, found 'x'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE must be a number of at least 1, found '0'"),
+        ({"RANK": None}, "RANK must be a number of at least 0, found 'nothing'"),
+        ({"LOCAL_RANK": "-1"}, "LOCAL_RANK must be a number of at least 0, found '-1'"),
+        ({"MASTER_ADDR": None}, "MASTER_ADDR must be a host, found 'nothing'"),
+        (dict.fromkeys(("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")), "MASTER_PORT must be a number"),
+    ],
+    ids=str,
+)
+def test_what_no_launcher_would_say_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changes: dict[str, str | None], complaint: str
+):
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+    for name, changed in changes.items():
+        monkeypatch.delenv(name) if changed is None else monkeypatch.setenv(name, changed)
+    assert run(monkeypatch, "prepare", "tiny", "out") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("LOCAL_RANK is set as by a launcher: ")
+    assert complaint in line
+    assert line.endswith("unset LOCAL_RANK, or start with torchrun or `accelerate launch`")
 
 
 def test_the_others_end_without_an_error_and_the_first_goes_on_alone(rank: Callable[[int], None]):
@@ -83,12 +109,6 @@ def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
     with pytest.raises(SystemExit) as ended:
         cli.main()
     return int(ended.value.code or 0)
-
-
-def test_the_commands_that_need_several_processes_are_those_that_train():
-    source = {name: inspect.getsource(getattr(cli, name)) for name in READS}
-    trains = {name for name, text in source.items() if "distil(" in text or "fine_tune(" in text}
-    assert set(processes.TOGETHER) == trains
 
 
 def test_of_a_command_that_does_not_train_the_others_do_nothing(

@@ -77,9 +77,7 @@ def test_a_broken_promise_is_found(source: str):
     assert len(list(complaints(source))) == 1
 
 
-@pytest.mark.parametrize(
-    "file", sorted([ROOT / "dvc.yaml", *ROOT.glob("stages/*/dvc.yaml")]), ids=lambda f: f.parent.name
-)
+@pytest.mark.parametrize("file", [ROOT / "dvc.yaml", ROOT / "stages/dvc.yaml"], ids=lambda f: f.parent.name)
 def test_a_stages_command_line_holds_only_checked_names_and_numbers_of_params(file: Path):
     """Nothing of the data has a way into the shell; what a matrix gives is checked when params.yaml is read."""
     stages = YAML(typ="safe").load(file)["stages"].values()

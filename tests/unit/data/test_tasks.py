@@ -5,7 +5,7 @@ import pytest
 from kdcore.data import tasks
 from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, Task
 from kdcore.errors import UserError
-from kdcore.params import UserTask
+from kdcore.params.sections import UserTask
 
 OWN = {
     "scores": UserTask(text=("a", "b"), label="score", metrics=("spearman",)),

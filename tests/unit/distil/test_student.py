@@ -201,9 +201,15 @@ def test_a_distilled_student_learns_from_the_teacher_where_there_is_no_label(
 # What is refused
 
 
-def test_too_many_rows_are_refused_by_key_and_number(tiny_ingredients: on_disk.Ingredients, store: Path):
-    with pytest.raises(UserError, match=r"student\.rows: at most 48, the rows of tiny/train, found 49"):
-        distil(on_disk.recipe(rows=49), tiny_ingredients.sources(), on_disk.loop())
+def test_more_rows_than_there_are_mean_all_and_are_the_same_run(
+    tmp_path: Path, tiny_ingredients: on_disk.Ingredients, store: Path, capsys: pytest.CaptureFixture[str]
+):
+    targets = on_disk.signals(tmp_path, tiny_ingredients.data, tiny_ingredients.teacher, rows=None)
+    sources = dataclasses.replace(tiny_ingredients.sources(), targets=targets)
+    folder = distil(on_disk.recipe("soft", rows=4000), sources, on_disk.loop())
+    assert "tiny/train: 4,000 rows are asked for, and all 48 are taken\n" in capsys.readouterr().out
+    assert json.loads((folder / "run.json").read_text())["rows"] == 48
+    assert {distil(on_disk.recipe("soft", rows=rows), sources, on_disk.loop()) for rows in (48, None)} == {folder}
 
 
 def test_a_deeper_student_than_its_teacher_is_refused(tiny_ingredients: on_disk.Ingredients, store: Path):

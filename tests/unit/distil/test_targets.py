@@ -188,7 +188,7 @@ def test_a_full_disk_is_refused_where_maps_must_be_stored_and_passed_over_where_
     found = examples()
     free(monkeypatch, attention_bytes(found.lengths, LAYERS, HEADS, 2) - 1)
     assert not targets._stored(encoder(), found, "auto", "float16", 20.0)
-    with pytest.raises(UserError, match=r"targets\.store: disk needs .* GB are free; use live, or fewer student\.rows"):
+    with pytest.raises(UserError, match=r"targets\.store: disk needs .* GB are free; use live, or fewer rows"):
         targets._stored(encoder(), found, "disk", "float16", 20.0)
 
 

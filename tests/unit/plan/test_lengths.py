@@ -16,9 +16,9 @@ NOWHERE = Path("nowhere")
 
 def test_a_prepared_task_has_its_true_lengths(tiny_ingredients: Ingredients):
     found = lengths(TASK, tiny_ingredients.data, str(tiny_ingredients.model), MAX_LENGTH, None, None)
-    for split, own in (("train", found.first(24, "student.rows")), ("validation", found.validation["validation"])):
+    for split, own in (("train", found.train[:24]), ("validation", found.validation["validation"])):
         assert own.tolist() == np.load(tiny_ingredients.targets / split / "lengths.npy").tolist()
-    assert found.said.startswith("counted in ")
+    assert found.source.startswith("counted in ")
     assert found.labelled.all()
 
 
@@ -26,14 +26,14 @@ def test_what_is_given_comes_before_what_is_prepared(tiny_ingredients: Ingredien
     found = lengths(TASK, tiny_ingredients.data, str(tiny_ingredients.model), MAX_LENGTH, 500, 12.0)
     assert len(found.train) == 500
     assert len(found.validation["validation"]) == 50
-    assert found.said == "rows as given, tokens as given"
+    assert found.source == "rows as given, tokens as given"
 
 
 def test_qqp_is_planned_from_what_is_published():
     found = lengths(tasks.GLUE["qqp"], NOWHERE, "-", 128, None, None)
     assert (len(found.train), len(found.validation["validation"])) == (363_846, 40_430)
     assert found.train.mean() == pytest.approx(31, abs=0.1)
-    assert found.said == "rows as published, tokens assumed"
+    assert found.source == "rows as published, tokens assumed"
 
 
 def test_every_built_in_task_is_known():
@@ -47,15 +47,6 @@ def test_a_task_of_ones_own_that_is_not_prepared_needs_both_numbers():
             UserError, match="'tiny' is not prepared, so give --rows and --tokens, or run `dvc repro prep"
         ):
             lengths(TASK, NOWHERE, "-", 128, rows, tokens)
-
-
-def test_more_rows_than_there_are_is_what_the_run_itself_would_say():
-    found = lengths(tasks.GLUE["rte"], NOWHERE, "-", 128, None, None)
-    with pytest.raises(
-        UserError, match=r"params\.yaml: teacher\.rows: at most 2490, the rows of rte/train, found 4000"
-    ):
-        found.first(4000, "teacher.rows")
-    assert len(found.first(None, "teacher.rows")) == 2490
 
 
 def test_assumed_lengths_have_the_mean_and_the_spread_that_are_said():

@@ -1,17 +1,29 @@
-"""The plan's arithmetic, against counts by hand and against what a run writes down of itself."""
+"""The plan's arithmetic and bytes, by hand and against what a run writes; which lines a task has."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from kdcore.data import tasks
+from kdcore.distil import targets
+from kdcore.distil.methods import Method
 from kdcore.distil.student import distil
 from kdcore.distil.training import Settings
+from kdcore.errors import UserError
+from kdcore.model.cost import attention_bytes
+from kdcore.params.read import load
 from kdcore.plan import work
+from kdcore.plan.lengths import Lengths
 from kdcore.plan.shapes import encoder_of
+from kdcore.plan.work import Planned, TaskPlan, students
+from kdcore.studies import STUDIES
 from tests import on_disk, tiny
+from tests.distilling import encoder, examples
 from tests.on_disk import Ingredients
+from tests.pipeline.conftest import ROOT
 
 LENGTHS = np.asarray([5, 3])
 # The tiny BERT: width 32, 64 inside. A layer costs 2 per weight and token and 4 · n² · 32 for its attention. A pass's
@@ -22,83 +34,179 @@ LAST = 2 * (2 * 32 * 32 * (5 + 3) + (2 * 32 * 32 + 2 * 32 * 64) * 2) + (2 + 2 * 
 HEAD = 2 * (32 * 32 + 2 * 32) * 2  # pooler and classifier, on each example's first token
 
 
-def student(layers: int = 2):
-    return encoder_of(tiny.config("bert"), layers)
+PARAMS = load(ROOT / "params.yaml")
+
+
+def planned(method: str, **changes: Any) -> Planned:
+    """Two layers, and one epoch per phase."""
+    knobs = {"epochs_per_layer": 1, "classification_epochs": 1} | changes
+    own = PARAMS.student.model_copy(update={"layers": 2})
+    return Planned("it", Method.parse(method), own, PARAMS.distill.model_copy(update=knobs), PARAMS.train)
+
+
+def flops(method: str, **changes: Any) -> dict[str, float]:
+    return work.distilling(planned(method, **changes), encoder_of(tiny.config("bert"), 2), LENGTHS)
 
 
 @pytest.mark.parametrize(
-    ("method", "flops", "passes"),
+    ("method", "expected"),
     [
         # Backward costs twice forward. Layer 1 alone, layers 1 and 2, then everything: one epoch each.
-        ("sid", 3 * (LAST + LAYER + LAST + LAYER + LAST + HEAD), 1 + 2 + 2),
-        ("pid", 3 * (LAST + LAYER + LAST + LAYER + LAST + HEAD), 1 + 2 + 2),
-        ("none", 3 * 3 * (LAYER + LAST + HEAD), 3 * 2),
-        ("all", 3 * 3 * (LAYER + LAST + HEAD), 3 * 2),
+        ("sid", 3 * (LAST + LAYER + LAST + LAYER + LAST + HEAD)),
+        ("pid", 3 * (LAST + LAYER + LAST + LAYER + LAST + HEAD)),
+        ("none", 3 * 3 * (LAYER + LAST + HEAD)),
+        ("all", 3 * 3 * (LAYER + LAST + HEAD)),
     ],
 )
-def test_a_student_by_hand(method: str, flops: int, passes: int):
-    line = work.distilling("it", on_disk.recipe(method), student(), LENGTHS, runs=1, size=2)
-    assert line.flops == flops
-    assert sum(part.passes for part in line.parts) == passes
-    assert (line.rows, line.epochs) == (2, 3)
+def test_a_student_by_hand(method: str, expected: int):
+    assert sum(flops(method).values()) == expected
+    assert planned(method).epochs == 3
 
 
 def test_a_head_that_trains_alone_costs_a_forward_pass():
-    whole, head = (
-        work.distilling("it", on_disk.recipe("sid", trains=trains), student(), LENGTHS, 1, 2)
-        for trains in ("model", "head")
-    )
-    assert whole.flops - head.flops == 2 * (LAYER + LAST + HEAD)
-    assert head.parts[-1].kind == "forward"
+    whole, head = flops("sid"), flops("sid", trains="head")
+    assert sum(whole.values()) - sum(head.values()) == 2 * (LAYER + LAST + HEAD)
+    assert head["forward"] == LAYER + LAST + HEAD
 
 
-def test_every_seed_costs_the_same_and_so_does_every_epoch():
-    one = work.distilling("it", on_disk.recipe("sid"), student(), LENGTHS, 1, 2)
-    assert work.distilling("it", on_disk.recipe("sid"), student(), LENGTHS, 3, 2).flops == 3 * one.flops
-    twice = on_disk.recipe("sid", epochs_per_layer=2, classification_epochs=2)
-    assert work.distilling("it", twice, student(), LENGTHS, 1, 2).flops == 2 * one.flops
+def test_every_run_costs_the_same_and_so_does_every_epoch():
+    twice = flops("sid", epochs_per_layer=2, classification_epochs=2)
+    assert twice == work.added([flops("sid")], runs=2) == work.added([flops("sid"), flops("sid")])
 
 
 def test_only_training_that_compares_maps_is_counted_as_such():
-    kinds = {
-        method: [part.kind for part in work.distilling("it", on_disk.recipe(method), student(), LENGTHS, 1, 2).parts]
-        for method in ("soft", "all", "sid", "sid-cos")
-    }
+    kinds = {method: set(flops(method)) for method in ("soft", "all", "sid", "sid-cos")}
     assert kinds == {
-        "soft": ["training"],
-        "all": ["internal"],
-        "sid": ["internal", "internal", "training"],
-        "sid-cos": ["training"] * 3,
+        "soft": {"training"},
+        "all": {"internal"},
+        "sid": {"internal", "training"},
+        "sid-cos": {"training"},
     }
-    assert not work.compares_maps(on_disk.recipe("sid", kl_weight=0.0))
+    assert set(flops("sid", weights={"cos": 1.0})) == {"training"}
 
 
 def test_a_live_teacher_runs_up_to_the_top_layer_that_is_matched():
     teacher = encoder_of(tiny.config("bert"), 4)
     # Student layers 1 and 2 match teacher layers 2 and 4: two layers in the first phase, four in the second.
-    parts = work.live(on_disk.recipe("sid"), (2, 4), teacher, LENGTHS, 2)
-    assert [part.flops for part in parts] == [LAYER + LAST, 3 * LAYER + LAST]
-    assert work.live(on_disk.recipe("soft"), (2, 4), teacher, LENGTHS, 2) == []
-    assert work.live(on_disk.recipe("sid-cos"), (2, 4), teacher, LENGTHS, 2) == []
-
-
-def test_batches_are_counted_whole():
-    assert [work.batches(rows, 8) for rows in (1, 8, 9, 0)] == [1, 1, 2, 0]
+    assert work.live(planned("sid"), (2, 4), teacher, LENGTHS) == {"maps": LAYER + LAST + 3 * LAYER + LAST}
+    assert work.live(planned("soft"), (2, 4), teacher, LENGTHS) == {}
+    assert work.live(planned("sid-cos"), (2, 4), teacher, LENGTHS) == {}
 
 
 @pytest.mark.parametrize("method", ["soft", "sid"])
 def test_the_plan_of_a_student_is_what_its_run_writes_down(
     method: str, tiny_ingredients: Ingredients, store: Path, small_loop: Settings
 ):
-    recipe = on_disk.recipe(method)
-    folder = distil(recipe, tiny_ingredients.sources(), small_loop)
+    folder = distil(on_disk.recipe(method), tiny_ingredients.sources(), small_loop)
     lengths = np.load(tiny_ingredients.targets / "train" / "lengths.npy")
-    planned = work.distilling("it", recipe, encoder_of(tiny.config("bert"), 2), lengths, 1, small_loop.batch_size)
+    expected = work.distilling(planned(method), encoder_of(tiny.config("bert"), 2), lengths)
     recorded = json.loads((folder / "run.json").read_text())
-    assert round(planned.flops / 1e9, 3) == recorded["gflop"] > 0
-    assert planned.epochs == recorded["epochs"]
+    assert round(sum(expected.values()) / 1e9, 3) == recorded["gflop"] > 0
+    assert planned(method).epochs == recorded["epochs"]
 
 
 @pytest.fixture
 def small_loop() -> Settings:
     return on_disk.loop(history_rows=8)
+
+
+# Bytes
+
+
+def written(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.npy"))
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_signals_take_the_bytes_that_were_written(split: str, tiny_ingredients: Ingredients):
+    folder = tiny_ingredients.targets / split
+    lengths = np.load(folder / "lengths.npy")
+    need = work.signal_bytes(encoder_of(tiny.config("bert"), 4), lengths, "float16", stored=True)
+    assert need.maps + need.rest == written(folder)
+    assert need.maps == attention_bytes(lengths, 4, 4, 2) + 128  # one file, its header
+
+
+def test_many_files_and_no_maps_are_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(targets, "SHARD_BYTES", 8_000)
+    found = examples(rows=12)
+    for stored in (True, False):
+        folder = tmp_path / str(stored)
+        folder.mkdir()
+        facts = targets.extract(encoder(), found, folder, dtype="float32", attention=stored, batch_size=4)
+        need = work.signal_bytes(encoder_of(tiny.config("bert"), 4), found.lengths, "float32", stored)
+        assert need.maps + need.rest == written(folder)
+        assert (need.maps > 0) == stored
+        assert (len(facts["shards"]) > 1) == stored
+
+
+# A task's plan
+
+PLENTY = 10**12
+ROWS = np.full(4000, 16)
+KNOWN = Lengths(
+    tasks.MOVIES, ROWS, np.ones(4000, dtype=bool), {"validation": ROWS[:100], "validation_other": ROWS[:50]}, "given"
+)
+
+
+def plan(free: int = PLENTY, study: str | None = None, layers: int = 5, rows: int = 400, **changes: Any) -> TaskPlan:
+    """The repository's own params, of a two-layer student; changes: to sections."""
+    sections = {"student": {"layers": 2}} | changes
+    params = PARAMS.model_copy(
+        update={name: getattr(PARAMS, name).model_copy(update=changed) for name, changed in sections.items()}
+    )
+    asked = students(params, STUDIES[study] if study else None)
+    return TaskPlan(params, asked, tiny.config("bert", layers=layers), rows, KNOWN, free)
+
+
+def lines(made: TaskPlan) -> list[tuple[str, str, int, int]]:
+    return [(line.stage, line.what, line.runs, line.rows) for line in made.works]
+
+
+def test_the_headline_has_a_line_per_stage_and_method():
+    assert lines(plan()) == [
+        ("teacher", "fine-tuned", 1, 4000),
+        ("targets", "signals", 1, 500),
+        *(("student", method, 3, 400) for method in ("none", "soft", "pid", "sid")),
+        ("student", "scores by epoch", 13, 100),
+        ("evaluate", "scores, fidelity", 13, 150),
+    ]
+
+
+def test_a_teacher_that_is_fine_tuned_already_costs_nothing():
+    made = plan(teacher={"finetuned": "somebody/model"})
+    assert "teacher" not in {line.stage for line in made.works}
+    assert made.checkpoints < plan().checkpoints
+
+
+@pytest.mark.parametrize(("study", "names"), [("depth", ["none-L1", "none-L2"]), ("data_size", ["soft-n250"])])
+def test_a_study_has_a_line_per_cell_of_its_grid(study: str, names: list[str]):
+    found = [line.what for line in plan(study=study).works if line.stage == "student"]
+    grid = PARAMS.study[study]
+    assert found[: len(names)] == names
+    assert len(found) == len(grid["methods"]) * len(grid.get("layers") or grid["rows"]) + 1
+
+
+def test_a_student_of_more_rows_costs_more_and_a_deeper_one_too():
+    for study in ("depth", "data_size"):
+        soft = [line.total for line in plan(study=study).works if line.what.startswith("soft")]
+        assert soft == sorted(set(soft))
+
+
+def test_a_student_that_is_deeper_than_the_teacher_is_refused():
+    with pytest.raises(UserError, match=r"student\.layers: must be 1 to 3 \(the teacher's depth\), found 4"):
+        plan(study="depth", layers=3)
+
+
+def test_more_rows_than_the_task_has_mean_all_of_them():
+    assert lines(plan(rows=5000, student={"layers": 2, "rows": 5000}, teacher={"rows": None})) == lines(
+        plan(rows=4000, student={"layers": 2, "rows": 4000}, teacher={"rows": 9999})
+    )
+
+
+def test_the_disk_holds_signals_checkpoints_and_every_model():
+    made = plan()
+    signals = sum(one.maps + one.rest for one in made.signals.values())
+    weights = {n: 4 * made.encoder(n).parameter_counts()["total"] for n in (2, 5)}
+    assert made.models == weights[5] + 12 * weights[2]
+    assert made.checkpoints == 3 * 3 * weights[5]
+    assert made.disk == signals + made.models + made.checkpoints

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from kdcore.errors import UserError
-from kdcore.params import load
+from kdcore.params.read import load
 from kdcore.report.studies import cells
 from kdcore.report.study import write_study
 from tests.unit.report import synthetic_points as synthetic

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdcore.plan.measure import Bench, rates
+from kdcore.plan.rates import Bench, rates
 from tests import on_disk, tiny
 
 LENGTHS = np.random.default_rng(0).integers(4, 16, 64)

@@ -1,6 +1,7 @@
 """What params.yaml may say, and that everything wrong with it is said at once."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -8,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from kdcore import params
 from kdcore.data import embedded
 from kdcore.errors import UserError
+from kdcore.params import read as params
 from tests.unit.raw_files import ROOT, all_params, write_params
 
 OWN = {"text": ["review"], "label": "stars", "labels": ["bad", "good"], "metrics": ["accuracy", "f1"]}
 PLAIN = {"model.name": "someone/some-model"}  # a hub name: its depth is not known here
 
 
-def load(tmp_path: Path, **changes: object) -> params.Params:
-    return params.load(write_params(tmp_path / "params.yaml", {k.replace("__", "."): v for k, v in changes.items()}))
+def load(tmp_path: Path, study: str | None = None, **changes: object) -> params.Params:
+    path = write_params(tmp_path / "params.yaml", {k.replace("__", "."): v for k, v in changes.items()})
+    return params.load(path, study=study)
 
 
 def model_of_depth(folder: Path, **config: object) -> str:
@@ -103,11 +105,63 @@ def test_a_hub_model_has_no_known_depth(tmp_path: Path):
 def test_a_local_model_limits_the_depth(tmp_path: Path, key: str):
     name = model_of_depth(tmp_path / "model", **{key: 2})
     with pytest.raises(UserError) as error:
-        load(tmp_path, model__name=name, student__layers=3, study__depth__layers=[1, 2, 4])
+        load(tmp_path, "depth", model__name=name, student__layers=3, study__depth__layers=[1, 2, 4])
     assert error.value.problems == [
         "student.layers: must be at most 2, the teacher's layers (model.name), found 3",
-        "study.depth.layers.2: must be at most 2, the teacher's layers (model.name), found 4",
+        "study.depth.layers: must be at most 2, the teacher's layers (model.name), found 4",
     ]
+
+
+def test_a_study_that_is_not_asked_for_stops_nobody(tmp_path: Path):
+    name = model_of_depth(tmp_path / "model", num_hidden_layers=2)
+    wishes = {"study__depth__layers": [9], "study__methods__methods": ["pid-kl"], "distill__weights": {"cos": 1.0}}
+    for study in (None, "data_size"):
+        assert load(tmp_path, study, model__name=name, student__layers=1, **wishes).student.layers == 1
+    for study, key in (("depth", "study.depth.layers"), ("methods", "distill.weights.kl")):
+        with pytest.raises(UserError, match=key):
+            load(tmp_path, study, model__name=name, student__layers=1, **wishes)
+
+
+def test_a_study_needs_a_layer_map_that_fits_each_of_its_depths(tmp_path: Path):
+    with pytest.raises(UserError, match=r"student\.layer_map: must have one teacher layer for each of the 2 student"):
+        load(
+            tmp_path,
+            "depth",
+            student__layers=3,
+            student__layer_map=[1, 2, 3],
+            study__depth__layers=[2, 3],
+            **PLAIN_ARGS,
+        )
+
+
+@pytest.mark.parametrize(
+    ("config", "most"),
+    [
+        ({"model_type": "bert", "max_position_embeddings": 64}, 64),
+        ({"model_type": "roberta", "max_position_embeddings": 66, "pad_token_id": 1}, 64),
+        ({"model_type": "camembert", "max_position_embeddings": 66}, 64),
+    ],
+)
+def test_texts_longer_than_the_teachers_positions_are_refused(tmp_path: Path, config: dict, most: int):
+    name = model_of_depth(tmp_path / "model", **config)
+    assert load(tmp_path, model__name=name, model__max_length=most).model.max_length == most
+    with pytest.raises(
+        UserError, match=rf"model.max_length: must be at most {most}, the teacher's positions .*{most + 1}"
+    ):
+        load(tmp_path, model__name=name, model__max_length=most + 1)
+
+
+def test_two_threads_are_allowed_on_any_machine_and_more_than_its_cores_on_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert load(tmp_path, train__threads=2).train.threads == 2
+    with pytest.raises(UserError, match=r"train.threads: must be at most 2 \(this machine has 1 cores\), found 3"):
+        load(tmp_path, train__threads=3)
+
+
+def test_weights_that_are_left_out_are_0(tmp_path: Path):
+    assert load(tmp_path, distill__weights={"cos": 2}).distill.weights == {"cos": 2.0}
 
 
 def test_a_finetuned_teacher_limits_the_depth_and_not_the_model(tmp_path: Path):
@@ -137,7 +191,7 @@ def test_all_problems_come_at_once(tmp_path: Path):
         params.load(path)
     assert str(error.value) == (
         f"{path}: 3 problems\n"
-        "  teacher.learning_rate: must be a finite number greater than 0, found -1\n"
+        "  teacher.learning_rate: must be a finite number greater than 0, at most 10, found -1\n"
         "  student.layers: is missing\n"
         "  student.layer: unknown key, did you mean 'layers'?"
     )
@@ -163,7 +217,7 @@ def test_every_key_of_the_file_is_needed(tmp_path: Path):
 
 def test_reading_is_fast_and_needs_no_torch():
     code = (
-        "import sys, kdcore.params as p; p.load(); "
+        "import sys, kdcore.params.read as p; p.load(); "
         "print(sorted({'torch', 'transformers', 'pandas'} & set(sys.modules)))"
     )
     times = []
@@ -173,3 +227,51 @@ def test_reading_is_fast_and_needs_no_torch():
         times.append(time.perf_counter() - start)
         assert done.stdout.strip() == "[]"
     assert min(times) < 1.0  # 0.15 s on an idle machine
+
+
+# `-S key=value`
+
+
+FILE = str(ROOT / "params.yaml")
+
+
+def test_values_are_yaml_and_the_file_stays_as_it_is():
+    before = Path(FILE).read_bytes()
+    changed = params.load(FILE, ["student.layers=2", "student.rows=null", "methods=[soft, sid]", "seeds=[7]"])
+    assert (changed.student.layers, changed.student.rows) == (2, None)
+    assert (changed.methods, changed.seeds) == (("soft", "sid"), (7,))
+    assert Path(FILE).read_bytes() == before
+
+
+def test_no_change_is_the_file():
+    assert params.load(FILE, []).student.layers == 3
+
+
+def test_a_task_of_ones_own_may_be_added():
+    task = "task.reviews={text: [review], label: stars, labels: [bad, good], metrics: [f1]}"
+    changed = params.load(FILE, [task, "tasks=[reviews]", "data.source=local"])
+    assert changed.task["reviews"].label == "stars"
+
+
+def test_what_is_wrong_is_said_as_it_would_be_of_the_file():
+    with pytest.raises(UserError) as caught:
+        params.load(FILE, ["student.layer=2", "train.threads=0"])
+    assert caught.value.source == FILE
+    assert caught.value.problems == [
+        "student.layer: unknown key, did you mean 'layers'?",
+        "train.threads: must be an integer of at least 1, at most 1000000, found 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("student.layers", r"-S: must be KEY=VALUE, e\.g\. student\.layers=6, found 'student\.layers'"),
+        ("=3", r"-S: must be KEY=VALUE"),
+        ("tasks=[qqp", r"-S: the value is not valid YAML, found 'tasks=\[qqp'"),
+        ("student.layers.top=3", r"-S: student\.layers is a value, not a section, so it has no 'top'"),
+    ],
+)
+def test_a_change_that_is_none_is_refused(change: str, problem: str):
+    with pytest.raises(UserError, match=problem):
+        params.load(FILE, [change])

@@ -48,10 +48,14 @@ def rates(bench: Bench, lengths: np.ndarray, kinds: Collection[Kind], seconds: f
 
     lengths: tokens of the task's training rows.
     """
-    typical = _typical(lengths, bench.settings.batch_size)
+    batches = [lengths[rows] for rows in shuffled(lengths, bench.settings.batch_size, seed=0, epoch=0)]
+    tokens = np.asarray([batch.sum() for batch in batches])
+    typical = [batches[index] for index in np.argsort(abs(tokens - np.median(tokens)), kind="stable")[:MANY]]
     teacher = encoder_of(bench.config, bench.config.num_hidden_layers, "cpu").eval()
     run: Mapping[Kind, Callable[[Examples], float]] = {
-        "training": lambda examples: _training(bench, examples),
+        "training": lambda examples: _trained(
+            bench, examples, Phase("classification", 1), Objective(Method.parse("none"))
+        ),
         "internal": lambda examples: _internal(bench, teacher, examples),
         "forward": lambda examples: _forward(bench, teacher, examples),
         "maps": lambda examples: _maps(bench, teacher, examples),
@@ -66,13 +70,6 @@ def _rate(run: Callable[[Examples], float], config: Any, typical: list[np.ndarra
     run(_drawn(config, typical[:1]))
     fit = int(seconds / (time.perf_counter() - started)) - 1
     return run(_drawn(config, typical[: max(FEW, fit)]))
-
-
-def _typical(lengths: np.ndarray, size: int) -> list[np.ndarray]:
-    """The lengths of the batches of an epoch that are nearest the median in tokens."""
-    batches = [lengths[rows] for rows in shuffled(lengths, size, seed=0, epoch=0)]
-    tokens = np.asarray([batch.sum() for batch in batches])
-    return [batches[index] for index in np.argsort(abs(tokens - np.median(tokens)), kind="stable")[:MANY]]
 
 
 def _drawn(config: Any, batches: list[np.ndarray]) -> Examples:
@@ -94,20 +91,16 @@ def _trained(bench: Bench, examples: Examples, phase: Phase, objective: Objectiv
     return record.gflop * 1e9 / record.seconds
 
 
-def _training(bench: Bench, examples: Examples) -> float:
-    return _trained(bench, examples, Phase("classification", 1), Objective(Method.parse("none")))
-
-
 def _internal(bench: Bench, teacher: Encoder, examples: Examples) -> float:
     """The last phase of sid, with signals that were stored."""
     phase = Phase("layers", 1, tuple(range(1, len(bench.mapped) + 1)), classification=False)
     with tempfile.TemporaryDirectory() as folder:
-        _extracted(bench, teacher, examples, Path(folder))
+        _extract(bench, teacher, examples, Path(folder))
         signals = Stored(Path(folder), Path(folder))
         return _trained(bench, examples, phase, Objective(Method.parse("sid"), bench.mapped, signals))
 
 
-def _extracted(bench: Bench, teacher: Encoder, examples: Examples, folder: Path) -> None:
+def _extract(bench: Bench, teacher: Encoder, examples: Examples, folder: Path) -> None:
     facts = extract(teacher, examples, folder, dtype=bench.dtype, attention=True, batch_size=bench.batch_size)
     seal(folder, **facts)
 
@@ -121,5 +114,5 @@ def _forward(bench: Bench, teacher: Encoder, examples: Examples) -> float:
 def _maps(bench: Bench, teacher: Encoder, examples: Examples) -> float:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        _extracted(bench, teacher, examples, Path(folder))
+        _extract(bench, teacher, examples, Path(folder))
         return forward_flops(teacher, examples.lengths) / (time.perf_counter() - started)

@@ -1,0 +1,143 @@
+"""What comes in and what goes out: params for the commands, one message per mistake, exit codes.
+
+The library names a field or a file; file, key and advice are added here.
+"""
+
+import errno
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import typer
+
+from kdcore import processes
+from kdcore.errors import UserError, near
+from kdcore.interrupt import Interrupted, ending, requested
+from kdcore.params.read import load
+from kdcore.params.sections import Params, Section
+from kdcore.studies import STUDIES
+
+PARAMS = "params.yaml"
+
+# What typer raises for a wrong command line; it brings a click of its own, or uses the one that is installed.
+WrongCommandLine: Any = typer.BadParameter.__mro__[1]
+
+MAKE_ROOM = "make room on that disk"
+ADVICE = {
+    errno.ENOSPC: MAKE_ROOM,
+    errno.EDQUOT: MAKE_ROOM,
+    errno.EFBIG: "allow larger files (`ulimit -f`, or another file system)",
+    errno.EACCES: "give this user permission",
+    errno.EPERM: "give this user permission",
+    errno.EEXIST: "move that file away, or write elsewhere",
+    errno.ENOTDIR: "move the file away that is where a folder should be, or write elsewhere",
+    errno.EROFS: "make it writable, or work in another folder",
+    errno.EMFILE: "allow more open files (`ulimit -n`)",
+    errno.ENFILE: "close other programs: the machine has no open files left",
+    errno.EIO: "the disk may be failing: look into the system's log",
+}
+
+
+# In
+
+
+def one_of(names: Sequence[str]) -> Callable[[str | None], str | None]:
+    """A check for an argument of the command line: one of these names, or none where it may be left out."""
+
+    def check(value: str | None) -> str | None:
+        if value is None or value in names:
+            return value
+        raise typer.BadParameter(f"must be {' | '.join(names)}, found {value!r}{near(value, names)}")
+
+    return check
+
+
+def params_for(reads: Collection[str], study: str | None = None, changes: Sequence[str] = ()) -> Params:
+    """The checked params with the changes, KEY=VALUE each; of them only the keys `reads` can be read."""
+    return cast(Params, View(load(PARAMS, changes, study), reads))
+
+
+class View:
+    """A section of params of which only some keys can be read, each as it is there; any other is an error of ours.
+
+    dvc.yaml declares the same keys, so what a command computes with cannot change without its stage running again.
+    """
+
+    def __init__(self, section: Section | Mapping[str, Any], keys: Collection[str], prefix: str = "") -> None:
+        self._section, self._keys, self._prefix = section, keys, prefix
+
+    def __getattr__(self, name: str) -> Any:
+        key = self._prefix + name
+        value = getattr(self._section, name)
+        if key in self._keys:
+            return value
+        if not any(declared.startswith(f"{key}.") for declared in self._keys):
+            raise LookupError(f"{key} is not among the params that this command declares: {', '.join(self._keys)}")
+        if isinstance(value, Section) and {f"{key}.{field}" for field in type(value).model_fields} <= set(self._keys):
+            return value
+        if isinstance(value, Mapping):  # the studies, by name
+            return {part: inner for part, inner in value.items() if f"{key}.{part}" in self._keys}
+        return View(value, self._keys, f"{key}.")
+
+
+# Out
+
+
+@contextmanager
+def speaking_of_params(study: str | None = None) -> Iterator[None]:
+    """Within the block a UserError about a knob names the file, and the key by which `study` asks for its values."""
+    try:
+        yield
+    except UserError as error:
+        problems = error.problems if error.source == PARAMS else [f"{error.source}: {one}" for one in error.problems]
+        if error.source != PARAMS and not _is_knob(error.source):
+            raise
+        raise UserError(PARAMS, [STUDIES[study].renamed(one) if study else one for one in problems]) from error
+
+
+def _is_knob(source: str) -> bool:
+    """Whether it is a dotted key of params.yaml, and no file."""
+    section, _, name = source.partition(".")
+    kind = Params.model_fields[section].annotation if section in Params.model_fields else None
+    return name in getattr(kind, "model_fields", ())
+
+
+def run(command: Callable[[], Any]) -> None:
+    """Run a command and end the process; a user's mistake is one message on stderr and exit code 2."""
+    try:
+        with ending():
+            processes.check()
+            sys.exit(command() or 0)
+    except (WrongCommandLine, UserError, OSError) as error:
+        if not processes.first():
+            _give_way(3)
+        if isinstance(error, WrongCommandLine):
+            error.show()
+        else:
+            print(explained(error) if isinstance(error, OSError) else error, file=sys.stderr)
+        sys.exit(2)
+    except Interrupted as stopped:
+        if processes.first():
+            print(f"stopped by {stopped}: {stopped.kept}", file=sys.stderr)
+        sys.exit(128 + stopped.signum)
+    except Exception:
+        if processes.count() > 1:
+            _give_way(10)
+        raise
+
+
+def _give_way(seconds: float) -> None:
+    """Wait for the launcher to end this process, as it does where another one failed before it and has said why."""
+    if signum := requested():
+        sys.exit(128 + signum)
+    time.sleep(seconds)
+
+
+def explained(error: OSError) -> str:
+    """What the machine refuses as a message for the user: file, reason, advice; without advice it is only named."""
+    reason = error.strerror or str(error) or type(error).__name__
+    message = f"{error.filename}: {reason}" if error.filename else reason
+    advice = ADVICE.get(error.errno or 0)
+    return f"{message}; {advice}, then run the same command again: what is finished is kept" if advice else message
