@@ -42,7 +42,7 @@ READS: dict[str, tuple[str, ...]] = {
     "plots": ("tasks", "methods", "seeds", "evaluate.confidence"),
     "errors": ("tasks", "methods", "seeds", "evaluate.confidence"),
     "attention": ("attention", "methods", "seeds"),
-    "report": ("tasks", "methods", "seeds", "evaluate.confidence"),
+    "report": ("tasks", "methods", "seeds", "evaluate.confidence", "study"),
     "point": (
         "model",
         "student.rows",
@@ -230,7 +230,7 @@ def evaluate(
 def plots(points: Path, students: Path, out: Path) -> None:
     """Write the tables, the plot data and the pictures of the headline run."""
     knobs = Knobs("plots")
-    from kdcore.report.plots import write_main
+    from kdcore.report.write import write_main
 
     write_main(points, students, out, *(knobs[key] for key in READS["plots"]))
 
@@ -252,7 +252,7 @@ def attention(
     from kdcore.console import say
     from kdcore.evaluation.attention import compare
     from kdcore.evaluation.choose import compared
-    from kdcore.report.attention_files import write_attention
+    from kdcore.report.attention import write_attention
 
     _check_task(task, data)
     _check_targets(targets, data, teacher)
@@ -277,7 +277,8 @@ def report(
     knobs = Knobs("report")
     from kdcore.report.page.write import write_page
 
-    write_page(metrics, students, out, *(knobs[key] for key in READS["report"]))
+    *asked, studies = (knobs[key] for key in READS["report"])
+    write_page(metrics, students, out, *[*asked, studies.model_dump()])
 
 
 @app.command()
@@ -288,7 +289,7 @@ def errors(
 ) -> None:
     """Write how the students of the headline run repeat the teacher's errors, and the examples."""
     knobs = Knobs("errors")
-    from kdcore.report.error_files import write_errors
+    from kdcore.report.errors import write_errors
 
     write_errors(predictions, data, out, *(knobs[key] for key in READS["errors"]))
 
@@ -349,11 +350,12 @@ def curve(
 ) -> None:
     """Write the table, the plot data and the picture of a study from its points."""
     knobs = Knobs("curve", study)
-    from kdcore.report.study import write_study
+    from kdcore.report.write import write_study
+    from kdcore.studies import STUDIES
 
     by_task = {task: teachers / f"{task}.json" for task in knobs["tasks"]}
     grid = knobs["study"].model_dump()
-    write_study(study, points, out, by_task, grid, knobs["seeds"], knobs["evaluate.confidence"])
+    write_study(STUDIES[study], points, out, by_task, grid, knobs["seeds"], knobs["evaluate.confidence"])
 
 
 @app.command()

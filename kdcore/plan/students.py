@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdcore.distil.student import Recipe
-from kdcore.report.studies import cells
+from kdcore.studies import STUDIES, cells
 
 
 @dataclass(frozen=True)
@@ -22,4 +22,4 @@ def students(
     """base: `student` and `distill` of params.yaml; grid: the study's section, where there is a study."""
     if study is None:
         return [Student(method, Recipe(**base, method=method)) for method in methods]
-    return [Student(cell.name, Recipe(**{**base, **cell.says})) for cell in cells(study, grid)]
+    return [Student(cell.name, Recipe(**{**base, **cell.fields})) for cell in cells(STUDIES[study], grid)]
