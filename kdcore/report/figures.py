@@ -21,6 +21,7 @@ from kdcore.studies import Axis
 
 COLUMN = 62  # points between the columns of a recipe's choices
 LOGARITHMIC = 8  # from this ratio of its largest to its smallest value on, an axis is logarithmic
+RING: dict[str, Any] = {"color": INK, "fillstyle": "none", "markersize": 11, "markeredgewidth": 0.8, "linestyle": ""}
 ROOM = 0.65  # share of a panel's height that is free below the last epochs where they are drawn once more
 
 
@@ -102,11 +103,14 @@ def curve(rows: Sequence[Row], axis: Axis, title: str) -> Figure:
             place = _axis(pane, table, axis)
             students = [row for row in table if not row.teacher]
             methods = ordered(row.method for row in students)
+            hit: list[tuple[float, float]] = []
             for step, method in enumerate(methods):
                 line = sorted((row for row in students if row.method == method), key=place)
-                _line(
-                    pane, line, _aside([place(row) for row in line], step - (len(methods) - 1) / 2, pane.get_xscale())
-                )
+                x = _aside([place(row) for row in line], step - (len(methods) - 1) / 2, pane.get_xscale())
+                _line(pane, line, x)
+                hit += [(at, row.score.value) for at, row in zip(x, line, strict=True) if row.degenerate.runs]
+            if hit:
+                pane.plot(*zip(*hit, strict=True), "o", label="some run predicts one class only", **RING)
             _teacher(pane, [row for row in table if row.teacher])
             pane.set(title=task if len(tasks) > 1 else "", ylabel=table[0].metric)
             within(pane, table[0].metric, "y")
@@ -121,6 +125,7 @@ def _axis(pane: Axes, table: Sequence[Row], axis: Axis) -> Callable[[Row], float
     values = sorted({row.keys[axis.field] for row in students}, key=lambda value: (isinstance(value, str), value))
     if axis.key == "student.layers":
         sizes = {row.keys["layers"]: row.cost["encoder_and_pooler"] / 1e6 for row in table}
+        sizes = dict(sorted(sizes.items()))
         pane.set_xticks(list(sizes.values()), [f"{size:.1f}\n({layers})" for layers, size in sizes.items()])
         pane.set_xlabel("parameters of encoder and pooler, millions (layers)")
         for row in table:
@@ -141,17 +146,13 @@ def _axis(pane: Axes, table: Sequence[Row], axis: Axis) -> Callable[[Row], float
 
 
 def _line(pane: Axes, line: Sequence[Row], x: NDArray[np.float64]) -> None:
-    """One method; a ring where some run predicts one class only."""
+    """The means and intervals of one method."""
     score = np.array([row.score.value for row in line])
     low, high = (np.array([getattr(row.score, end) for row in line], float) for end in ("low", "high"))
     drawn = line_style(line[0].method)
     label = drawn.pop("label")
     bars = pane.errorbar(x, score, yerr=[score - low, high - score], capsize=2, elinewidth=1, **drawn)
     bars.lines[0].set_label(label)  # on the line alone, the legend shows no bar
-    ring: dict[str, Any] = {"color": INK, "fillstyle": "none", "markersize": 11, "markeredgewidth": 0.8}
-    hit = np.array([row.degenerate.runs > 0 for row in line])
-    if hit.any():
-        pane.plot(x[hit], score[hit], "o", linestyle="", label="some run predicts one class only", **ring)
 
 
 def _aside(places: Sequence[float], step: float, scale: str) -> NDArray[np.float64]:

@@ -9,13 +9,23 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, PlainValidator, ValidationError, model_validator
 
 from kdcore.errors import UserError
 from kdcore.studies import Study, cells
 
-PerLayer = Annotated[list[FiniteFloat], Field(min_length=1)]
-PerHead = Annotated[list[PerLayer], Field(min_length=1)]
+
+def _per_layer(values: object) -> object:
+    """Raise ValueError for what is not finite numbers, one per layer or one per layer and head."""
+    layers = values if isinstance(values, list) else []
+    heads = [head for layer in layers for head in (layer if isinstance(layer, list) else [layer])]
+    one_depth = len({isinstance(layer, list) for layer in layers}) == 1 and [] not in layers
+    if not one_depth or not all(type(head) in (int, float) and math.isfinite(head) for head in heads):
+        raise ValueError("must have a number per layer, or one per layer and head")
+    return values
+
+
+PerLayer = Annotated[list[float] | list[list[float]], PlainValidator(_per_layer)]
 Run = dict[str, Any]  # one point, flat
 
 
@@ -29,10 +39,10 @@ class Fidelity(BaseModel):
     agreement: FiniteFloat | None = None
     soft_label_kl: FiniteFloat | None = None
     score_mse: FiniteFloat | None = None
-    __pydantic_extra__: dict[str, PerLayer | PerHead]
+    __pydantic_extra__: dict[str, PerLayer]
 
     @property
-    def internal(self) -> dict[str, PerLayer | PerHead]:
+    def internal(self) -> dict[str, PerLayer]:
         return self.__pydantic_extra__
 
     def flat(self) -> dict[str, float]:
