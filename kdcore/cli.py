@@ -276,7 +276,7 @@ def evaluate(
 @command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
 def plots(params: Params, points: Path, students: Path, out: Path) -> None:
     """Write the tables, the plot data and the pictures of the headline run."""
-    from kdcore.report.plots import write_main
+    from kdcore.report.write import write_main
 
     write_main(points, students, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
 
@@ -299,7 +299,7 @@ def attention(
     from kdcore.distil.targets import check_targets
     from kdcore.evaluation.attention import compare
     from kdcore.evaluation.choose import compared
-    from kdcore.report.attention_files import write_attention
+    from kdcore.report.attention import write_attention
 
     _check_task(task, data)
     check_targets(targets, data, teacher)
@@ -314,7 +314,7 @@ def attention(
     write_attention(comparison, points, out, seed, notes)
 
 
-@command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
+@command(reads=("tasks", "methods", "seeds", "evaluate.confidence", "study"))
 def report(
     params: Params,
     metrics: Annotated[Path, typer.Argument(help="Folder of all results: main/ and one per study.")],
@@ -324,7 +324,11 @@ def report(
     """Write the page: every result in one HTML file that opens without a network."""
     from kdcore.report.page.write import write_page
 
-    write_page(metrics, students, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
+    write_page(
+        *(metrics, students, out, params.tasks, params.methods, params.seeds),
+        params.evaluate.confidence,
+        params.study,
+    )
 
 
 @command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
@@ -335,7 +339,7 @@ def errors(
     out: Path,
 ) -> None:
     """Write how the students of the headline run repeat the teacher's errors, and the examples."""
-    from kdcore.report.error_files import write_errors
+    from kdcore.report.errors import write_errors
 
     write_errors(predictions, data, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
 
@@ -349,10 +353,10 @@ def curve(
     out: Path,
 ) -> None:
     """Write the table, the plot data and the picture of a study from its points."""
-    from kdcore.report.study import write_study
+    from kdcore.report.write import write_study
 
     by_task = {task: teachers / f"{task}.json" for task in params.tasks}
-    write_study(study, points, out, by_task, params.study[study], params.seeds, params.evaluate.confidence)
+    write_study(STUDIES[study], points, out, by_task, params.study[study], params.seeds, params.evaluate.confidence)
 
 
 @command(reads=("data", "task", "model.max_length", "evaluate.batch_size"))

@@ -114,7 +114,7 @@ STUDIES = {
             "Does internal distillation help more when there is less to learn from?",
             "curve",
             paper="Figure 3",
-            axes=(Axis("rows", "student.rows", "rows", "n"),),
+            axes=(Axis("rows", "student.rows", "training rows", "n"),),
         ),
         Study(
             "convergence",

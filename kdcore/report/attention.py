@@ -1,24 +1,89 @@
-"""Attention maps of one example in; the paper's figure 5, its overview, and the frame of its DVC plot out.
+"""A comparison of attention maps in; the files of the `attention` stage out: the page's JSON, figure 5, its overview.
 
 Shapes: A heads, n tokens, L student layers. Models stand beside each other in the order of their mapping: the
-teacher, the standard-KD student, the internal-KD student.
+teacher, the standard-KD student, the internal-KD student. Texts, tokens and label names are the data's own: they are
+kept as they are, and whoever shows them escapes them.
 """
 
+import base64
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
+from scipy.special import softmax
 
+from kdcore.data.tasks import Task
+from kdcore.errors import UserError
+from kdcore.evaluation.attention import TEACHER, Comparison, Example, Seen
+from kdcore.report import points
 from kdcore.report.canvas import INK, QUIET, heading, style
 from kdcore.report.methods import meaning
+from kdcore.report.write import write_all
 
 LABELLED = 40  # tokens that still have readable labels
+SHOWN = 60  # characters of a text in a figure's subtitle
+ENCODING = (
+    "base64 of one byte per weight, heads × from × to, row by row: byte = round(255·√weight), weight = (byte/255)²"
+)
+
+KL = Mapping[str, NDArray[np.floating]]  # student -> (L, A)
+
+
+def write_attention(
+    comparison: Comparison, points_folder: Path, out: Path, seed: int, notes: Sequence[str] = ()
+) -> None:
+    """Write <task>.json, figures/<task>/maps.{png,svg} and figures/<task>/kl.{png,svg} into `out`.
+
+    points_folder: the task's <method>-s<seed>.json. Without students there is no KL, so no overview is drawn.
+    Raises UserError for a point that is missing or broken; everything is computed before anything is written.
+    """
+    task, first = comparison.task.name, comparison.examples[0]
+    students = [name for name in first.seen if name != TEACHER]
+    overall = {name: _overall(points_folder / f"{name}-s{seed}.json", task, name, seed) for name in students}
+    layer, heads = telling({name: seen.kl for name, seen in first.seen.items() if seen.kl is not None})
+    weights = {name: seen.maps[layer] for name, seen in first.seen.items()}
+    kl = {name: seen.kl[layer] for name, seen in first.seen.items() if seen.kl is not None}
+    pictures = {f"{task}/maps": maps(first.tokens, weights, kl, heads, _subtitle(comparison, first, layer))}
+    if overall:
+        subtitle = f"{task}, mean over all validation rows · first seed"
+        pictures[f"{task}/kl"] = overview(overall, comparison.layer_map, subtitle)
+    text = json.dumps(document(comparison, seed, overall, notes), indent=1, ensure_ascii=False)
+    write_all(out, {f"{task}.json": text + "\n"}, pictures)
+
+
+def _overall(path: Path, task: str, method: str, seed: int) -> NDArray[np.floating]:
+    wanted = points.Wanted(path, {"seeds": seed}, {"task": task, "method": method, "seed": seed})
+    points.check_all_exist([wanted])
+    fidelity = points.parse(wanted).fidelity
+    kl = np.array(fidelity.internal.get("attention_kl", [])) if fidelity else np.array([])
+    if kl.ndim != 2:
+        raise UserError(str(path), "fidelity.attention_kl: must have a number per layer and head")
+    return kl
+
+
+def telling(kl: KL) -> tuple[int, list[int]]:
+    """The layer and heads (0-based) of figure 5: where the first student is worst, and each student's worst there.
+
+    Without students, the last layer's first head.
+    """
+    if not kl:
+        return -1, [0]
+    layer = int(next(iter(kl.values())).max(axis=1).argmax())
+    return layer, list(dict.fromkeys(int(values[layer].argmax()) for values in kl.values()))
+
+
+def _subtitle(comparison: Comparison, example: Example, layer: int) -> str:
+    mapped, text = comparison.layer_map[layer], " / ".join(example.texts)
+    short = text if len(text) <= SHOWN else f"{text[:SHOWN].rstrip()}…"
+    student = range(1, len(comparison.layer_map) + 1)[layer]
+    return f"{comparison.task.name}, row {example.row} “{short}” · layer {student} of student, {mapped} of teacher"
 
 
 def maps(
@@ -33,7 +98,7 @@ def maps(
     tokens: n; weights: model -> (A, n, n) of one layer, rows sum to 1; kl: student -> (A,). Raises ValueError
     when a shape does not fit.
     """
-    check(tokens, weights, kl)
+    _check(tokens, weights, kl)
     with style():
         figure = Figure(figsize=(2.5 * len(weights) + 1.2, 2.45 * len(heads) + 1.95))
         axes = figure.subplots(len(heads), len(weights), squeeze=False)
@@ -52,7 +117,7 @@ def maps(
     return figure
 
 
-def check(
+def _check(
     tokens: Sequence[str], weights: Mapping[str, NDArray[np.floating]], kl: Mapping[str, NDArray[np.floating]]
 ) -> None:
     """Raise ValueError, naming the model, when a map or its KL does not fit the tokens and heads."""
@@ -115,23 +180,81 @@ def _grid(axis: Axes, values: NDArray[np.floating], highest: float) -> None:
     axis.grid(visible=False)
 
 
-def frame(
-    tokens: Sequence[str],
-    weights: Mapping[str, NDArray[np.floating]],
-    kl: Mapping[str, NDArray[np.floating]],
-    heads: Sequence[int],
-) -> pd.DataFrame:
-    """One row per model, chosen head (1-based here), query and key token, for the DVC template `attention`.
+def document(
+    comparison: Comparison,
+    seed: int,
+    overall: Mapping[str, NDArray[np.floating]],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    """Everything to be shown of one task.
 
-    Tokens carry their position (`3:the`), as a sentence may hold one twice; the template hides it.
+    overall: student -> KL per layer and head (L, A), the mean over all validation rows; notes: what was left out,
+    and why. `total` is the paper's: the sum over matching layers of the mean over heads.
     """
-    check(tokens, weights, kl)
-    named = [f"{place}:{token}" for place, token in enumerate(tokens, start=1)]
-    parts = []
-    for model, weight in weights.items():
-        for head in heads:
-            long = pd.DataFrame(weight[head], index=named, columns=named).rename_axis("query")
-            long = long.reset_index().melt("query", var_name="key", value_name="weight")
-            value = float(kl[model][head]) if model in kl else None
-            parts.append(long.assign(model=model, head=head + 1, kl=value))
-    return pd.concat(parts, ignore_index=True)[["model", "head", "query", "key", "weight", "kl"]]
+    task, first = comparison.task, comparison.examples[0]
+    names = list(first.seen)
+    heads = first.seen[names[0]].maps.shape[1]
+    return {
+        "task": task.name,
+        "labels": list(task.labels),
+        "layer_map": list(comparison.layer_map),
+        "heads": heads,
+        "seed": seed,
+        "notes": list(notes),
+        "maps": ENCODING,
+        "models": [_model(name, overall.get(name)) for name in names],
+        "examples": [_example(task, example) for example in comparison.examples],
+    }
+
+
+def _model(name: str, kl: NDArray[np.floating] | None) -> dict[str, Any]:
+    return {"name": name, "meaning": meaning(name)} | ({} if kl is None else _kl(kl))
+
+
+def _kl(values: NDArray[np.floating]) -> dict[str, Any]:
+    return {"kl": np.round(values, 4).tolist(), "total": total(values)}
+
+
+def total(kl: NDArray[np.floating]) -> float:
+    """The paper's total over matching layers of (L, A) values."""
+    return round(float(kl.mean(axis=1).sum()), 4)
+
+
+def _example(task: Task, example: Example) -> dict[str, Any]:
+    label = example.label
+    return {
+        "row": example.row,
+        "texts": list(example.texts),
+        "label": label if label is None or task.regression else task.labels[int(label)],
+        "reason": example.reason,
+        "tokens": list(example.tokens),
+        "models": {name: _seen(task, seen) for name, seen in example.seen.items()},
+    }
+
+
+def _seen(task: Task, seen: Seen) -> dict[str, Any]:
+    """What one model makes of an example: its prediction, its maps (a text per layer), its KL."""
+    facts: dict[str, Any]
+    if task.regression:
+        facts = {"prediction": round(float(seen.logits[0]), 4)}
+    else:
+        shares = softmax(seen.logits.astype(np.float64))
+        facts = {"prediction": task.labels[int(shares.argmax())], "probabilities": np.round(shares, 4).tolist()}
+    facts |= {"maps": [pack(layer) for layer in seen.maps]}
+    return facts | ({} if seen.kl is None else _kl(seen.kl))
+
+
+def pack(weights: NDArray[np.floating]) -> str:
+    """Weights of any shape, each in 0…1 (rounding beyond it is cut), as text.
+
+    The square root keeps the order of small weights. A weight w is off by at most 0.004·√w, that is, two significant
+    digits are right; the KL values beside the maps come from the exact weights.
+    """
+    levels = np.rint(255 * np.sqrt(np.clip(weights, 0, 1)))
+    return base64.b64encode(levels.astype(np.uint8).tobytes()).decode("ascii")
+
+
+def unpack(text: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """The inverse of `pack`. Raises ValueError for another number of weights than `shape` has."""
+    levels = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    return np.square(levels.reshape(shape) / 255.0)

@@ -5,18 +5,19 @@ Figures are made without pyplot, so nothing is global and no display is needed.
 
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kdcore.report.methods import look, meaning
-from kdcore.report.statistics import percent
+from kdcore.report.statistics import limits, percent
+from kdcore.report.summary import Row
 
 INK, QUIET = "#222222", "#6B6B6B"
 SIZE = (6.4, 4.6)  # inches of one panel, titles and legend included
@@ -94,12 +95,20 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
     figure.legend(entries.values(), entries.keys(), loc="outside lower left", ncols=columns, handlelength=3.4)
 
 
-def subtitle(table: pd.DataFrame, confidence: float) -> str:
-    """What the marks mean, and the tasks. table: of series.per_run (a row per run) or series.curve."""
-    students = table[table["method"] != "teacher"]
-    seeds = students["seed"].nunique() if "seed" in students else students["runs"].max()
-    spread = f"mean and {percent(confidence)} t interval over {seeds} seeds" if seeds > 1 else "one seed, no interval"
-    return f"{', '.join(table['task'].unique())} · {spread}"
+def subtitle(rows: Sequence[Row]) -> str:
+    """The tasks, and what the marks mean."""
+    seeds = max(row.degenerate.of for row in rows if not row.teacher)
+    level = percent(rows[0].score.confidence)
+    spread = f"mean and {level} t interval over {seeds} seeds" if seeds > 1 else "one seed, no interval"
+    return f"{', '.join(dict.fromkeys(row.task for row in rows))} · {spread}"
+
+
+def within(axis: Axes, metric: str, direction: Literal["x", "y"]) -> None:
+    """End an axis of scores where the metric ends, with room for a whole mark there."""
+    least, most = limits(metric)
+    low, high = axis.get_xlim() if direction == "x" else axis.get_ylim()
+    room = 0.03 * (high - low)
+    axis.set(**{f"{direction}lim": (max(low, least - room), min(high, most + room))})
 
 
 def heading(figure: Figure, title: str, subtitle: str, square: bool = False) -> None:
@@ -113,14 +122,21 @@ def heading(figure: Figure, title: str, subtitle: str, square: bool = False) -> 
 
 def encode(figure: Figure) -> dict[str, bytes]:
     """The picture as png and svg. Neither carries a date or a version: the same data gives the same bytes."""
+
+    def encoded(kind: str, metadata: dict[str, None]) -> bytes:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, metadata=metadata)
+        return buffer.getvalue()
+
     with style():
-        return {
-            "png": _encode(figure, "png", {"Software": None}),
-            "svg": _encode(figure, "svg", {"Date": None, "Creator": None}),
-        }
+        png, svg = encoded("png", {"Software": None}), encoded("svg", {"Date": None, "Creator": None})
+    return {"png": png, "svg": _renamed(svg)}
 
 
-def _encode(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, metadata=metadata)
-    return buffer.getvalue()
+def _renamed(svg: bytes) -> bytes:
+    """matplotlib makes the name of a clip path of its object's place in memory, which each process has elsewhere."""
+    names = dict.fromkeys(re.findall(rb'<clipPath id="(\w+)"', svg))
+    for number, name in enumerate(names, start=1):
+        svg = svg.replace(b'<clipPath id="%s"' % name, b'<clipPath id="clip%d"' % number)
+        svg = svg.replace(b"url(#%s)" % name, b"url(#clip%d)" % number)
+    return svg

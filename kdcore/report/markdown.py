@@ -1,19 +1,18 @@
-"""Rows of the main table in; GitHub Markdown out."""
+"""Rows in; the blocks of their tables out: as GitHub Markdown (`to_markdown`), or drawn by the page's own templates."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from kdcore.report.statistics import Difference, Estimate, percent
-from kdcore.report.tables import BASELINES, Row
+from kdcore.distil.methods import INTERNAL
+from kdcore.report.methods import ordered
+from kdcore.report.statistics import Difference, Estimate, Tested, degenerate, percent, star
+from kdcore.report.summary import CLOSENESS, Row
+from kdcore.studies import Axis
 
-_FIDELITY = {  # column -> header, decimals
-    "agreement": ("agreement", 3),
-    "soft_label_kl": ("soft-label KL", 4),
-    "score_mse": ("score MSE", 4),
-    "attention_kl": ("attention KL, mean", 4),
-    "attention_kl_total": ("attention KL, total", 3),
-    "cls_cosine": ("[CLS] cosine loss", 4),
-}
-_COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how a number is shown
+DECIMALS = {"agreement": 3, **{f"{loss.term}_total": 3 for loss in INTERNAL.values()}}  # of closeness, else four
+COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how a number is shown
     "encoder_and_pooler": ("encoder + pooler, M", lambda count: f"{count / 1e6:.2f}"),
     "total": ("all parameters, M", lambda count: f"{count / 1e6:.2f}"),
     "bytes": ("MB", lambda count: f"{count / 1e6:.1f}"),
@@ -21,109 +20,201 @@ _COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, ho
     "gflop": ("training, GFLOP", lambda gflop: f"{gflop:,.0f}"),
 }
 
-
-def estimate_text(estimate: Estimate, decimals: int) -> str:
-    """`0.812 ± 0.010`; the value alone where no interval can be given."""
-    if estimate.high is None:
-        return f"{estimate.value:.{decimals}f}"
-    return f"{estimate.value:.{decimals}f} ± {estimate.high - estimate.value:.{decimals}f}"
+Cell = str | Difference
 
 
-def difference_text(difference: Difference) -> str:
-    """`+0.013 [+0.002, +0.024] higher`; the reason where no interval can be given."""
-    estimate = difference.estimate
-    interval = "" if estimate.low is None else f" [{estimate.low:+.3f}, {estimate.high:+.3f}]"
-    verdict = starred(difference.verdict, difference.p_holm, estimate.confidence)
-    return f"{estimate.value:+.3f}{interval} {verdict}"
+@dataclass(frozen=True)
+class Heading:
+    level: int
+    text: str
 
 
-def starred(verdict: str, p_holm: float | None, confidence: float) -> str:
-    """The verdict, with a star where it stands after Holm's correction too."""
-    return verdict + "*" * (p_holm is not None and p_holm < 1 - confidence)
+@dataclass(frozen=True)
+class Table:
+    """The first `words` columns are text, the rest are numbers."""
+
+    header: Sequence[str]
+    body: Sequence[Sequence[Cell]]
+    words: int = 1
 
 
-def holm_note(p_holm: Sequence[float | None], confidence: float) -> list[str]:
-    """How many comparisons were tested, and what the star says; p_holm: of each comparison, None where untested."""
-    tested = [p for p in p_holm if p is not None]
-    found = "* marks what is" if any(starred("", p, confidence) for p in tested) else "none is"
-    said = f"Comparisons tested: {len(tested)}; {found} still found after Holm's correction for that number."
-    return [said] if tested else []
+Block = Heading | Table | str  # a str is a paragraph
 
 
-def markdown(table: Sequence[Row], split: str = "validation") -> str:
-    """A section per task: scores with verdicts, closeness to the teacher, cost."""
-    tasks = dict.fromkeys(row.task for row in table)
-    return "\n".join(_section([row for row in table if row.task == task], split) for task in tasks)
+def to_markdown(blocks: Iterable[Block]) -> str:
+    """The blocks as GitHub Markdown, a blank line between two."""
+    return "\n\n".join(map(_block, blocks)) + "\n"
 
 
-def _section(table: Sequence[Row], split: str) -> str:
-    parts = [f"## {table[0].task}: {table[0].metric} on {split} data", _scores(table), _notes(table)]
-    parts += ["### Closeness to the teacher", _fidelity(table)] if len(table) > 1 else []
-    return "\n\n".join([*parts, "### Cost", _cost(table)]) + "\n"
-
-
-def grid(header: Sequence[str], body: Iterable[Sequence[str]], words: int = 1) -> str:
-    """A GitHub table: the first `words` columns are text, the rest is aligned to the right."""
-    lines = [header, [":---"] * words + ["---:"] * (len(header) - words), *body]
+def _block(block: Block) -> str:
+    if isinstance(block, str):
+        return block
+    if isinstance(block, Heading):
+        return f"{'#' * block.level} {block.text}"
+    rule = [":---"] * block.words + ["---:"] * (len(block.header) - block.words)
+    lines = [block.header, rule, *([_cell(cell) for cell in row] for row in block.body)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _scores(table: Sequence[Row]) -> str:
-    headline = table[0].metric
-    others = [name for name in _names(table) if name != headline and name not in _FIDELITY]
-    baselines = [name for name in BASELINES if any(name in row.differences for row in table)]
-    header = ["method", headline, *(f"minus {name}" for name in baselines), *others, "degenerate runs"]
-    body = []
-    for row in table:
-        minus = [difference_text(row.differences[b]) if b in row.differences else "" for b in baselines]
-        body.append([row.method, *_texts(row, [headline]), *minus, *_texts(row, others), str(row.degenerate)])
-    return grid(header, body)
+def _cell(cell: Cell) -> str:
+    return cell if isinstance(cell, str) else difference_text(cell)
 
 
-def _names(table: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(name for row in table for name in row.estimates))
+def estimate_text(estimate: Estimate, decimals: int) -> str:
+    """`0.812 ± 0.010`; both ends where the metric's own limit cuts one; the value alone where there is no interval."""
+    value, low, high = estimate.value, estimate.low, estimate.high
+    if low is None or high is None:
+        return f"{value:z.{decimals}f}"
+    if not math.isclose(high - value, value - low, rel_tol=1e-6, abs_tol=1e-12):
+        return f"{value:z.{decimals}f} [{low:z.{decimals}f}, {high:z.{decimals}f}]"
+    return f"{value:z.{decimals}f} ± {high - value:.{decimals}f}"
 
 
-def _texts(row: Row, names: Iterable[str]) -> list[str]:
-    return [
-        estimate_text(row.estimates[name], _FIDELITY.get(name, ("", 3))[1]) if name in row.estimates else ""
-        for name in names
-    ]
+def numbers(difference: Difference) -> str:
+    """`+0.013 [+0.002, +0.024]`: a comparison without its verdict."""
+    value, low, high = difference.estimate.value, difference.estimate.low, difference.estimate.high
+    return f"{value:+z.3f}" + ("" if low is None else f" [{low:+z.3f}, {high:+z.3f}]")
 
 
-def _fidelity(table: Sequence[Row]) -> str:
-    names = [name for name in _names(table) if name in _FIDELITY]
-    students = [row for row in table if row.method != "teacher"]
-    return grid(["method", *(_FIDELITY[name][0] for name in names)], [[r.method, *_texts(r, names)] for r in students])
+def difference_text(difference: Difference) -> str:
+    """`+0.013 [+0.002, +0.024] higher*`; the reason where no interval can be given."""
+    return f"{numbers(difference)} {difference.verdict}{star(difference)}"
 
 
-def _cost(table: Sequence[Row]) -> str:
-    body = [
-        [row.method, *(show(row.cost[n]) if n in row.cost else "" for n, (_, show) in _COST.items())] for row in table
-    ]
-    return grid(["method", *(header for header, _ in _COST.values())], body)
-
-
-def spread(seeds: int, confidence: float) -> str:
+def spread(runs: int, confidence: float) -> str:
     """What `±` means in a table."""
-    if seeds == 1:
+    if runs == 1:
         return "one seed, no interval"
-    return f"mean ± half width of the {percent(confidence)} t interval over {seeds} seeds"
+    return f"mean ± half width of the {percent(confidence)} t interval over {runs} seeds"
 
 
-def _notes(table: Sequence[Row]) -> str:
+def holm_note(tests: Iterable[Tested]) -> list[str]:
+    """How many comparisons were tested, and what the star says."""
+    tested = [test for test in tests if test.p is not None]
+    which = "* marks what is" if any(map(star, tested)) else "none is"
+    note = f"Comparisons tested: {len(tested)}; {which} still found after Holm's correction for that number."
+    return [note] if tested else []
+
+
+def _notes(table: Sequence[Row], students: str, comparisons: str) -> str:
     """What the numbers are, in the table's own words: a table is often copied without its page."""
-    students = [row for row in table if row.method != "teacher"]
-    confidence = table[0].estimates[table[0].metric].confidence
-    notes = [f"Students: {spread(row.degenerate.of, confidence)}; the teacher is one run." for row in students[:1]]
-    p_holm = [difference.p_holm for row in table for difference in row.differences.values()]
-    return " ".join([*notes, *comparison_notes(p_holm, confidence)])
-
-
-def comparison_notes(p_holm: Sequence[float | None], confidence: float) -> list[str]:
-    """What a table's differences and its count of degenerate runs say; p_holm: of each difference."""
-    notes = []
-    if p_holm:
-        notes.append(f"Differences are paired by seed, with their {percent(confidence)} t interval.")
+    made = [difference for row in table for difference in row.differences.values()]
+    notes = [f"Students: {spread(row.degenerate.of, row.score.confidence)}{students}" for row in _students(table)[:1]]
+    if made:
+        notes += [comparisons] * bool(comparisons)
+        notes.append(f"Differences are paired by seed, with their {percent(made[0].confidence)} t interval.")
         notes.append("An interval that includes 0 reads “no difference found”.")
-    return [*notes, *holm_note(p_holm, confidence), "A degenerate run predicts one class only."]
+    return " ".join([*notes, *holm_note(made), "A degenerate run predicts one class only."])
+
+
+def tables(rows: Sequence[Row], titles: Mapping[str, str], comparisons: str = "") -> list[Block]:
+    """A section per task with a line per row: scores with verdicts, closeness to the teacher, cost.
+
+    titles: key of the rows -> its header; comparisons: what is compared with what, where its name does not say it.
+    """
+    blocks: list[Block] = []
+    for table in _by_task(rows):
+        about = f" by {', '.join(titles.values())}" if len(titles) > 1 else ""
+        blocks.append(Heading(2, f"{table[0].task}: {table[0].metric} on validation data{about}"))
+        blocks += [_scores(table, titles), _notes(table, "; the teacher is one run.", comparisons)]
+        if students := _students(table):
+            names = _names(row.closeness for row in students)
+            lines = [[*_words(row, titles), *_estimates(row.closeness, names)] for row in students]
+            header = [*titles.values(), *(CLOSENESS.get(name, name) for name in names)]
+            blocks += [Heading(3, "Closeness to the teacher"), Table(header, lines, len(titles))]
+        cost = [[*_words(row, titles), *(_cost(row, name) for name in COST)] for row in table]
+        header = [*titles.values(), *(title for title, _ in COST.values())]
+        blocks += [Heading(3, "Cost"), Table(header, cost, len(titles))]
+    return blocks
+
+
+def _scores(table: Sequence[Row], titles: Mapping[str, str]) -> Table:
+    others = _names(row.metrics for row in table)
+    made = _names(row.differences for row in table)
+    header = [*titles.values(), table[0].metric, *(f"minus {name}" for name in made), *others, "degenerate runs"]
+    body = [
+        [
+            *(*_words(row, titles), estimate_text(row.score, 3)),
+            *(row.differences.get(name, "") for name in made),
+            *(estimate_text(row.metrics[name], 3) if name in row.metrics else "" for name in others),
+            str(row.degenerate),
+        ]
+        for row in table
+    ]
+    return Table(header, body, len(titles))
+
+
+def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
+    """Two tables per task, a line per value of the axis and columns per method: scores beside soft, and closeness."""
+    blocks: list[Block] = []
+    for table in _by_task(rows):
+        students = _students(table)
+        methods = ordered(row.method for row in students)
+        values = sorted({row.keys[axis.field] for row in students}, key=lambda value: (isinstance(value, str), value))
+        lines = {v: {row.method: row for row in students if row.keys[axis.field] == v} for v in values}
+        made = [
+            (method, name)
+            for method in methods
+            for name in _names(r.differences for r in students if r.method == method)
+        ]
+        header = [axis.title, COST["encoder_and_pooler"][0], *methods, *(f"{m} minus {name}" for m, name in made)]
+        scores = [
+            [
+                *(_word(value), _cost(next(iter(line.values())), "encoder_and_pooler")),
+                *(estimate_text(line[method].score, 3) for method in methods),
+                *(line[method].differences.get(name, "") for method, name in made),
+                str(degenerate([run.degenerate for row in line.values() for run in row.runs])),
+            ]
+            for value, line in lines.items()
+        ]
+        teacher = "".join(f" The teacher scores {row.score.value:.3f}." for row in table if row.teacher)
+        shown = ("agreement", *(loss.term for loss in INTERNAL.values()))
+        means = [name for name in shown if any(name in row.closeness for row in students)]
+        close = [
+            [
+                _word(value),
+                *(
+                    f"{line[m].closeness[name].value:.3f}" if name in line[m].closeness else ""
+                    for name in means
+                    for m in methods
+                ),
+            ]
+            for value, line in lines.items()
+        ]
+        titles = {name: CLOSENESS[name].removesuffix(", mean") for name in means}
+        blocks += [
+            Heading(2, f"{table[0].task}: {table[0].metric} on validation data by {axis.title}"),
+            Table([*header, "degenerate runs"], scores),
+            _notes(table, f".{teacher}", ""),
+            Heading(3, "Closeness to the teacher, means over seeds"),
+            Table([axis.title, *(f"{titles[name]}, {method}" for name in means for method in methods)], close),
+        ]
+    return blocks
+
+
+def _by_task(rows: Sequence[Row]) -> list[list[Row]]:
+    return [[row for row in rows if row.task == task] for task in dict.fromkeys(row.task for row in rows)]
+
+
+def _students(table: Sequence[Row]) -> list[Row]:
+    return [row for row in table if not row.teacher]
+
+
+def _names(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for mapping in mappings for name in mapping))
+
+
+def _words(row: Row, titles: Mapping[str, str]) -> list[str]:
+    return [_word(row.keys[key]) for key in titles]
+
+
+def _word(value: Any) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _estimates(estimates: Mapping[str, Estimate], names: Iterable[str]) -> list[str]:
+    return [estimate_text(estimates[name], DECIMALS.get(name, 4)) if name in estimates else "" for name in names]
+
+
+def _cost(row: Row, name: str) -> str:
+    return COST[name][1](row.cost[name]) if name in row.cost else ""

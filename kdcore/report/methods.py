@@ -1,21 +1,34 @@
 """How each method is ordered, named and drawn, in every table and picture.
 
 Colour, marker and dash differ at once, so that a figure survives colour blindness and a grey printer. The
-colours are close to Okabe and Ito's (2008).
+colours are close to Okabe and Ito's (2008). A new schedule is an entry of FAMILIES; a new internal loss needs nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-ORDER = ("teacher", "none", "soft", "all", "pid", "sid")
-VARIANTS = ("", "kl", "cos")
+from kdcore.distil.methods import INTERNAL, SCHEDULES
+
+ORDER = ("teacher", *SCHEDULES)
+LOSSES = tuple(INTERNAL)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A schedule in words, and how it is drawn: hex colours on a light and on a dark page, marker and dash."""
+
+    meaning: str
+    colour: str
+    dark: str
+    marker: str
+    dash: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Look:
     """Colours as hex; marker and dash in matplotlib's words.
 
-    A variant keeps its family's colour and marker, on a pale face and with short dashes.
+    A method of one internal loss keeps its family's colour and marker, on a pale face and with short dashes.
     """
 
     colour: str
@@ -24,52 +37,46 @@ class Look:
     face: str
 
 
-_FAMILIES: dict[str, tuple[str, str, tuple[float, ...]]] = {
-    "teacher": ("#222222", "*", (1, 2)),
-    "none": ("#7A7A7A", "v", (1, 1.2)),
-    "soft": ("#D98200", "s", (4, 1.6)),
-    "all": ("#009E73", "D", (4, 1.2, 1, 1.2)),
-    "pid": ("#56A0D8", "^", (7, 1.5)),
-    "sid": ("#004C8C", "o", ()),
+FAMILIES = {
+    "teacher": Family("fine-tuned, all layers", "#222222", "#E8EBEF", "*", (1, 2)),
+    "none": Family("labels only, no teacher", "#7A7A7A", "#A6ADB5", "v", (1, 1.2)),
+    "soft": Family("standard KD", "#D98200", "#F0A63C", "s", (4, 1.6)),
+    "all": Family("internal KD, all layers at once", "#009E73", "#2FC79B", "D", (4, 1.2, 1, 1.2)),
+    "pid": Family("internal KD, progressive", "#56A0D8", "#B9DDF8", "^", (7, 1.5)),
+    "sid": Family("internal KD, stacked", "#004C8C", "#5AA7F7", "o", ()),
 }
-_VARIANTS: dict[str, tuple[str, tuple[float, ...]]] = {
-    "kl": ("#FFFFFF", (2.4, 0.8)),
-    "cos": ("#D9D9D9", (1, 0.8)),
-}
+VARIANTS = (  # face and dash of the methods of one loss, in the order of INTERNAL
+    ("#FFFFFF", (2.4, 0.8)),
+    ("#D9D9D9", (1, 0.8)),
+    ("#F2E6C9", (3.2, 0.8, 1, 0.8)),
+    ("#A8C8B8", (1, 2.2)),
+)
 
 
 def look(method: str) -> Look:
     """The look of a method, e.g. `sid` or `sid-kl`."""
-    family, _, variant = method.partition("-")
-    colour, marker, dash = _FAMILIES[family]
-    if not variant:
-        return Look(colour, marker, dash, face=colour)
-    face, dash = _VARIANTS[variant]
-    return Look(colour, marker, dash, face)
-
-
-def ordered(methods: Iterable[str]) -> list[str]:
-    """Each method once, in the order of the tables: teacher first, variants after their family."""
-    return sorted(set(methods), key=_rank)
-
-
-def _rank(method: str) -> tuple[int, int]:
-    family, _, variant = method.partition("-")
-    return ORDER.index(family), VARIANTS.index(variant)
-
-
-_MEANINGS = {
-    "teacher": "fine-tuned, all layers",
-    "none": "labels only, no teacher",
-    "soft": "standard KD",
-    "all": "internal KD, all layers at once",
-    "pid": "internal KD, progressive",
-    "sid": "internal KD, stacked",
-}
-_ONLY = {"": "", "kl": ", attention KL only", "cos": ", [CLS] cosine only"}
+    name, _, loss = method.partition("-")
+    family = FAMILIES[name]
+    face, dash = VARIANTS[LOSSES.index(loss) % len(VARIANTS)] if loss else (family.colour, family.dash)
+    return Look(family.colour, family.marker, dash, face)
 
 
 def meaning(method: str) -> str:
     """A few words that say what the method is, for legends and axes."""
-    family, _, variant = method.partition("-")
-    return _MEANINGS[family] + _ONLY[variant]
+    name, _, loss = method.partition("-")
+    return FAMILIES[name].meaning + (f", {INTERNAL[loss].title} only" if loss else "")
+
+
+def ordered(methods: Iterable[str]) -> list[str]:
+    """Each method once, in the order of the tables: teacher first, methods of one loss after their family."""
+
+    def rank(method: str) -> tuple[int, int]:
+        name, _, loss = method.partition("-")
+        return ORDER.index(name), LOSSES.index(loss) + 1 if loss else 0
+
+    return sorted(set(methods), key=rank)
+
+
+def words(fields: Sequence[str]) -> dict[str, str]:
+    """The headers of fields of a point that no axis of a study names."""
+    return {field: "last phase trains" if field == "trains" else field.replace("_", " ") for field in fields}

@@ -1,18 +1,120 @@
-"""Result points (one JSON per evaluated run) in; one long pandas frame, a row per run, out."""
+"""Result points (one JSON per evaluated run) in; the runs out, a flat mapping each, as every summary takes them."""
 
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-import pandas as pd
-from pydantic import ValidationError
+import numpy as np
+from pydantic import BaseModel, ConfigDict, FiniteFloat, PlainValidator, ValidationError, model_validator
 
 from kdcore.errors import UserError
-from kdcore.report.point import Point, row
-from kdcore.report.studies import cells
+from kdcore.studies import Study, cells
+
+
+def _per_layer(values: object) -> object:
+    """Raise ValueError for what is not finite numbers, one per layer or one per layer and head."""
+    layers = values if isinstance(values, list) else []
+    heads = [head for layer in layers for head in (layer if isinstance(layer, list) else [layer])]
+    one_depth = len({isinstance(layer, list) for layer in layers}) == 1 and [] not in layers
+    if not one_depth or not all(type(head) in (int, float) and math.isfinite(head) for head in heads):
+        raise ValueError("must have a number per layer, or one per layer and head")
+    return values
+
+
+PerLayer = Annotated[list[float] | list[list[float]], PlainValidator(_per_layer)]
+Run = dict[str, Any]  # one point, flat
+
+
+class Fidelity(BaseModel):
+    """Distance of a student to the teacher on validation data; `agreement` is None for a regression.
+
+    Every other key is the term of an internal loss: a number per student layer, or one per layer and head.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    agreement: FiniteFloat | None = None
+    soft_label_kl: FiniteFloat | None = None
+    score_mse: FiniteFloat | None = None
+    __pydantic_extra__: dict[str, PerLayer]
+
+    @property
+    def internal(self) -> dict[str, PerLayer]:
+        return self.__pydantic_extra__
+
+    def flat(self) -> dict[str, float]:
+        """Its numbers by column: layers and heads become their mean, and maps also the paper's total over layers."""
+        output = {"agreement": self.agreement, "soft_label_kl": self.soft_label_kl, "score_mse": self.score_mse}
+        columns = {name: value for name, value in output.items() if value is not None}
+        for term, values in self.internal.items():
+            per_layer = [float(np.mean(layer)) for layer in values]
+            columns[term] = float(np.mean(per_layer))
+            if isinstance(values[0], list):
+                columns[f"{term}_total"] = float(np.sum(per_layer))
+        return columns
+
+
+class Parameters(BaseModel):
+    """Counts of weights; the paper's axis leaves the embeddings out."""
+
+    model_config = ConfigDict(frozen=True)
+    encoder_and_pooler: int
+    total: int
+
+
+class Point(BaseModel):
+    """One evaluated run. The teacher has neither a fidelity nor a student's choices.
+
+    Whatever else a study varies is a further field, by the last part of its params key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    task: str
+    method: str
+    layers: int
+    rows: int | None = None
+    seed: int | None = None
+    init: str | None = None
+    layer_map: str | tuple[int, ...] | None = None
+    trains: str | None = None
+    metric: str
+    score: FiniteFloat
+    scores: dict[str, dict[str, FiniteFloat]]
+    degenerate: bool
+    fidelity: Fidelity | None = None
+    parameters: Parameters
+    bytes: int
+    seconds: FiniteFloat | None = None  # None: the teacher was fine-tuned elsewhere
+    gflop: FiniteFloat | None = None
+    epochs: int | None = None
+
+    @model_validator(mode="after")
+    def _headline_is_among_the_scores(self) -> Self:
+        listed = self.scores.get("validation", {}).get(self.metric)
+        if listed is None or not math.isclose(listed, self.score, abs_tol=1e-6):
+            raise ValueError(f"score is {self.score}, but scores.validation.{self.metric} is {listed}")
+        return self
+
+    def run(self) -> dict[str, Any]:
+        """The point's own fields, and three dicts of numbers, by the columns of the tables.
+
+        scores: `accuracy`, or `accuracy_mismatched` for another validation split; closeness: empty for the teacher;
+        cost: what is known of it.
+        """
+        scores = {
+            metric if split == "validation" else f"{metric}_{split.removeprefix('validation_')}": value
+            for split, metrics in self.scores.items()
+            for metric, value in metrics.items()
+        }
+        cost = self.parameters.model_dump() | {"bytes": self.bytes, "seconds": self.seconds, "gflop": self.gflop}
+        return self.model_dump(exclude={"fidelity", "parameters"}) | {
+            "scores": scores,
+            "closeness": self.fidelity.flat() if self.fidelity else {},
+            "cost": {name: value for name, value in cost.items() if value is not None},
+        }
 
 
 @dataclass(frozen=True)
@@ -21,7 +123,7 @@ class Wanted:
 
     path: Path
     keys: Mapping[str, Any]  # params key -> value, the widest first
-    says: Mapping[str, Any]  # field of the point -> value
+    fields: Mapping[str, Any]  # field of the point -> value
     rerun: str = "dvc repro"  # what makes it
 
 
@@ -35,16 +137,15 @@ def headline(points: Path, tasks: Iterable[str], methods: Sequence[str], seeds: 
     wanted = []
     for task in tasks:
         wanted.append(teacher(points / task / "teacher.json", task))
-        for method in methods:
-            for seed in seeds:
-                says = {"task": task, "method": method, "seed": seed}
-                keys = {"tasks": task, "methods": method, "seeds": seed}
-                wanted.append(Wanted(points / task / f"{method}-s{seed}.json", keys, says))
+        for method, seed in itertools.product(methods, seeds):
+            fields = {"task": task, "method": method, "seed": seed}
+            keys = {"tasks": task, "methods": method, "seeds": seed}
+            wanted.append(Wanted(points / task / f"{method}-s{seed}.json", keys, fields))
     return wanted
 
 
-def study(
-    name: str,
+def of_study(
+    study: Study,
     points: Path,
     teachers: Mapping[str, Path],
     grid: Mapping[str, Sequence[Any]],
@@ -57,36 +158,37 @@ def study(
     wanted = []
     for task, path in teachers.items():
         wanted.append(teacher(path, task))
-        for cell, seed in itertools.product(cells(name, grid), seeds):
-            says = {"task": task, **cell.says, "seed": seed}
-            keys = {"tasks": task, **cell.keys, "seeds": seed}
-            file = points / task / f"{cell.name}-s{seed}.json"
-            wanted.append(Wanted(file, keys, says, f"dvc repro stages/{name}/dvc.yaml"))
+        for cell, seed in itertools.product(cells(study, grid), seeds):
+            fields = {"task": task, **cell.fields, "seed": seed}
+            keys = {"tasks": task, **cell.asked, "seeds": seed}
+            wanted.append(Wanted(points / task / f"{cell.name}-s{seed}.json", keys, fields, study.command))
     return wanted
 
 
-def read(wanted: Sequence[Wanted]) -> pd.DataFrame:
-    """Read every point. Raises UserError for missing files (by params key), broken ones, and mix-ups."""
+def read(wanted: Sequence[Wanted]) -> list[Run]:
+    """Every point, as Point.run has it.
+
+    Raises UserError for missing files (by params key), broken ones, and mix-ups.
+    """
     check_all_exist(wanted)
-    frame = pd.DataFrame([row(parse(point)) for point in wanted])
-    return frame.astype({"seed": "Int64", "rows": "Int64", "epochs": "Int64"})
+    return [parse(point).run() for point in wanted]
 
 
 def check_all_exist(wanted: Sequence[Wanted]) -> None:
     """Raises UserError that names the params key which asks for each missing file, and what makes it."""
     missing = [point for point in wanted if not point.path.is_file()]
-    found = [point for point in wanted if point.path.is_file()]
+    present = [point for point in wanted if point.path.is_file()]
     asked: dict[tuple[str, Any], list[Wanted]] = {}
     for point in missing:
-        asked.setdefault(_asked_by(point, found), []).append(point)
+        asked.setdefault(_asked_by(point, present), []).append(point)
     if asked:
         raise UserError("params.yaml", [_complaint(key, value, points) for (key, value), points in asked.items()])
 
 
-def _asked_by(point: Wanted, found: Sequence[Wanted]) -> tuple[str, Any]:
+def _asked_by(point: Wanted, present: Sequence[Wanted]) -> tuple[str, Any]:
     """The widest params key whose value no point exists for, else the narrowest key."""
     for key, value in point.keys.items():
-        if not any(other.keys.get(key) == value for other in found):
+        if not any(other.keys.get(key) == value for other in present):
             return key, value
     return key, value
 
@@ -105,13 +207,17 @@ def parse(wanted: Wanted) -> Point:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(str(wanted.path), f"not valid JSON: {error}") from error
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, e['loc'])) or 'point'}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        ]
-        raise UserError(str(wanted.path), problems) from error
-    wrong = {field: value for field, value in wanted.says.items() if getattr(point, field) != value}
-    if wrong:
-        found = [f"{name}: expected {value}, found {getattr(point, name)}" for name, value in wrong.items()]
-        raise UserError(str(wanted.path), found)
+        raise UserError(str(wanted.path), problems(error, "point")) from error
+    fields = {name: getattr(point, name, None) for name in wanted.fields}
+    if wrong := [name for name, value in wanted.fields.items() if fields[name] != value]:
+        raise UserError(
+            str(wanted.path), [f"{name}: expected {wanted.fields[name]}, found {fields[name]}" for name in wrong]
+        )
     return point
+
+
+def problems(error: ValidationError, whole: str) -> list[str]:
+    """What is wrong with a file, field by field; whole: what the file is, where no field is to blame."""
+    return [
+        f"{'.'.join(map(str, e['loc'])) or whole}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+    ]

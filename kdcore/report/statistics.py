@@ -7,6 +7,7 @@ Two kinds of chance are kept apart. `mean` and `paired` speak about training aga
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,14 @@ from scipy import stats
 
 NO_DIFFERENCE = "no difference found"
 _TOLERANCE = 1e-12  # scores are ratios of counts: smaller differences come from rounding
+
+RANGES = {"accuracy": (0.0, 1.0), "f1": (0.0, 1.0), "agreement": (0.0, 1.0)}
+RANGES |= dict.fromkeys(("matthews", "pearson", "spearman"), (-1.0, 1.0))
+
+
+def limits(metric: str) -> tuple[float, float]:
+    """The lowest and highest value of a metric, of whatever split (`accuracy_mismatched`); infinite where unknown."""
+    return RANGES.get(metric) or RANGES.get(metric.rpartition("_")[0]) or (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,16 @@ class Estimate:
     n: int
     confidence: float
     note: str = ""
+
+    def within(self, least: float, most: float) -> Self:
+        """The same with an interval that ends where the values do: a t interval knows no limits, a metric has some."""
+        if self.low is None or self.high is None:
+            return self
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
+
+    def facts(self) -> dict[str, Any]:
+        """Its numbers by name, as files have them."""
+        return {"value": self.value, "low": self.low, "high": self.high} | ({"note": self.note} if self.note else {})
 
 
 @dataclass(frozen=True)
@@ -40,9 +59,17 @@ class Difference:
     p_holm: float | None = None
 
     @property
+    def confidence(self) -> float:
+        return self.estimate.confidence
+
+    @property
     def verdict(self) -> str:
         """`higher`, `lower`, `no difference found`, or why nothing can be said."""
         return verdict(self.estimate)
+
+    def facts(self) -> dict[str, Any]:
+        """Its numbers by name, as files have them."""
+        return self.estimate.facts() | {"p": self.p, "p_holm": self.p_holm, "verdict": self.verdict}
 
 
 @dataclass(frozen=True)
@@ -53,6 +80,26 @@ class McNemar:
     only_second: int
     p: float
     verdict: str
+    confidence: float
+    p_holm: float | None = None
+
+
+class Tested(Protocol):
+    """A comparison: its p, and the same after Holm's correction; None where nothing could be tested."""
+
+    @property
+    def p(self) -> float | None: ...
+    @property
+    def p_holm(self) -> float | None: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def verdict(self) -> str: ...
+
+
+def star(test: Tested) -> str:
+    """`*` where a comparison is found after Holm's correction too."""
+    return "*" * (test.p_holm is not None and test.p_holm < 1 - test.confidence)
 
 
 @dataclass(frozen=True)
@@ -122,18 +169,21 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
     The smallest of m is multiplied by m, the next by m - 1, and so on; none becomes smaller than the one before it.
     """
     tested = sorted((value, place) for place, value in enumerate(p) if value is not None)
-    found: list[float | None] = [None] * len(p)
+    after: list[float | None] = [None] * len(p)
     least = 0.0
     for before, (value, place) in enumerate(tested):
         least = max(least, min(1.0, value * (len(tested) - before)))
-        found[place] = least
-    return found
+        after[place] = least
+    return after
 
 
-def corrected(table: Sequence[Mapping[str, Difference]]) -> list[dict[str, Difference]]:
-    """The differences of one table, row by row, with `p_holm`: corrected for all that the table compares."""
-    p = iter(holm([difference.p for row in table for difference in row.values()]))
-    return [{name: replace(difference, p_holm=next(p)) for name, difference in row.items()} for row in table]
+Test = TypeVar("Test", Difference, McNemar)
+
+
+def corrected(table: Sequence[Mapping[str, Test]]) -> list[dict[str, Test]]:
+    """The comparisons of one table, row by row, with `p_holm`: corrected for all that the table compares."""
+    p = iter(holm([test.p for row in table for test in row.values()]))
+    return [{name: replace(test, p_holm=next(p)) for name, test in row.items()} for row in table]
 
 
 def bootstrap(
@@ -185,11 +235,11 @@ def mcnemar(labels: ArrayLike, first: ArrayLike, second: ArrayLike, confidence: 
     only_first = int(np.sum((one == truth) & (two != truth)))
     only_second = int(np.sum((one != truth) & (two == truth)))
     if only_first + only_second == 0:
-        return McNemar(0, 0, 1.0, NO_DIFFERENCE)
+        return McNemar(0, 0, 1.0, NO_DIFFERENCE, confidence)
     test = stats.binomtest(only_first, only_first + only_second, 0.5)
     share = test.proportion_ci(confidence, method="exact")
     excess = Estimate(test.statistic - 0.5, share.low - 0.5, share.high - 0.5, test.n, confidence)
-    return McNemar(only_first, only_second, float(test.pvalue), verdict(excess))
+    return McNemar(only_first, only_second, float(test.pvalue), verdict(excess), confidence)
 
 
 def percent(confidence: float) -> str:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as Tree
 from markupsafe import Markup, escape
 
 from kdcore.errors import UserError
+from kdcore.report.methods import FAMILIES
 
 SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 TAGS = {"svg", "g", "defs", "path", "use", "clipPath", "rect", "image"}
@@ -25,16 +26,12 @@ PALETTE = {  # kdcore's colours -> names of the page's
     "#f0f0f0": "rule",
     "#ffffff": "paper",
     "#d9d9d9": "pale",
-    "#7a7a7a": "none",
-    "#d98200": "soft",
-    "#009e73": "all",
-    "#56a0d8": "pid",
-    "#004c8c": "sid",
 }
+PALETTE |= {family.colour.lower(): name for name, family in FAMILIES.items() if family.colour.lower() not in PALETTE}
 
 
 def inline(svg: str, prefix: str, label: str, source: str = "figure") -> Markup:
-    """The figure as an inline <svg>. prefix: of its ids, another for each figure of a page; label: said aloud.
+    """The figure as an inline <svg>. prefix: of its ids, another for each figure of a page; label: read aloud.
 
     A figure with an image inside (a heat map) keeps its own colours, on white. Raises UserError naming `source` for
     what is no SVG.
@@ -47,17 +44,17 @@ def inline(svg: str, prefix: str, label: str, source: str = "figure") -> Markup:
     kept = root.find(f".//{SVG}image") is not None
     body = "".join(_inner(root, prefix, {} if kept else PALETTE))
     head = f'class="{"kept" if kept else "themed"}" viewBox="0 0 {box[2]:g} {box[3]:g}" width="{box[2] * 4 / 3:.0f}"'
-    said = f'role="img" aria-label="{escape(label)}"'
+    aloud = f'role="img" aria-label="{escape(label)}"'
     lines = 'stroke-linejoin="round" stroke-linecap="butt"'  # as in the style sheet that matplotlib puts inside
-    return Markup(f"<svg {head} {said} {lines}>{body}</svg>")  # noqa: S704  (every part is escaped or a number)
+    return Markup(f"<svg {head} {aloud} {lines}>{body}</svg>")  # noqa: S704  (every part is escaped or a number)
 
 
 def _inner(node: Tree.Element, prefix: str, palette: dict[str, str]) -> Iterator[str]:
     for child in node:
         tag = child.tag.removeprefix(SVG) if isinstance(child.tag, str) else ""
         if tag in TAGS:
-            found = " ".join(f'{name}="{escape(value)}"' for name, value in _attributes(child, prefix, palette))
-            yield f"<{tag}{' ' * bool(found)}{found}>{''.join(_inner(child, prefix, palette))}</{tag}>"
+            attributes = "".join(f' {name}="{escape(value)}"' for name, value in _attributes(child, prefix, palette))
+            yield f"<{tag}{attributes}>{''.join(_inner(child, prefix, palette))}</{tag}>"
 
 
 def _attributes(node: Tree.Element, prefix: str, palette: dict[str, str]) -> Iterator[tuple[str, str]]:
@@ -91,4 +88,4 @@ def _style(style: str, palette: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 def _short(path: str) -> str:
     """Coordinates to a hundredth of a point: half the size, the same picture."""
-    return re.sub(r"\s+", " ", re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", path)).strip()
+    return re.sub(r"\s+", " ", re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", path)).strip()

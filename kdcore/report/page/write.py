@@ -1,23 +1,29 @@
-"""Every result file of a project in; the page out."""
+"""Every result of a project in; the page out."""
 
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
 from kdcore.errors import UserError
-from kdcore.report.files import write
-from kdcore.report.page import errors, studies
-from kdcore.report.page.answers import against_soft, answers
-from kdcore.report.page.facts import read
+from kdcore.report import points
+from kdcore.report.markdown import Block, tables
+from kdcore.report.methods import words
+from kdcore.report.page.facts import Compared, Errors, Facts, Student, read
 from kdcore.report.page.picture import inline
-from kdcore.report.page.prose import blocks
-from kdcore.report.page.render import embedded, render
+from kdcore.report.page.render import embedded, prose, render
 from kdcore.report.statistics import percent
+from kdcore.report.summary import baselines, summarise
+from kdcore.report.write import Grid, summary, write
+from kdcore.studies import STUDIES, Study
+
+ALT = {  # figure of the headline run -> what it shows
+    "main": "validation score of each method: seeds, mean and interval",
+    "convergence": "validation score of each method after each epoch",
+    "maps": "attention maps of teacher and students on one example",
+    "kl": "attention KL of each student, per layer and head",
+}
 
 
 def write_page(
@@ -28,66 +34,81 @@ def write_page(
     methods: Sequence[str],
     seeds: Sequence[int],
     confidence: float,
+    grids: Mapping[str, Grid],
 ) -> None:
-    """Write `out`, one HTML file.
+    """Write `out`, one HTML file, with what the params ask for and nothing else that lies in the folders.
 
-    metrics: main/ (as the stages plots and attention leave it) and a folder per study that has run; runs: the
-    students of the headline run. Raises UserError for a file that is missing or broken; nothing is then written.
+    metrics: main/ (as the stages plots, errors and attention leave it) and a folder per study that has run; runs: the
+    students of the headline run; grids: study -> its section of params.yaml. A study some of whose points are missing
+    has not run. Raises UserError for a file that is missing or broken; nothing is then written.
     """
     main = metrics / "main"
-    table = _table(main / "table.csv")
-    differences = {task: answers(table[table["task"] == task], confidence) for task in tasks}
-    attention = [_json(main / "attention" / f"{task}.json") for task in tasks]
+    scored = points.read(points.headline(main / "points", tasks, methods, seeds))
+    rows = summarise(scored, ["method"], baselines, confidence)
+    facts = []
+    for task in tasks:
+        teacher, student, *_ = [run for run in scored if run["task"] == task]
+        run = read(runs / task / f"{methods[0]}-s{seeds[0]}" / "run.json", Student, "student")
+        facts.append(Facts([row for row in rows if row.task == task], teacher, student, run))
+    compared = [read(main / "attention" / f"{task}.json", Compared, "attention") for task in tasks]
     values: dict[str, Any] = {
-        "facts": [read(task, main / "points", runs, methods, seeds) for task in tasks],
-        "answers": differences,
-        "verdicts": {task: against_soft(found) for task, found in differences.items()},
+        "facts": facts,
         "confidence": percent(confidence),
-        "main_table": list(blocks(_text(main / "table.md"))),
-        "figures": dict(_pictures(main / "figures")),
-        "errors": errors.read(main),
-        "attention": embedded(attention),
-        "compared": attention,
-        "attention_figures": {task: dict(_pictures(main / "attention/figures" / task)) for task in tasks},
-        "studies": [(found, _study_pictures(found)) for found in studies.found(metrics)],
+        "main_table": tables(rows, words(["method"])),
+        "figures": {
+            name: _picture(main / "figures" / f"{name}.svg", name, ALT[name]) for name in ("main", "convergence")
+        },
+        "bars": {},
+        "attention": embedded([each.model_dump(exclude_unset=True) for each in compared]),
+        "compared": compared,
+        "attention_figures": {task: dict(_figure5(main / "attention/figures" / task)) for task in tasks},
+        "studies": [(study, *_study(study, metrics, tasks, seeds, confidence, grids)) for study in STUDIES.values()],
     }
+    if (main / "errors.json").is_file():
+        analysed = read(main / "errors.json", Errors, "errors").root
+        values["bars"] = {task: getattr(analysed[task], "bars", {}) for task in tasks if task in analysed}
+        values["errors"] = prose(_sections(_text(main / "errors.md"), tasks))
     write(out, render(values))
 
 
-def _study_pictures(found: studies.Found) -> Mapping[str, Markup]:
-    prefix = found.study.name
-    return {path.stem: _picture(path, f"{prefix}-{path.stem}") for path in found.figures}
+def _study(
+    study: Study,
+    metrics: Path,
+    tasks: Sequence[str],
+    seeds: Sequence[int],
+    confidence: float,
+    grids: Mapping[str, Grid],
+) -> tuple[Markup | None, list[Block]]:
+    """The study's figure and table, computed from its points; nothing of a study that has not run as asked."""
+    teachers = {task: metrics / "main/points" / task / "teacher.json" for task in tasks}
+    folder, grid = metrics / study.name, grids[study.name]
+    wanted = points.of_study(study, folder / "points", teachers, grid, seeds)
+    if not all(point.path.is_file() for point in wanted):
+        return None, []
+    _, blocks = summary(study, points.read(wanted), grid, confidence)
+    path = folder / "figures" / f"{study.name}.svg"
+    return _picture(path, f"study-{study.name}", f"{study.title}: {study.question}", study.command), blocks
 
 
-def _pictures(folder: Path) -> Iterator[tuple[str, Markup]]:
-    for path in sorted(folder.glob("*.svg")):
-        yield path.stem, _picture(path, f"{folder.name}-{path.stem}")
+def _figure5(folder: Path) -> Iterator[tuple[str, Markup]]:
+    """The maps, and their KL where there are students."""
+    for name in ("maps", "kl"):
+        if (path := folder / f"{name}.svg").is_file():
+            yield name, _picture(path, f"{folder.name}-{name}", ALT[name])
 
 
-def _picture(path: Path, prefix: str) -> Markup:
-    return inline(_text(path), prefix, f"Figure: {path.stem.replace('_', ' ')}", str(path))
+def _picture(path: Path, prefix: str, label: str, rerun: str = "dvc repro") -> Markup:
+    return inline(_text(path, rerun), prefix, label, str(path))
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, rerun: str = "dvc repro") -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(str(path), f"can't be read ({error}); run `dvc repro`") from error
+        raise UserError(str(path), f"can't be read ({error}); run `{rerun}`") from error
 
 
-def _table(path: Path) -> pd.DataFrame:
-    text = _text(path)
-    try:
-        table = pd.read_csv(io.StringIO(text))
-    except ValueError as error:
-        raise UserError(str(path), f"is no table ({error}); run `dvc repro -f plots`") from error
-    if absent := [name for name in ("task", "method", "metric") if name not in table]:
-        raise UserError(str(path), [f"{name}: column is missing; run `dvc repro -f plots`" for name in absent])
-    return table
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(_text(path))
-    except ValueError as error:
-        raise UserError(str(path), f"is not valid JSON ({error}); run `dvc repro -f attention`") from error
+def _sections(text: str, tasks: Sequence[str]) -> str:
+    """errors.md without the sections of tasks that are not asked for."""
+    sections = f"\n{text}".split("\n## ")[1:]
+    return "\n".join(f"## {section}" for section in sections if section.partition(":")[0] in tasks)

@@ -11,10 +11,8 @@ from kdcore.data.prepared import load_split
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 from kdcore.report import errors
-from kdcore.report.error_examples import examples, telling
-from kdcore.report.error_files import write_errors
-from kdcore.report.error_text import error_markdown, shown
-from kdcore.report.errors import Said, analyse
+from kdcore.report.errors import Outputs, examples, plain, section, telling, to_json, write_errors
+from kdcore.report.markdown import to_markdown
 from tests import on_disk
 
 
@@ -34,13 +32,22 @@ def logits(classes):
     return np.eye(3)[classes]
 
 
-def said(students, task=TASK):
+def outputs(students, task=TASK):
     made = {method: {seed: logits(one) for seed, one in enumerate(runs)} for method, runs in students.items()}
-    return Said(task, np.array(LABELS, dtype=float), logits(TEACHER), made)
+    return Outputs(task, np.array(LABELS, dtype=float), logits(TEACHER), made)
+
+
+def analyse(models, confidence):
+    """What errors.json says of a task."""
+    return to_json(errors.analyse(models, confidence))
+
+
+def text_of(models, task="toy"):
+    return to_markdown(section(task, errors.analyse(models, 0.95), pd.DataFrame({"task": []})))
 
 
 def test_counts_agreement_and_repeated_errors_by_hand():
-    found = analyse(said({"soft": [SOFT], "sid": [SID]}), 0.95)
+    found = analyse(outputs({"soft": [SOFT], "sid": [SID]}), 0.95)
     assert (found["examples"], found["teacher"]["right"], found["teacher"]["wrong"]) == (10, 7, 3)
     run = found["methods"]["sid"]["runs"][0]
     assert [run[name] for name in ("both_right", "only_teacher_right", "only_student_right", "both_wrong")] == [
@@ -55,15 +62,15 @@ def test_counts_agreement_and_repeated_errors_by_hand():
 
 
 def test_shares_are_compared_with_soft_by_seed():
-    found = analyse(said({"soft": [SOFT, SOFT, TEACHER], "sid": [SID, TEACHER, TEACHER]}), 0.95)["methods"]
+    found = analyse(outputs({"soft": [SOFT, SOFT, TEACHER], "sid": [SID, TEACHER, TEACHER]}), 0.95)["methods"]
     # Soft agrees on 7, 7 and 10 of 10, sid on 8, 10, 10: the differences are 0.1, 0.3, 0.
-    assert found["soft"]["minus_soft"] == {"agreement": None, "repeated_errors": None}
+    assert found["soft"]["minus_soft"] == {}
     assert found["sid"]["minus_soft"]["agreement"]["value"] == pytest.approx(0.4 / 3)
     assert found["sid"]["minus_soft"]["agreement"]["verdict"] == "no difference found"
 
 
 def test_each_seed_is_tested_against_the_teacher_and_soft():
-    found = analyse(said({"soft": [SOFT, SID], "sid": [SID, SOFT]}), 0.95)["methods"]
+    found = analyse(outputs({"soft": [SOFT, SID], "sid": [SID, SOFT]}), 0.95)["methods"]
     first, second = found["sid"]["runs"]
     # Only sid right: none; only soft right: 2, 3, 6, 9. Exact two-sided p of 0 : 4 is 2 / 2^4, the smallest of six.
     assert first["against_soft"] == {
@@ -78,8 +85,7 @@ def test_each_seed_is_tested_against_the_teacher_and_soft():
 
 
 def test_the_text_has_a_line_per_seed_and_counts_its_comparisons():
-    found = analyse(said({"soft": [SOFT, SID], "sid": [SID, SOFT]}), 0.95)
-    text = error_markdown({"toy": found}, pd.DataFrame({"task": []}), 0.95)
+    text = text_of(outputs({"soft": [SOFT, SID], "sid": [SID, SOFT]}))
     assert "| 0 : 4, p = 0.125, no difference found |" in text
     assert "| 4 : 0, p = 0.125, no difference found |" in text
     assert "McNemar's exact test. Comparisons tested: 6; none is still found after Holm's correction" in text
@@ -88,32 +94,30 @@ def test_the_text_has_a_line_per_seed_and_counts_its_comparisons():
 def test_a_star_marks_shares_that_differ_after_holms_correction():
     # Agreement 1, 1, 0.9 less 0.7: t = 0.2667 / (0.0577 / sqrt(3)) = 8, p = 0.015; repeated 1, 1, 2/3: the same t.
     almost = [*TEACHER[:9], 1]
-    found = analyse(said({"soft": [SOFT, SOFT, SOFT], "sid": [TEACHER, TEACHER, almost]}), 0.95)
-    text = error_markdown({"toy": found}, pd.DataFrame({"task": []}), 0.95)
+    models = outputs({"soft": [SOFT, SOFT, SOFT], "sid": [TEACHER, TEACHER, almost]})
+    found, text = analyse(models, 0.95), text_of(models)
     assert "+0.267 [+0.123, +0.410] higher* |" in text
     assert found["methods"]["sid"]["minus_soft"]["agreement"]["p_holm"] == pytest.approx(2 * 0.0153, abs=1e-4)
     assert "Differences are paired by seed. Comparisons tested: 2; * marks what is still found" in text
 
 
 def test_a_teacher_without_errors_has_none_to_repeat():
-    perfect = Said(TASK, np.array(LABELS, dtype=float), logits(SOFT), {"soft": {0: logits(SID)}})
+    perfect = Outputs(TASK, np.array(LABELS, dtype=float), logits(SOFT), {"soft": {0: logits(SID)}})
     found = analyse(perfect, 0.95)
     assert found["methods"]["soft"]["mean"]["repeated_errors"] is None
-    assert "| none to repeat |" in error_markdown({"toy": found}, pd.DataFrame({"task": []}), 0.95)
+    assert "| none to repeat |" in text_of(perfect)
 
 
 def test_a_regression_is_left_out_and_says_why():
     task = Task("scores", ("text",), "label", (), ("pearson",))
-    found = analyse(Said(task, np.array([0.5]), np.array([[0.4]]), {}), 0.95)
-    assert "neither right nor wrong" in found["skipped"]
-    text = error_markdown({"scores": found}, pd.DataFrame({"task": []}), 0.95)
+    text = text_of(Outputs(task, np.array([0.5]), np.array([[0.4]]), {}), "scores")
     assert text.endswith("Not analysed: a regression predicts numbers, which are neither right nor wrong.\n")
 
 
 def test_telling_examples_are_those_on_which_methods_differ_most_first():
     # Right seeds of two: soft 2 everywhere; sid 2 but on 2 (one), 3 (one), 6 (none), 9 (one).
     second = [0, 0, 0, 0, 1, 1, 0, 2, 2, 2]
-    models = said({"soft": [SOFT, SOFT], "sid": [SID, second]})
+    models = outputs({"soft": [SOFT, SOFT], "sid": [SID, second]})
     assert telling(models, 30) == [6, 2, 3, 9]
     assert telling(models, 2) == [6, 2]
     rows = pd.DataFrame({"row": range(100, 110), "text_a": [f"text {i}" for i in range(10)], "text_b": None})
@@ -135,7 +139,7 @@ def test_telling_examples_are_those_on_which_methods_differ_most_first():
     ],
 )
 def test_text_is_shown_as_it_is(text, line):
-    assert shown(text) == line
+    assert plain(text) == line
 
 
 @pytest.fixture

@@ -1,15 +1,22 @@
 """What the pictures draw, read back from the figures; and that the same data gives the same bytes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from kdcore.report import attention, convergence, dots, figures, points, series
+from kdcore.report import attention, figures, points
 from kdcore.report.canvas import encode
 from kdcore.report.methods import ORDER, look
+from kdcore.report.statistics import Estimate
+from kdcore.report.summary import baselines, summarise
+from kdcore.report.write import histories as joined
+from kdcore.studies import STUDIES
 from tests.unit.report import synthetic_points as synthetic
 
 SEEDS = [0, 1, 2]
+ARMS = [{"trains": "model"}, {"trains": "head"}]
 
 
 def texts(figure):
@@ -22,43 +29,49 @@ def legend(figure):
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-def headline(folder, tasks, methods, seeds=SEEDS):
+def headline(folder, tasks, methods, seeds=SEEDS, **changes):
+    """The rows of a headline run."""
     synthetic.headline(folder, tasks, methods, seeds)
-    return points.read(points.headline(folder, tasks, methods, seeds))
+    for (task, method, seed), change in changes.pop("points", {}).items():
+        synthetic.write(folder / task / f"{method}-s{seed}.json", synthetic.point(task, method, seed, **change))
+    runs = points.read(points.headline(folder, tasks, methods, seeds))
+    return summarise(runs, ["method"], baselines, 0.95)
 
 
-def depth_curve(folder, seeds=SEEDS, degenerate=False):
-    for method in ("soft", "sid"):
-        for layers in (1, 2, 4):
+def dots(rows):
+    return figures.dots(rows, "Validation score by method", ["method"])
+
+
+def study(folder, name, methods, values, seeds=SEEDS, **degenerate):
+    """The rows of a study over one axis."""
+    axis = STUDIES[name].axes[0]
+    for method in methods:
+        for value in values:
             for seed in seeds:
-                flags = {"layers": layers, "degenerate": degenerate and (method, layers, seed) == ("soft", 1, 0)}
-                path = folder / "movies" / f"{method}-L{layers}-s{seed}.json"
+                flags = {
+                    axis.field: value,
+                    "degenerate": degenerate == {"method": method, "value": value, "seed": seed},
+                }
+                path = folder / "movies" / f"{method}-{axis.mark}{value}-s{seed}.json"
                 synthetic.write(path, synthetic.point("movies", method, seed, **flags))
     teacher = synthetic.write(folder / "teacher.json", synthetic.teacher("movies"))
-    wanted = points.study(
-        "depth", folder, {"movies": teacher}, {"methods": ["soft", "sid"], "layers": [1, 2, 4]}, seeds
-    )
-    return series.curve(points.read(wanted), "layers", 0.95)
+    grid = {"methods": methods, axis.values: values}
+    runs = points.read(points.of_study(STUDIES[name], folder, {"movies": teacher}, grid, seeds))
+    return summarise(runs, ["method", axis.field], lambda keys: {"soft": {**keys, "method": "soft"}}, 0.95)
 
 
-def size_curve(folder):
-    for rows in (250, 500, 4000):
-        for seed in SEEDS:
-            path = folder / "movies" / f"sid-n{rows}-s{seed}.json"
-            synthetic.write(path, synthetic.point("movies", "sid", seed, rows=rows))
-    teacher = synthetic.write(folder / "teacher.json", synthetic.teacher("movies"))
-    wanted = points.study(
-        "data_size", folder, {"movies": teacher}, {"methods": ["sid"], "rows": [250, 500, 4000]}, SEEDS
-    )
-    return series.curve(points.read(wanted), "rows", 0.95)
+def depth(folder, **options):
+    rows = study(folder, "depth", ["soft", "sid"], [1, 2, 4], **options)
+    return figures.curve(rows, STUDIES["depth"].axes[0], "Score against depth")
 
 
 def histories(folder, methods):
     for method in methods:
         for seed in SEEDS:
-            synthetic.history(folder / f"runs/movies/{method}-s{seed}/history.csv", method, seed)
-    frame = headline(folder, ["movies"], methods)
-    return series.convergence(frame, lambda run: folder / f"runs/movies/{run.method}-s{run.seed}/history.csv")
+            synthetic.history(folder / f"runs/{method}-s{seed}.csv", method, seed)
+    synthetic.headline(folder, ["movies"], methods, SEEDS)
+    runs = points.read(points.headline(folder, ["movies"], methods, SEEDS))
+    return joined(runs, [folder / f"runs/{run['method']}-s{run['seed']}.csv" for run in runs], ["trains"])
 
 
 def maps():
@@ -68,8 +81,7 @@ def maps():
 
 
 def test_the_same_data_gives_the_same_bytes_without_a_date(tmp_path):
-    table = depth_curve(tmp_path)
-    first, second = (encode(figures.depth(table, 0.95)) for _ in range(2))
+    first, second = (encode(depth(tmp_path)) for _ in range(2))
     assert first == second
     assert first["png"].startswith(b"\x89PNG")
     assert b"matplotlib" not in first["png"].lower()
@@ -84,18 +96,16 @@ def test_methods_differ_in_grey_too():
 
 
 def test_headline_puts_each_mean_on_its_row(tmp_path):
-    table = series.per_run(headline(tmp_path, ["movies"], ["soft", "sid"]), 0.95)
-    axis = dots.headline(table, 0.95).axes[0]
+    rows = headline(tmp_path, ["movies"], ["soft", "sid"])
+    axis = dots(rows).axes[0]
     drawn = {(line.get_xdata()[0], line.get_ydata()[0]) for line in axis.lines if line.get_markersize() == 8}
-    means = table.groupby("method")["mean"].first()
+    means = {row.method: row.score.value for row in rows}
     assert drawn == {(means["teacher"], 2), (means["soft"], 1), (means["sid"], 0)}
     assert "mean and 95% t interval over 3 seeds" in texts(axis.figure)[-1]
 
 
 def test_headline_crosses_out_degenerate_runs(tmp_path):
-    frame = headline(tmp_path, ["movies"], ["none"])
-    frame.loc[frame["seed"] == 1, "degenerate"] = True
-    figure = dots.headline(series.per_run(frame, 0.95), 0.95)
+    figure = dots(headline(tmp_path, ["movies"], ["none"], points={("movies", "none", 1): {"degenerate": True}}))
     crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x" and len(line.get_xdata())]
     # 0.760 of the method, 0.011 of the seed, 0.004 of the run (synthetic_points)
     assert [list(line.get_xdata()) for line in crosses] == [[pytest.approx(0.775)]]
@@ -103,20 +113,18 @@ def test_headline_crosses_out_degenerate_runs(tmp_path):
 
 
 def test_headline_of_one_seed_claims_no_interval(tmp_path):
-    table = series.per_run(headline(tmp_path, ["movies"], ["soft"], [0]), 0.95)
-    assert texts(dots.headline(table, 0.95))[-1] == "movies · one seed, no interval"
+    assert texts(dots(headline(tmp_path, ["movies"], ["soft"], [0])))[-1] == "movies · one seed, no interval"
 
 
 def test_a_panel_per_task_with_its_own_metric(tmp_path):
-    frame = headline(tmp_path, ["movies", "rte"], ["soft"])
-    frame.loc[frame["task"] == "rte", "metric"] = "matthews"
-    figure = dots.headline(series.per_run(frame, 0.95), 0.95)
+    rows = headline(tmp_path, ["movies", "rte"], ["soft"])
+    figure = dots([replace(row, metric="matthews") if row.task == "rte" else row for row in rows])
     assert [axis.get_xlabel() for axis in figure.axes] == ["accuracy", "matthews"]
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["movies", "rte"]
 
 
 def test_depth_draws_a_line_per_method_and_the_teacher(tmp_path):
-    figure = figures.depth(depth_curve(tmp_path), 0.95)
+    figure = depth(tmp_path)
     axis = figure.axes[0]
     assert legend(figure) == ["soft: standard KD", "sid: internal KD, stacked"]
     assert "teacher 0.868" in texts(figure)
@@ -126,23 +134,24 @@ def test_depth_draws_a_line_per_method_and_the_teacher(tmp_path):
 
 
 def test_depth_rings_degenerate_values(tmp_path):
-    assert legend(figures.depth(depth_curve(tmp_path, degenerate=True), 0.95))[-1] == "some run predicts one class only"
+    assert legend(depth(tmp_path, method="soft", value=1, seed=0))[-1] == "some run predicts one class only"
 
 
 def test_depth_of_one_seed_has_no_bars(tmp_path):
-    figure = figures.depth(depth_curve(tmp_path, seeds=[0]), 0.95)
+    figure = depth(tmp_path, seeds=[0])
     bars = [path for bar in figure.axes[0].collections for path in bar.get_paths()]
     assert not np.isfinite([path.vertices[:, 1] for path in bars if len(path.vertices)]).any()
 
 
 def test_data_size_is_logarithmic_with_a_tick_per_size(tmp_path):
-    axis = figures.data_size(size_curve(tmp_path), 0.95).axes[0]
+    rows = study(tmp_path, "data_size", ["sid"], [250, 500, 4000])
+    axis = figures.curve(rows, STUDIES["data_size"].axes[0], "Score against training size").axes[0]
     assert axis.get_xscale() == "log"
     assert [tick.get_text() for tick in axis.get_xticklabels()] == ["250", "500", "4,000"]
 
 
 def test_convergence_numbers_completed_layers_on_the_mean(tmp_path):
-    figure = convergence.figure(histories(tmp_path, ["soft", "sid"]))
+    figure = figures.convergence(histories(tmp_path, ["soft", "sid"]))
     assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2", "3"]
     assert [text.xy[0] for text in figure.axes[0].texts] == [2, 4, 6]
     # sid at epoch 2: 0.816 - (0.24 - 0.024) = 0.600, plus the mean of the seeds' offsets, 0.005 / 3.
@@ -152,10 +161,10 @@ def test_convergence_numbers_completed_layers_on_the_mean(tmp_path):
 def test_convergence_enlarges_the_last_epochs_where_there_is_room(tmp_path):
     table = histories(tmp_path, ["soft", "sid"])
     table.loc[table["phase"].str.startswith("layer"), "score"] = 0.1
-    (inset,) = convergence.figure(table).axes[0].child_axes
+    (inset,) = figures.convergence(table).axes[0].child_axes
     assert {tuple(line.get_xdata()) for line in inset.lines} == {(7, 8, 9, 10)}
     table.loc[table["epoch"] == 10, "score"] = 0.2
-    assert convergence.figure(table).axes[0].child_axes == []
+    assert figures.convergence(table).axes[0].child_axes == []
 
 
 def test_convergence_numbers_each_seed_where_the_epochs_differ(tmp_path):
@@ -163,17 +172,17 @@ def test_convergence_numbers_each_seed_where_the_epochs_differ(tmp_path):
     first = (table["seed"] == 1) & (table["epoch"] == 2)
     table.loc[first, "layer_done"] = None
     table.loc[(table["seed"] == 1) & (table["epoch"] == 1), "layer_done"] = 1
-    numbers = [text.get_text() for text in convergence.figure(table).axes[0].texts]
+    numbers = [text.get_text() for text in figures.convergence(table).axes[0].texts]
     assert sorted(numbers) == ["1", "1", "1", "2", "2", "2", "3", "3", "3"]
 
 
 def test_convergence_draws_the_head_alone_from_the_last_layer_on(tmp_path):
     table = histories(tmp_path, ["soft", "sid"])
-    figure = convergence.figure(pd.concat([table, table[table["method"] == "sid"].assign(trains="head")]))
-    assert legend(figure) == ["soft: standard KD", "sid: internal KD, stacked", "sid, then the head alone"]
+    figure = figures.convergence(pd.concat([table, table[table["method"] == "sid"].assign(trains="head")]), ARMS)
+    assert legend(figure) == ["soft: standard KD", "sid: internal KD, stacked", "sid, last phase trains head"]
     lines = {line.get_label(): line.get_xdata().tolist() for line in figure.axes[0].lines}
     assert lines["sid: internal KD, stacked"] == list(range(1, 11))
-    assert lines["sid, then the head alone"] == [6, 7, 8, 9, 10]  # the third layer is completed with epoch 6
+    assert lines["sid, last phase trains head"] == [6, 7, 8, 9, 10]  # the third layer is completed with epoch 6
     assert [text.get_text() for text in figure.axes[0].texts] == ["1", "2", "3"]
 
 
@@ -198,7 +207,7 @@ def test_attention_names_the_model_whose_shape_is_wrong():
     with pytest.raises(ValueError, match=r"sid: maps \(1, 3, 3\) for 2 heads and 3 tokens"):
         attention.maps(tokens, weights | {"sid": weights["sid"][:1]}, kl, [0], "")
     with pytest.raises(ValueError, match=r"sid: KL \(3,\) for 2 heads"):
-        attention.frame(tokens, weights, {"sid": np.zeros(3)}, [0])
+        attention.maps(tokens, weights, {"sid": np.zeros(3)}, [0], "")
 
 
 def test_attention_overview_adds_layers_and_averages_heads():
@@ -210,11 +219,36 @@ def test_attention_overview_adds_layers_and_averages_heads():
     assert [tick.get_text() for tick in axis.get_yticklabels()] == ["1 – 2", "2 – 4"]
 
 
-def test_attention_frame_keeps_repeated_tokens_apart():
-    _, weights, kl = maps()
-    frame = attention.frame(["very", "very", "fine"], weights, kl, [0])
-    assert len(frame) == 2 * 3 * 3
-    assert frame.loc[frame["model"] == "sid", "kl"].unique().tolist() == [0.25]
-    cell = frame[(frame["model"] == "sid") & (frame["query"] == "2:very") & (frame["key"] == "2:very")]
-    assert cell["weight"].tolist() == [1.0]
-    assert cell["head"].tolist() == [1]
+@pytest.mark.parametrize(("metric", "ends"), [("accuracy", (0, 1)), ("matthews", (-1, 1))])
+def test_an_axis_of_scores_ends_where_the_metric_ends(tmp_path, metric, ends):
+    wide = Estimate(0.5, -2.9, 2.9, 3, 0.95).within(*ends)
+    rows = [replace(row, metric=metric, score=wide) for row in headline(tmp_path, ["movies"], ["soft"])]
+    for low, high in (dots(rows).axes[0].get_xlim(), _curve_limits(rows)):
+        assert ends[0] - 0.2 < low <= wide.low
+        assert wide.high <= high < ends[1] + 0.2
+
+
+def _curve_limits(rows):
+    at = [replace(row, keys={"method": row.method, "layers": 3}) for row in rows]
+    return figures.curve(at, STUDIES["depth"].axes[0], "").axes[0].get_ylim()
+
+
+def test_recipes_are_named_by_their_choices_and_the_first_is_bold(tmp_path):
+    _, *students = headline(tmp_path, ["movies"], ["soft", "sid"])
+    keys = [{"method": "soft", "init": "random"}, {"method": "sid", "init": "teacher"}]
+    rows = [replace(row, keys=own) for row, own in zip(students, keys, strict=True)]
+    axis = figures.dots(rows, "Validation score by recipe", ["method", "init"], ["sid", "teacher"]).axes[0]
+    by_height = sorted(axis.texts, key=lambda text: -text.xy[1])
+    assert [text.get_text() for text in by_height] == ["random", "soft", "teacher", "sid"]
+    assert [text.get_fontweight() for text in by_height] == ["normal"] * 2 + ["bold"] * 2
+    lines = [line.get_xdata()[0] for line in axis.lines if line.get_zorder() == 1]
+    assert lines == [pytest.approx(rows[1].score.value)]
+
+
+def test_another_arm_of_another_knob_is_drawn_whole(tmp_path):
+    table = histories(tmp_path, ["sid"]).rename(columns={"trains": "classification"}).assign(classification="last")
+    arms = [{"classification": "last"}, {"classification": "always"}]
+    figure = figures.convergence(pd.concat([table, table.assign(classification="always")]), arms)
+    assert legend(figure) == ["sid: internal KD, stacked", "sid, classification always"]
+    lines = {line.get_label(): line.get_xdata().tolist() for line in figure.axes[0].lines}
+    assert lines["sid, classification always"] == list(range(1, 11))

@@ -175,7 +175,7 @@ def test_mcnemar_ignores_examples_that_both_get_right_or_wrong():
 
 
 def test_mcnemar_of_equal_predictions_finds_no_difference():
-    assert st.mcnemar([0, 1], [0, 0], [0, 0], 0.95) == st.McNemar(0, 0, 1.0, st.NO_DIFFERENCE)
+    assert st.mcnemar([0, 1], [0, 0], [0, 0], 0.95) == st.McNemar(0, 0, 1.0, st.NO_DIFFERENCE, 0.95)
 
 
 def test_mcnemar_names_the_shapes():

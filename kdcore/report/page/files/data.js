@@ -1,6 +1,5 @@
 // The data of the page, numbers as text, and elements. Texts of the data only ever become text nodes.
 
-const LEVELS = 24; // of the colour scales in the style sheet
 const SVG = "http://www.w3.org/2000/svg";
 const tasks = JSON.parse(document.getElementById("attention-data").textContent);
 

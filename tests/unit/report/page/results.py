@@ -9,13 +9,19 @@ from scipy.special import rel_entr
 
 from kdcore.data.tasks import Task
 from kdcore.evaluation.attention import Comparison, Example, Seen
-from kdcore.report import plots
-from kdcore.report.attention_json import document
-from kdcore.report.files import write
+from kdcore.report.attention import document
 from kdcore.report.page.write import write_page
+from kdcore.report.write import write, write_main
 from tests.unit.report import synthetic_points as synthetic
 
 METHODS, SEEDS, LAYERS = ["none", "soft", "sid"], [0, 1], 3
+GRIDS = {
+    "methods": {"methods": ["none", "soft", "sid", "sid-kl"]},
+    "depth": {"layers": [1, 2], "methods": ["soft", "sid"]},
+    "data_size": {"rows": [100, 200], "methods": ["soft", "sid"]},
+    "convergence": {"methods": ["soft", "all", "sid"], "head": ["sid"]},
+    "ablation": {"methods": ["sid", "sid-cos"], "layer_maps": ["uniform", "last"], "inits": ["teacher", "random"]},
+}
 HOSTILE = (
     "<script>window.broken = 1</script>",
     "</script><img src=x onerror=\"window.broken = 1\">",
@@ -71,7 +77,7 @@ def project(folder: Path, found: Sequence[Comparison], notes: Sequence[str] = ()
             for seed in SEEDS:
                 synthetic.history(runs / name / f"{method}-s{seed}" / "history.csv", method, seed)
                 write(runs / name / f"{method}-s{seed}" / "run.json", json.dumps(run()))
-    plots.write_main(points, runs, folder / "metrics/main", tasks, METHODS, SEEDS, 0.95)
+    write_main(points, runs, folder / "metrics/main", tasks, METHODS, SEEDS, 0.95)
     for each in found:
         first = each.examples[0]
         students = [name for name in first.seen if name != "teacher"]
@@ -82,7 +88,7 @@ def project(folder: Path, found: Sequence[Comparison], notes: Sequence[str] = ()
 
 def run() -> dict[str, object]:
     """What the page reads of run.json."""
-    weights = {"temperature": 1.0, "hard_label_weight": 0.1, "kl_weight": 1.0, "cos_weight": 1.0}
+    weights = {"temperature": 1.0, "hard_label_weight": 0.1, "weights": {"kl": 1.0, "cos": 0.5}}
     epochs = {"epochs_per_layer": 2, "classification_epochs": 4, "trains": "model"}
     chosen = {"init": "teacher", "layer_map": "uniform", "mapped": [2, 4, 6]}
     return chosen | weights | epochs | {"versions": {"python": "3.11", "torch": "2.13"}}
@@ -91,5 +97,5 @@ def run() -> dict[str, object]:
 def page(folder: Path, tasks: Sequence[str] = ("movies",)) -> Path:
     """The page of a project, written."""
     out = folder / "metrics/main/report.html"
-    write_page(folder / "metrics", folder / "runs/student", out, tasks, METHODS, SEEDS, 0.95)
+    write_page(folder / "metrics", folder / "runs/student", out, tasks, METHODS, SEEDS, 0.95, GRIDS)
     return out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kdcore.report.page.scale import LEVELS
+from kdcore.report.page.render import LEVELS
 from tests.unit.report.page import results
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

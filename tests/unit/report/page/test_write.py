@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from kdcore.errors import UserError
-from kdcore.report.files import write
-from kdcore.report.packed import unpack
-from kdcore.report.page.studies import STUDIES
+from kdcore.report.attention import unpack
+from kdcore.report.write import write, write_study
+from kdcore.studies import STUDIES, cells
+from tests.unit.report import synthetic_points as synthetic
 from tests.unit.report.page import results
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -125,20 +126,71 @@ def test_the_maps_in_the_page_are_those_that_were_compared(text):
 
 def test_a_study_that_has_not_run_is_named_with_its_command(document):
     said = " ".join(document.texts)
-    for study in STUDIES:
-        assert f"dvc repro stages/{study.name}/dvc.yaml" in said
+    for study in STUDIES.values():
+        assert study.command in said
 
 
-def test_a_study_that_has_run_is_shown(tmp_path):
+def study(project, name, task="movies"):
+    """Every point of a study, and its figure."""
+    grid, folder = results.GRIDS[name], project / "metrics" / name
+    for cell in cells(STUDIES[name], grid):
+        for seed in results.SEEDS:
+            fields = {key: value for key, value in cell.fields.items() if key != "method"}
+            path = folder / "points" / task / f"{cell.name}-s{seed}.json"
+            synthetic.write(path, synthetic.point(task, cell.method, seed, **fields))
+            synthetic.history(path.with_suffix(".csv"), cell.method, seed)
+    teachers = {task: project / f"metrics/main/points/{task}/teacher.json"}
+    write_study(STUDIES[name], folder / "points", folder, teachers, grid, results.SEEDS, 0.95)
+
+
+@pytest.mark.parametrize("name", results.GRIDS)
+def test_a_study_that_has_run_is_shown(tmp_path, name):
     project = results.project(tmp_path, [results.comparison()])
-    figure = (project / "metrics/main/figures/main.svg").read_text()
-    write(project / "metrics/depth/figures/depth.svg", figure)
-    table = "| layers | sid |\n| :--- | ---: |\n| 1 | 0.5 |"
-    write(project / "metrics/depth/table.md", f"## movies: accuracy by layers\n\n{table}\n")
+    study(project, name)
     text = results.page(project).read_text()
-    assert "stages/depth/dvc.yaml" not in text
-    assert 'id="depth-depth-' in text
-    assert "movies: accuracy by layers" in text
+    Document(text)
+    assert STUDIES[name].command not in text
+    assert f'id="study-{name}-' in text
+    assert text.count("Not run yet") == len(STUDIES) - 1
+    assert "movies: accuracy on validation data" in text.split(f'id="study-{name}"')[-1]
+
+
+def test_a_study_of_another_task_or_with_a_point_less_has_not_run(tmp_path):
+    project = results.project(tmp_path, [results.comparison(), results.comparison(of=results.task("reviews"))])
+    study(project, "depth")
+    (project / "metrics/main/points/movies").joinpath("old-s7.json").write_text("{}")  # of no method asked for
+    text = results.page(project, ["reviews"]).read_text()
+    assert text.count("Not run yet") == len(STUDIES)
+    assert "movies" not in text
+    (project / "metrics/depth/points/movies/sid-L2-s1.json").unlink()
+    assert results.page(project).read_text().count("Not run yet") == len(STUDIES)
+
+
+def test_a_broken_point_of_a_study_is_named(tmp_path):
+    project = results.project(tmp_path, [results.comparison()])
+    study(project, "depth")
+    (project / "metrics/depth/points/movies/sid-L2-s1.json").write_text("{}")
+    with pytest.raises(UserError, match=r"sid-L2-s1\.json"):
+        results.page(project)
+
+
+def test_verdicts_are_words_with_a_sign(text):
+    assert re.search(r'<span class="verdict v-[a-z]+"><i aria-hidden="true">[▲▼=–]</i>(higher|lower|no|not)', text)
+
+
+def test_every_picture_says_what_it_shows(document):
+    labels = [found["aria-label"] for tag, found in document.tags if tag == "svg" and found.get("role") == "img"]
+    assert labels
+    assert all(len(label.split()) > 3 for label in labels)
+
+
+def test_counts_of_one_are_singular(tmp_path):
+    project = results.project(tmp_path, [results.comparison()])
+    for path in (project / "metrics/main/points/movies").glob("*-s*.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"layers": 1}))
+    said = " ".join(" ".join(Document(results.page(project).read_text()).texts).split())
+    assert "Students of 1 layer learn" in said
+    assert "1 layers" not in said
 
 
 def test_facts_and_verdicts_are_said_in_words(document):
@@ -172,10 +224,12 @@ def test_errors_are_shown_where_they_were_analysed(tmp_path):
     found = {"movies": {"examples": 100, "methods": {"soft": {"runs": [counts]}}}}
     write(project / "metrics/main/errors.json", json.dumps(found))
     table = "| text | label |\n| --- | --- |\n| \\<b\\> &amp; &#124; | bad |"
-    write(project / "metrics/main/errors.md", f"## movies\n\n{table}\n")
+    other = "## reviews: how students repeat the teacher\n\nNot asked for.\n"
+    write(project / "metrics/main/errors.md", f"## movies: how\n\n{table}\n\n{other}")
     text = results.page(project).read_text()
     assert '<rect class="e-only_teacher_right" x="70.0" width="16.0"' in text
     assert "<b> & |" in Document(text).texts
+    assert "Not asked for" not in text
 
 
 def test_the_same_results_give_the_same_page(folder, text):
@@ -189,7 +243,7 @@ def test_the_page_of_six_long_examples_of_a_large_model_is_below_five_megabytes(
     assert results.page(project).stat().st_size < 5e6
 
 
-@pytest.mark.parametrize("name", ["table.csv", "table.md", "attention/movies.json"])
+@pytest.mark.parametrize("name", ["figures/main.svg", "points/movies/sid-s0.json", "attention/movies.json"])
 def test_a_missing_result_is_named_and_the_old_page_stays(tmp_path, name):
     project = results.project(tmp_path, [results.comparison()])
     old = results.page(project).read_bytes()
@@ -197,6 +251,27 @@ def test_a_missing_result_is_named_and_the_old_page_stays(tmp_path, name):
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
         results.page(project)
     assert (project / "metrics/main/report.html").read_bytes() == old
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("attention/movies.json", b"{}"),
+        ("attention/movies.json", b'{"task": "movies", "seed": 0, "notes": [], "models": [{}], "examples": [{}]}'),
+        ("errors.json", b"[]"),
+        ("errors.json", b'{"movies": {"examples": 0, "methods": {}}}'),
+        ("errors.json", b'{"movies": {"examples": 9, "methods": {"sid": {"runs": []}}}}'),
+        ("errors.json", b"\xff"),
+        ("errors.md", b"\xff"),
+    ],
+)
+def test_a_damaged_result_is_named(tmp_path, name, text):
+    project = results.project(tmp_path, [results.comparison()])
+    write(project / "metrics/main/errors.json", "{}")
+    write(project / "metrics/main/errors.md", "")
+    write(project / "metrics/main" / name, text)
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        results.page(project)
 
 
 def test_a_broken_figure_is_named(tmp_path):

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.special import softmax
@@ -11,9 +10,7 @@ from scipy.special import softmax
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 from kdcore.report import attention
-from kdcore.report.attention_files import telling, write_attention
-from kdcore.report.attention_json import document, total
-from kdcore.report.packed import unpack
+from kdcore.report.attention import document, pack, telling, total, unpack, write_attention
 from tests.unit.report import synthetic_points as synthetic
 from tests.unit.report.page import results
 
@@ -32,7 +29,7 @@ def files(folder):
 def test_these_files_are_written(points, tmp_path):
     write_attention(results.comparison(heads=2), points, tmp_path / "out", 0)
     pictures = [f"figures/movies/{name}.{kind}" for name in ("kl", "maps") for kind in ("png", "svg")]
-    assert files(tmp_path / "out") == [*pictures, "movies.csv", "movies.json"]
+    assert files(tmp_path / "out") == [*pictures, "movies.json"]
 
 
 def test_json_has_the_kl_of_the_points_and_the_papers_total(points, tmp_path):
@@ -78,24 +75,11 @@ def test_the_figure_shows_where_the_first_student_is_worst_and_each_students_wor
     assert telling(kl) == (1, [1, 0])
 
 
-def test_plot_data_is_of_that_layer_and_example(points, tmp_path):
-    made = results.comparison(heads=2)
-    write_attention(made, points, tmp_path / "out", 0)
-    table = pd.read_csv(tmp_path / "out/movies.csv")
-    first = made.examples[0]
-    layer, heads = telling({name: seen.kl for name, seen in first.seen.items() if seen.kl is not None})
-    assert list(table["head"].unique()) == [head + 1 for head in heads]
-    one = table[(table["model"] == "sid") & (table["head"] == heads[0] + 1)]
-    assert one["kl"].iloc[0] == pytest.approx(first.seen["sid"].kl[layer][heads[0]], rel=1e-5)
-    assert one.groupby("query")["weight"].sum().to_numpy() == pytest.approx(1.0, abs=1e-4)
-
-
 def test_without_students_the_teacher_stands_alone(points, tmp_path):
     write_attention(results.comparison(students=[], heads=2), points, tmp_path / "out", 0, ["a note"])
     assert files(tmp_path / "out") == [
         "figures/movies/maps.png",
         "figures/movies/maps.svg",
-        "movies.csv",
         "movies.json",
     ]
 
@@ -105,6 +89,14 @@ def test_dollars_tags_and_other_scripts_are_drawn_as_text(points, tmp_path):
     write_attention(results.comparison(["$5 for <b> $x_{$ عمل 🎬"], heads=2), points, tmp_path / "out", 0)
     assert "<b>" not in (tmp_path / "out/figures/movies/maps.svg").read_text()
     assert json.loads((tmp_path / "out/movies.json").read_text())["examples"][0]["tokens"][1] == "$5"
+
+
+def test_a_point_without_kl_per_head_is_named(points, tmp_path):
+    point = json.loads((points / "sid-s0.json").read_text())
+    point["fidelity"]["attention_kl"] = [0.1, 0.2, 0.3]
+    (points / "sid-s0.json").write_text(json.dumps(point))
+    with pytest.raises(UserError, match=r"sid-s0\.json: fidelity.attention_kl: must have a number per layer and head"):
+        write_attention(results.comparison(heads=2), points, tmp_path / "out", 0)
 
 
 def test_a_missing_point_is_named_and_nothing_is_written(points, tmp_path):
@@ -124,3 +116,23 @@ def test_the_names_of_the_columns_are_below_the_subtitle(heads):
     subtitle = next(text for text in figure.texts if text.get_text() == "A subtitle").get_window_extent()
     names = [axis.texts[0].get_window_extent() for axis in figure.axes[:3]]
     assert all(name.y1 < subtitle.y0 for name in names)
+
+
+def test_a_byte_is_the_root_of_a_weight():
+    # 255 · √0.25 = 127.5, which rounds to the even 128; AIAA… is base64 of 0, 128, 255.
+    assert pack(np.array([0.0, 0.25, 1.0])) == "AID/"
+
+
+def test_what_was_packed_comes_back_to_two_digits():
+    weights = np.random.default_rng(0).dirichlet(np.full(9, 0.2), (2, 9))
+    back = unpack(pack(weights), weights.shape)
+    assert (abs(back - weights) <= 0.004 * np.sqrt(weights) + 4e-6).all()
+
+
+def test_rounding_beyond_the_range_is_cut():
+    assert unpack(pack(np.array([1.0002, -1e-9])), (2,)).tolist() == [1.0, 0.0]
+
+
+def test_another_shape_is_refused():
+    with pytest.raises(ValueError, match="reshape"):
+        unpack(pack(np.zeros(4)), (3, 3))

@@ -1,0 +1,192 @@
+"""The runs of points.read in; one Row per task and choice out. Every table, picture and page shows these rows.
+
+What is computed of repeated runs is computed here: means with their intervals, differences paired by seed and corrected
+for their number, closeness to the teacher, cost, degenerate runs.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from kdcore.distil.methods import INTERNAL
+from kdcore.report.methods import ordered
+from kdcore.report.points import Run
+from kdcore.report.statistics import Degenerate, Difference, Estimate, corrected, degenerate, limits, mean, paired
+
+CLOSENESS = {"agreement": "agreement", "soft_label_kl": "soft-label KL", "score_mse": "score MSE"}  # column -> title
+for loss in INTERNAL.values():
+    maps = loss.needs == "attention"
+    CLOSENESS[loss.term] = f"{loss.title}, mean" if maps else loss.title
+    CLOSENESS |= {f"{loss.term}_total": f"{loss.title}, total"} if maps else {}
+
+Keys = Mapping[str, Any]  # e.g. {"method": "sid", "layers": 3}
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One run of a row. seed: None for a teacher that was fine-tuned elsewhere."""
+
+    seed: int | None
+    score: float
+    degenerate: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one task that share their keys.
+
+    metric: the headline metric, which `score` is the mean of; metrics: the others; differences: `score` minus that of
+    another row, by name; closeness: to the teacher; cost: means over the runs.
+    """
+
+    task: str
+    keys: Keys
+    metric: str
+    score: Estimate
+    metrics: Mapping[str, Estimate]
+    closeness: Mapping[str, Estimate]
+    cost: Mapping[str, float]
+    degenerate: Degenerate
+    runs: tuple[Seed, ...]
+    differences: Mapping[str, Difference] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        return self.keys["method"]
+
+    @property
+    def teacher(self) -> bool:
+        return self.method == "teacher"
+
+
+Against = Callable[[Keys], Mapping[str, Keys]]  # keys of a row -> name and keys of each row that it is compared with
+
+
+def baselines(keys: Keys) -> dict[str, Keys]:
+    """None and soft. Soft is compared with none only, so that no pair is compared twice."""
+    names = {"none": (), "soft": ("none",)}.get(keys["method"], ("none", "soft"))
+    return {name: {**keys, "method": name} for name in names}
+
+
+def summarise(runs: Sequence[Run], by: Sequence[str], against: Against, confidence: float) -> list[Row]:
+    """A row per task and combination of `by`: tasks as they come, methods in the tables' order, the rest as it comes.
+
+    runs: of points.read; by: their fields that make a row, `method` among them. The comparisons of a task are corrected
+    for their number; a row that is not there, or is itself, is not compared with.
+    """
+    rows: list[Row] = []
+    for task in dict.fromkeys(run["task"] for run in runs):
+        groups: dict[tuple[Any, ...], list[Run]] = {}
+        for run in runs:
+            if run["task"] == task:
+                groups.setdefault(tuple(run.get(name) for name in by), []).append(run)
+        table = [_row(dict(zip(by, values, strict=True)), group, confidence) for values, group in groups.items()]
+        order = ordered(row.method for row in table)
+        rows += _compared(sorted(table, key=lambda row: order.index(row.method)), against, confidence)
+    return rows
+
+
+def _row(keys: Keys, runs: Sequence[Run], confidence: float) -> Row:
+    metric = runs[0]["metric"]
+    scores = _estimates([run["scores"] for run in runs], confidence)
+    costs = [run["cost"] for run in runs]
+    return Row(
+        task=runs[0]["task"],
+        keys=keys,
+        metric=metric,
+        score=scores.pop(metric),
+        metrics=scores,
+        closeness=_estimates([run["closeness"] for run in runs], confidence),
+        cost={name: _mean_cost([cost[name] for cost in costs]) for name in _shared(costs)},
+        degenerate=degenerate([run["degenerate"] for run in runs]),
+        runs=tuple(Seed(run["seed"], run["score"], run["degenerate"]) for run in runs),
+    )
+
+
+def _shared(runs: Sequence[Mapping[str, float]]) -> list[str]:
+    """What every run says: a mean over some of the seeds would not be one of the others'."""
+    return [name for name in runs[0] if all(name in run for run in runs)]
+
+
+def _estimates(runs: Sequence[Mapping[str, float]], confidence: float) -> dict[str, Estimate]:
+    return {name: mean([run[name] for run in runs], confidence).within(*limits(name)) for name in _shared(runs)}
+
+
+def _mean_cost(values: Sequence[float]) -> float:
+    """Counts stay whole: the seeds share one architecture."""
+    return int(values[0]) if len(set(values)) == 1 and values[0] % 1 == 0 else sum(values) / len(values)
+
+
+def _compared(table: Sequence[Row], against: Against, confidence: float) -> list[Row]:
+    """The rows of one task with their differences."""
+    place = {tuple(row.keys.items()): at for at, row in enumerate(table)}
+    scores = {at: {run.seed: run.score for run in row.runs} for at, row in enumerate(table)}
+    others = {
+        at: {
+            name: place.get(tuple((key, other.get(key)) for key in row.keys))
+            for name, other in against(row.keys).items()
+        }
+        for at, row in enumerate(table)
+        if not row.teacher
+    }
+    least, most = limits(table[0].metric)
+    made = differences(scores, others, confidence, most - least)
+    return [replace(row, differences=own) for row, own in zip(table, made.values(), strict=True)]
+
+
+def differences(
+    scores: Mapping[Key, Mapping[Any, float]],
+    others: Mapping[Key, Mapping[str, Key | None]],
+    confidence: float,
+    widest: float = float("inf"),
+) -> dict[Key, dict[str, Difference]]:
+    """Every comparison of one table: paired by seed, and corrected for the number of them all.
+
+    scores: row -> seed -> score; others: row -> name of a comparison -> the row that is subtracted (None, itself and
+    rows that are not there are left out); widest: a difference's largest possible value.
+    """
+    made = [
+        {
+            name: paired(scores[row], scores[other], confidence)
+            for name, other in others.get(row, {}).items()
+            if other is not None and other in scores and other != row
+        }
+        for row in scores
+    ]
+    made = [
+        {name: replace(one, estimate=one.estimate.within(-widest, widest)) for name, one in row.items()} for row in made
+    ]
+    return dict(zip(scores, corrected(made), strict=True))
+
+
+def to_frame(table: Sequence[Row]) -> pd.DataFrame:
+    """The table with one column per number; a metric's columns carry its name, so no column mixes metrics.
+
+    Order: what the row is, metrics and differences, closeness, cost.
+    """
+    rows = [
+        (
+            {"task": row.task, **row.keys, "metric": row.metric, "runs": row.degenerate.of}
+            | {"degenerate": row.degenerate.runs}
+            | _columns({row.metric: row.score, **row.metrics})
+            | _columns({f"{row.metric}_minus_{name}": one for name, one in row.differences.items()}),
+            _columns(row.closeness),
+            dict(row.cost),
+        )
+        for row in table
+    ]
+    names = dict.fromkeys(name for parts in zip(*rows, strict=True) for part in parts for name in part)
+    return pd.DataFrame([first | second | third for first, second, third in rows], columns=list(names))
+
+
+def _columns(numbers: Mapping[str, Estimate | Difference]) -> dict[str, Any]:
+    """`accuracy`, `accuracy_low`, ... of each."""
+    return {
+        name if fact == "value" else f"{name}_{fact}": value
+        for name, number in numbers.items()
+        for fact, value in number.facts().items()
+        if fact != "note"
+    }

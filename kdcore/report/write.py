@@ -1,0 +1,197 @@
+"""Points and histories in; every file of the stage `plots` and of a study's table and picture out.
+
+Everything is computed before the first file is written, so bad input leaves the folder as it was. Each file is the old
+one or the whole new one, never half of it.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from kdcore.artefacts import write_bytes
+from kdcore.errors import UserError
+from kdcore.report import figures, points
+from kdcore.report.canvas import encode
+from kdcore.report.markdown import Block, curves, tables, to_markdown
+from kdcore.report.methods import ordered, words
+from kdcore.report.points import Run
+from kdcore.report.summary import Keys, Row, baselines, summarise, to_frame
+from kdcore.studies import Arm, Study
+
+Grid = Mapping[str, Sequence[Any]]  # a study's section of params.yaml: list name -> values
+HISTORY = ("epoch", "phase", "completed", "score")
+
+
+def write_main(
+    points_folder: Path,
+    runs: Path,
+    out: Path,
+    tasks: Sequence[str],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    confidence: float,
+) -> None:
+    """Write the headline results into `out`.
+
+    points_folder: <task>/<method>-s<seed>.json and <task>/teacher.json.
+    runs: <task>/<method>-s<seed>/history.csv.
+    out: scores/<task>.json, table.{md,csv}, convergence.csv, figures/{main,convergence}.{png,svg}.
+    Raises UserError for a point or history that is missing or broken.
+    """
+    scored = points.read(points.headline(points_folder, tasks, methods, seeds))
+    rows = summarise(scored, ["method"], baselines, confidence)
+    paths = [runs / run["task"] / f"{run['method']}-s{run['seed']}" / "history.csv" for run in scored]
+    epochs = histories(scored, paths, ["trains"])
+    files = {
+        "table.md": to_markdown(tables(rows, words(["method"]))),
+        "table.csv": csv(to_frame(rows)),
+        "convergence.csv": csv(epochs),
+    }
+    for task in tasks:
+        scores = {row.method: round(row.score.value, 6) for row in rows if row.task == task}
+        files[f"scores/{task}.json"] = json.dumps(scores, indent=2) + "\n"
+    drawn = {"main": figures.dots(rows, "Validation score by method", ["method"])}
+    write_all(out, files, drawn | {"convergence": figures.convergence(epochs)})
+
+
+def write_study(
+    study: Study,
+    points_folder: Path,
+    out: Path,
+    teachers: Mapping[str, Path],
+    grid: Grid,
+    seeds: Sequence[int],
+    confidence: float,
+) -> None:
+    """Write table.md, table.csv and figures/<study>.{png,svg} into `out`, and convergence.csv of `schedules`.
+
+    points_folder: <task>/<cell>-s<seed>.json, the cells as studies.cells names them; teachers: task -> the headline
+    run's teacher.json. Raises UserError for a point or history that is missing or broken.
+    """
+    wanted = points.of_study(study, points_folder, teachers, grid, seeds)
+    runs = points.read(wanted)
+    rows, blocks = summary(study, runs, grid, confidence)
+    files = {"table.md": to_markdown(blocks), "table.csv": csv(to_frame(rows))}
+    match study.summary:
+        case "methods":
+            figure = figures.dots(rows, "Validation score by method", ["method"])
+        case "curve":
+            figure = figures.curve(rows, study.axes[0], f"Score against {study.title.lower()}")
+        case "recipes":
+            students = [row for row in rows if not row.teacher]
+            first = _first(study, grid)
+            figure = figures.dots(students, "Validation score by recipe", list(first), list(first.values()))
+        case "schedules":
+            arms = [_fields(arm) for arm in study.arms]
+            paths = [point.path.with_suffix(".csv") for point in wanted]
+            epochs = histories(runs, paths, list(dict.fromkeys(name for arm in arms for name in arm)))
+            files["convergence.csv"] = csv(epochs)
+            figure = figures.convergence(epochs, arms)
+    write_all(out, files, {study.name: figure})
+
+
+def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) -> tuple[list[Row], list[Block]]:
+    """The study's rows and its table."""
+    axes = {axis.field: axis.title for axis in study.axes}
+    by = ["method", *dict.fromkeys(name for arm in study.arms for name in _fields(arm)), *axes]
+    titles = words(by) | axes
+    match study.summary:
+        case "methods":
+            rows = summarise(runs, by, baselines, confidence)
+            blocks = tables(rows, titles)
+        case "curve":
+            rows = summarise(runs, by, lambda keys: {"soft": {**keys, "method": "soft"}}, confidence)
+            blocks = curves(rows, study.axes[0])
+        case "schedules":
+            arm = _fields(study.arms[0])
+            name = " ".join(map(str, arm.values()))
+
+            def schedules(keys: Keys) -> dict[str, Keys]:
+                return {"soft": {"method": "soft", **arm}, name: {**keys, **arm}}
+
+            rows = summarise(runs, by, schedules, confidence)
+            same = ", ".join(f"{word} {arm[key]}" for key, word in words(list(arm)).items())
+            told = f"“minus {name}” compares with the same method whose {same}."
+            blocks = tables(rows, titles, told)
+        case "recipes":
+            first = _first(study, grid)
+            rows = summarise(runs, by, lambda _: {"first": first}, confidence)
+            tasks = list(dict.fromkeys(row.task for row in rows))
+            rows = sorted(rows, key=lambda row: (tasks.index(row.task), not row.teacher, -row.score.value))
+            names = ", ".join(map(str, first.values()))
+            blocks = tables(
+                rows, titles, f"“minus first” compares with {names}, the first of each list in params.yaml."
+            )
+    seconds = [run["seconds"] or 0.0 for run in runs if run["method"] != "teacher"]  # a shared student counts here too
+    return rows, [*blocks, f"Students: {len(seconds):,}; training them takes {math.fsum(seconds):,.0f} s in all."]
+
+
+def _fields(arm: Arm) -> dict[str, Any]:
+    """What an arm sets, by field of a point."""
+    return {key.rpartition(".")[2]: value for key, value in arm.sets.items()}
+
+
+def _first(study: Study, grid: Grid) -> dict[str, Any]:
+    """The keys of the row of the first method and the first value of each axis."""
+    arm = study.arms[0]
+    return {"method": grid[arm.methods][0], **_fields(arm), **{axis.field: grid[axis.values][0] for axis in study.axes}}
+
+
+def histories(runs: Sequence[Run], paths: Sequence[Path], fields: Sequence[str]) -> pd.DataFrame:
+    """One row per student and epoch: its score, the layer that was completed, and the student's `fields`.
+
+    runs: of points.read; paths: the history.csv of each (the teacher's is not read).
+    """
+    order = ordered(run["method"] for run in runs)
+    tasks = list(dict.fromkeys(run["task"] for run in runs))
+    columns = ["task", "method", "seed", *fields, "epoch", "phase", "layer_done", "score", "metric"]
+    students = [(run, path) for run, path in zip(runs, paths, strict=True) if run["method"] != "teacher"]
+    students.sort(key=lambda pair: (tasks.index(pair[0]["task"]), order.index(pair[0]["method"])))
+    parts = [
+        _history(path).assign(**{name: run[name] for name in ("task", "method", "seed", "metric", *fields)})[columns]
+        for run, path in students
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _history(path: Path) -> pd.DataFrame:
+    """Raises UserError for a history that is missing, or that can't be read."""
+    if not path.is_file():
+        raise UserError(str(path), "missing, but its result is there; `dvc repro` makes it")
+    try:
+        history = pd.read_csv(path)
+        if absent := [name for name in HISTORY if name not in history]:
+            raise UserError(str(path), [f"{name}: column is missing" for name in absent])
+        kinds = {"epoch": "int64", "completed": "Int64", "score": "float64"}
+        history = history[list(HISTORY)].astype(kinds)
+    except (
+        ValueError,
+        TypeError,
+    ) as error:  # of pandas, for an empty file, a broken line, or a word in place of a number
+        raise UserError(str(path), f"can't be read ({error}); `dvc repro` makes it again") from error
+    return history.rename(columns={"completed": "layer_done"})
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """A frame as CSV with six significant digits: enough for any score, and stable in git diffs."""
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write aside, then move into place; folders are made as needed."""
+    write_bytes(path, content.encode() if isinstance(content, str) else content)
+
+
+def write_all(out: Path, files: Mapping[str, str], drawn: Mapping[str, Figure]) -> None:
+    """Write `files` (name -> text) into `out`, and each figure as figures/<name>.{png,svg}."""
+    contents: dict[str, str | bytes] = dict(files)
+    contents |= {
+        f"figures/{name}.{kind}": data for name, figure in drawn.items() for kind, data in encode(figure).items()
+    }
+    for name, content in contents.items():
+        write(out / name, content)

@@ -1,0 +1,114 @@
+"""Which points are asked for, what is said of missing and broken ones; how methods are ordered and drawn."""
+
+import json
+
+import pytest
+
+from kdcore.errors import UserError
+from kdcore.report import points
+from kdcore.report.methods import look, meaning, ordered
+from tests.unit.report import synthetic_points as synthetic
+from tests.unit.report.test_summary import depth_study, put
+
+SEEDS = [0, 1, 2]
+
+
+@pytest.fixture
+def movies(tmp_path):
+    """A teacher, and soft and sid of three seeds."""
+    synthetic.write(tmp_path / "movies" / "teacher.json", synthetic.teacher("movies"))
+    put(tmp_path, "movies", "soft", [0.80, 0.82, 0.78])
+    put(tmp_path, "movies", "sid", [0.82, 0.83, 0.81])
+    return tmp_path
+
+
+def read(folder, tasks, methods):
+    return points.read(points.headline(folder, tasks, methods, SEEDS))
+
+
+def test_methods_are_ordered_and_each_has_a_look_of_its_own():
+    methods = ["sid-cos", "sid", "teacher", "pid-kl", "none", "sid-kl", "soft", "all", "pid"]
+    order = ["teacher", "none", "soft", "all", "pid", "pid-kl", "sid", "sid-kl", "sid-cos"]
+    assert ordered(methods) == order
+    assert len({look(method) for method in order}) == len(order)
+    assert len({meaning(method) for method in order}) == len(order)
+
+
+@pytest.mark.parametrize(
+    ("lost", "key"),
+    [
+        (["movies/teacher.json"], "tasks: movies"),
+        (["movies/sid-s0.json", "movies/sid-s1.json", "movies/sid-s2.json"], "methods: sid"),
+        (["movies/soft-s2.json", "movies/sid-s2.json"], "seeds: 2"),
+        (["movies/sid-s1.json"], "seeds: 1"),
+    ],
+)
+def test_a_missing_point_names_the_params_key_that_asks_for_it(movies, lost, key):
+    for name in lost:
+        (movies / name).unlink()
+    with pytest.raises(UserError) as caught:
+        read(movies, ["movies"], ["soft", "sid"])
+    assert str(caught.value).startswith(f"params.yaml: {key} is asked for, but {movies / lost[0]}")
+
+
+def test_missing_points_are_all_named_at_once(movies):
+    with pytest.raises(UserError) as caught:
+        read(movies, ["movies", "rte"], ["soft", "pid"])
+    assert [problem.split(" is asked")[0] for problem in caught.value.problems] == [
+        "methods: pid",
+        "tasks: rte",
+    ]
+    assert "and 6 more are missing" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "point: "),
+        (json.dumps(synthetic.point("movies", "pid", 0)), "method: expected sid, found pid"),
+        (json.dumps(synthetic.point("movies", "sid", 4)), "seed: expected 0, found 4"),
+        (json.dumps(synthetic.point("movies", "sid", 0) | {"score": float("nan")}), "score: "),
+        (
+            json.dumps(synthetic.point("movies", "sid", 0) | {"score": 0.5}),
+            "point: score is 0.5, but scores.validation.accuracy is 0.816",
+        ),
+    ],
+)
+def test_a_broken_point_is_named_with_its_field(movies, text, problem):
+    path = movies / "movies/sid-s0.json"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read(movies, ["movies"], ["soft", "sid"])
+    assert str(caught.value).startswith(f"{path}: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("lost", "key"),
+    [
+        (["sid-L1-s0.json", "soft-L1-s0.json"], "study.depth.layers: 1"),
+        (["sid-L1-s0.json", "sid-L2-s0.json"], "study.depth.methods: sid"),
+    ],
+)
+def test_a_missing_study_point_names_its_params_key(tmp_path, lost, key):
+    wanted = depth_study(tmp_path, {"soft": {1: [0.7], 2: [0.8]}, "sid": {1: [0.7], 2: [0.8]}})
+    for name in lost:
+        (tmp_path / "movies" / name).unlink()
+    with pytest.raises(UserError, match=f"params.yaml: {key} is asked for"):
+        points.read(wanted)
+
+
+@pytest.mark.parametrize("kl", [[], [[]], "much", [[0.1], 0.2], [None]])
+def test_a_fidelity_without_numbers_per_layer_is_named(movies, kl):
+    path = movies / "movies/sid-s0.json"
+    point = synthetic.point("movies", "sid", 0)
+    synthetic.write(path, point | {"fidelity": point["fidelity"] | {"attention_kl": kl}})
+    with pytest.raises(UserError, match=r"sid-s0.json: fidelity.attention_kl: must have a number per layer"):
+        read(movies, ["movies"], ["sid"])
+
+
+def test_a_field_that_a_study_varies_need_not_be_known(movies):
+    path = synthetic.write(movies / "x.json", synthetic.point("movies", "sid", 0) | {"temperature": 2.0})
+    wanted = points.Wanted(path, {"study.heat.temperatures": 3.0}, {"method": "sid", "temperature": 3.0})
+    with pytest.raises(UserError, match=r"temperature: expected 3\.0, found 2\.0"):
+        points.parse(wanted)
