@@ -17,7 +17,8 @@ from kdcore.memory import keep_freed
 from kdcore.params.values import Init, Method, NamedMap, Trains
 
 if TYPE_CHECKING:
-    from kdcore.distil.training import Settings
+    from kdcore.data.prepared import Data
+    from kdcore.distil.finished import Finished
 
 app = typer.Typer(
     name="kdcore",
@@ -118,28 +119,19 @@ def teacher(
     """Fine-tune the teacher, or take one that is fine-tuned already, and score it."""
     knobs = Knobs("teacher")
     _heavy()
-    from kdcore.artefacts import write_json
+    from kdcore.artefacts import link_folder, write_json
     from kdcore.distil import teacher as stage
     from kdcore.evaluation.score import read_point, score_run
 
-    model, own = knobs["model"], knobs["teacher"]
-    _check_task(task, data)
+    own, prepared = knobs["teacher"], _data(task, data)
     if own.finetuned is not None:
-        stage.adopt(data, out, name=own.finetuned, revision=own.revision, max_length=model.max_length)
+        made = stage.adopt(prepared, own.finetuned, own.revision, knobs["model"])
     else:
-        stage.fine_tune(
-            data,
-            out,
-            model=model.name,
-            revision=model.revision,
-            max_length=model.max_length,
-            rows=own.rows,
-            epochs=own.epochs,
-            settings=_settings(knobs["train"], own.learning_rate, own.seed),
-        )
-    found = read_point(score_run(out, data, out, None, knobs["evaluate.batch_size"]))
-    stage.check_floor(found, own.floor, stage.chance(data))
-    write_json(point, found)
+        made = stage.fine_tune(prepared, knobs["model"], own, knobs["train"])
+    link_folder(made.folder, out)
+    scores = read_point(score_run(made, prepared, made, None, knobs["evaluate.batch_size"]))
+    stage.check_floor(scores, own.floor, stage.chance(prepared))
+    write_json(point, scores)
 
 
 @app.command()
@@ -155,18 +147,9 @@ def targets(
     _heavy()
     from kdcore.distil.targets import write_targets
 
-    _check_task(task, data)
-    write_targets(
-        data,
-        teacher,
-        out,
-        rows=max(knobs["study"].rows) if study else knobs["student.rows"],
-        keep=knobs["targets"].store,
-        dtype=knobs["targets"].dtype,
-        disk_gb=knobs["targets"].disk_gb,
-        batch_size=knobs["evaluate.batch_size"],
-        rows_key=ROWS_KEYS.get(study or "", "student.rows"),
-    )
+    rows = max(knobs["study"].rows) if study else knobs["student.rows"]
+    prepared, made = _data(task, data), _teacher(teacher)
+    write_targets(prepared, made, out, knobs["targets"], rows, knobs["evaluate.batch_size"])
 
 
 @app.command()
@@ -184,15 +167,15 @@ def student(
     knobs = Knobs("student")
     _heavy()
     from kdcore.artefacts import link_folder
-    from kdcore.distil.student import Recipe, Sources, distil
+    from kdcore.distil.signals import Targets
+    from kdcore.distil.student import distil
 
-    _check_task(task, data)
-    _check_targets(targets, data, teacher)
+    prepared, made = _data(task, data), _teacher(teacher)
+    signals = Targets.open(targets, prepared, made)
     _check_vocabulary(knobs["student"].init, knobs["model"], teacher)
-    own = knobs["student"].model_dump() | {"layers": layers}
-    recipe = Recipe(method=method, **own, **knobs["distill"].model_dump())
-    sources = Sources(data, teacher, targets, knobs["model"].name, knobs["model"].revision)
-    link_folder(distil(recipe, sources, _settings(knobs["train"], knobs["train"].learning_rate, seed)), out)
+    own = knobs["student"].model_copy(update={"layers": layers})
+    student = distil(method, seed, own, knobs["distill"], knobs["train"], knobs["model"], prepared, made, signals)
+    link_folder(student.folder, out)
 
 
 @app.command()
@@ -211,19 +194,21 @@ def evaluate(
     import shutil
 
     from kdcore.artefacts import new_folder, write_json
+    from kdcore.distil.finished import Finished
+    from kdcore.distil.signals import Targets
     from kdcore.evaluation.score import read_point, score_run
 
-    _check_task(task, data)
-    _check_targets(targets, data, teacher)
-    names = [f"{method}-s{seed}" for method in knobs["methods"] for seed in knobs["seeds"]]
-    models = {"teacher": teacher, **{name: students / name for name in names}}
+    prepared, made = _data(task, data), _teacher(teacher)
+    signals = Targets.open(targets, prepared, made)
+    methods = {f"{method}-s{seed}": method for method in knobs["methods"] for seed in knobs["seeds"]}
     with new_folder(points) as new_points, new_folder(predictions) as new_predictions:
-        for name, folder in models.items():
-            compared = None if folder == teacher else targets
-            found = score_run(folder, data, teacher, compared, knobs["evaluate.batch_size"])
-            method = {"method": name.rpartition("-s")[0] or name}  # equal students share the run of the first
-            write_json(new_points / f"{name}.json", read_point(found) | method)
-            shutil.copyfile(found / "predictions.parquet", new_predictions / f"{name}.parquet")
+        for name, method in {"teacher": "teacher", **methods}.items():
+            model = made if name == "teacher" else Finished.open(students / name, "dvc repro -f student")
+            compared = None if model is made else signals
+            scored = score_run(model, prepared, made, compared, knobs["evaluate.batch_size"])
+            # Equal students share the run of the first, which may be of another method.
+            write_json(new_points / f"{name}.json", read_point(scored) | {"method": method})
+            shutil.copyfile(scored / "predictions.parquet", new_predictions / f"{name}.parquet")
 
 
 @app.command()
@@ -250,20 +235,21 @@ def attention(
     knobs = Knobs("attention")
     _heavy()
     from kdcore.console import say
-    from kdcore.evaluation.attention import compare
-    from kdcore.evaluation.choose import compared
+    from kdcore.distil.finished import Finished
+    from kdcore.distil.signals import Targets
+    from kdcore.evaluation.attention import compare, compared
     from kdcore.report.attention_files import write_attention
 
-    _check_task(task, data)
-    _check_targets(targets, data, teacher)
+    prepared, made = _data(task, data), _teacher(teacher)
+    signals = Targets.open(targets, prepared, made)
     own, seed = knobs["attention"], knobs["seeds"][0]
     methods, notes = compared({"standard": own.standard, "internal": own.internal}, knobs["methods"])
     for note in notes:
         say(f"attention: {note}")
-    folders = {method: students / f"{method}-s{seed}" for method in methods}
+    models = {method: Finished.open(students / f"{method}-s{seed}", "dvc repro -f student") for method in methods}
     logits = {"teacher": predictions / "teacher.parquet"}
     logits |= {method: predictions / f"{method}-s{seed}.parquet" for method in methods}
-    found = compare(data, teacher, targets, folders, logits, own.examples)
+    found = compare(prepared, made, signals, models, logits, own.examples)
     write_attention(found, points, out, seed, notes)
 
 
@@ -313,30 +299,30 @@ def point(
     knobs = Knobs("point")
     _heavy()
     from kdcore.artefacts import write_bytes, write_json
-    from kdcore.distil.student import Recipe, Sources, distil
+    from kdcore.distil.signals import Targets
+    from kdcore.distil.student import distil
     from kdcore.evaluation.score import read_point, score_run
+    from kdcore.params.sections import Student
 
-    _check_task(task, data)
-    _check_targets(targets, data, teacher)
-    asked = {
+    prepared, made = _data(task, data), _teacher(teacher)
+    signals = Targets.open(targets, prepared, made)
+    asked: dict[str, Any] = {
         "method": method,
         "init": init or knobs["student.init"],
         "layer_map": layer_map or knobs["student.layer_map"],
         "trains": trains or knobs["distill"].trains,
     }
     _check_vocabulary(asked["init"], knobs["model"], teacher)
-    own = {"layers": layers, "rows": rows or knobs["student.rows"]}
-    recipe = Recipe(**knobs["distill"].model_dump() | own | asked)
-    sources = Sources(data, teacher, targets, knobs["model"].name, knobs["model"].revision)
-    folder = distil(
-        recipe,
-        sources,
-        _settings(knobs["train"], knobs["train"].learning_rate, seed),
-        layers_key=LAYERS_KEYS.get(study or "", "student.layers"),
-        rows_key=ROWS_KEYS.get(study or "", "student.rows"),
+    own = Student(
+        layers=layers,
+        rows=rows or knobs["student.rows"],
+        init=asked["init"],
+        layer_map=asked["layer_map"],
     )
-    found = read_point(score_run(folder, data, teacher, targets, knobs["evaluate.batch_size"]))
-    write_bytes(out.with_suffix(".csv"), (folder / "history.csv").read_bytes())
+    distill = knobs["distill"].model_copy(update={"trains": asked["trains"]})
+    model = distil(method, seed, own, distill, knobs["train"], knobs["model"], prepared, made, signals)
+    found = read_point(score_run(model, prepared, made, signals, knobs["evaluate.batch_size"]))
+    write_bytes(out.with_suffix(".csv"), (model.folder / "history.csv").read_bytes())
     write_json(out, found | asked)  # equal students share a run, which keeps the names of the first that asked
 
 
@@ -420,7 +406,7 @@ def plan(
     config, name = config_of(shape, named, knobs["teacher"].revision if knobs["teacher"].finetuned else model.revision)
     check_length(config, model.max_length, name)
     asked = Asked(
-        students(own.model_dump() | knobs["distill"].model_dump(), knobs["methods"], study, grid),
+        students(own, knobs["distill"], knobs["methods"], study, grid),
         seeds=len(knobs["seeds"]),
         rows=max(grid["rows"]) if study == "data_size" else own.rows,
         teacher=knobs["teacher"],
@@ -435,26 +421,22 @@ def plan(
         lengths(tasks.find(task, knobs["task"]), Path("data") / task, named, model.max_length, rows, tokens)
         for task in knobs["tasks"]
     ]
-    write_plan(asked, config, name, found, _settings(knobs["train"], knobs["train"].learning_rate, 0), rate, seconds)
+    write_plan(asked, config, name, found, rate, seconds)
 
 
-def _settings(train: Any, learning_rate: float, seed: int) -> "Settings":
-    from kdcore.distil.training import Settings
+def _data(task: str, folder: Path) -> "Data":
+    from kdcore.data.prepared import Data
 
-    return Settings(**train.model_dump() | {"learning_rate": learning_rate, "seed": seed})
-
-
-def _check_task(task: str, data: Path) -> None:
-    from kdcore.data.prepared import read_task
-
-    if (found := read_task(data).name) != task:
-        raise UserError(str(data), f"holds task {found!r}, not {task!r}")
+    data = Data.open(folder)
+    if data.task.name != task:
+        raise UserError(str(folder), f"holds task {data.task.name!r}, not {task!r}")
+    return data
 
 
-def _check_targets(targets: Path, data: Path, teacher: Path) -> None:
-    from kdcore.distil.targets import check_targets
+def _teacher(folder: Path) -> "Finished":
+    from kdcore.distil.finished import Finished
 
-    check_targets(targets, data, teacher)
+    return Finished.open(folder, "dvc repro -f teacher")
 
 
 def _check_vocabulary(init: str, model: Any, teacher: Path) -> None:

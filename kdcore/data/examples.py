@@ -2,15 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from kdcore.data.prepared import load_split, read_task, splits
-from kdcore.data.tasks import Task
-from kdcore.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -72,33 +67,3 @@ def encode(tokenizer: Any, frame: pd.DataFrame, max_length: int) -> Examples:
 
 def _flat(lists: Sequence[Sequence[int]]) -> np.ndarray:
     return np.concatenate([np.asarray(tokens, dtype=np.int32) for tokens in lists])
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A task's data as token ids."""
-
-    task: Task
-    folder: Path
-    tokenizer: Any
-    max_length: int
-
-    @classmethod
-    def open(cls, folder: Path, tokenizer: Any, max_length: int) -> "Prepared":
-        return cls(read_task(folder), folder, tokenizer, max_length)
-
-    def split(self, name: str, rows: int | None = None, key: str = "rows") -> Examples:
-        """The first `rows` examples of a split: its stratified subset of that size.
-
-        Raises UserError that names the params key `key` where the split has fewer.
-        """
-        frame = load_split(self.folder, name)
-        if rows is not None and rows > len(frame):
-            raise UserError(
-                "params.yaml", f"{key}: at most {len(frame)}, the rows of {self.task.name}/{name}, found {rows}"
-            )
-        return encode(self.tokenizer, frame.head(rows if rows is not None else len(frame)), self.max_length)
-
-    def validation_splits(self) -> dict[str, Examples]:
-        """Every validation split, by name."""
-        return {name: self.split(name) for name in splits(self.folder) if name.startswith("validation")}

@@ -7,6 +7,7 @@ from typing import Any
 
 from kdcore.data import embedded
 from kdcore.data.tasks import BUILT_IN, CLASS_METRICS, GLUE, MOVIES, RESERVED, SCORE_METRICS
+from kdcore.distil.methods import Method
 from kdcore.errors import near, shown
 
 Problems = Iterator[str]
@@ -92,15 +93,12 @@ def explicit_map(student: Any) -> Problems:
 
 def internal_weights(methods: Any, distill: Any, study: Any) -> Problems:
     """A method of internal losses needs one that counts."""
-    weights = {"-kl": distill.kl_weight, "-cos": distill.cos_weight}
     grids = (study.methods, study.depth, study.data_size, study.convergence, study.ablation)
     studied = [method for grid in grids for method in grid.methods]
     for method in dict.fromkeys([*methods, *studied, *study.convergence.head]):
-        if method in ("none", "soft"):
-            continue
-        terms = [term for term in weights if method.endswith(term)] or list(weights)
-        if not any(weights[term] for term in terms):
-            keys = " and ".join(f"distill.{term[1:]}_weight" for term in terms)
+        parsed = Method.parse(method)
+        if parsed.losses and not parsed.minimised(distill.weights):
+            keys = " and ".join(f"distill.weights.{name}" for name in parsed.losses)
             yield f"{keys}: must not be 0 with the method {method}, which would learn nothing in its layers"
 
 

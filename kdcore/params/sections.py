@@ -14,6 +14,7 @@ from kdcore.params.values import (
     Dtype,
     FloatOrNull,
     Init,
+    InternalLossName,
     LayerMap,
     Length,
     Method,
@@ -93,8 +94,7 @@ class Student(Section):
 class Distill(Section):
     temperature: Positive
     hard_label_weight: Weight
-    kl_weight: Weight
-    cos_weight: Weight
+    weights: dict[InternalLossName, Weight]
     epochs_per_layer: Count
     cosine_threshold: Cosine
     classification_epochs: Count

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import Field, Strict, ValidationError, WrapValidator
+from pydantic import BeforeValidator, Field, Strict, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
+from kdcore.distil.methods import INTERNAL
 from kdcore.errors import near, shown
 
 
@@ -84,6 +85,16 @@ Trains: TypeAlias = Literal["model", "head"]
 Schedule: TypeAlias = Literal["per_phase", "whole"]
 Precision: TypeAlias = Literal["no", "bf16", "fp16"]
 Metric: TypeAlias = Literal["accuracy", "f1", "matthews", "pearson", "spearman"]
+
+
+def _internal_loss(name: Any) -> Any:
+    """A name of INTERNAL."""
+    if name not in INTERNAL:
+        raise PydanticCustomError("allowed", "{allowed}", {"allowed": " | ".join(INTERNAL)})
+    return name
+
+
+InternalLossName = Annotated[str, BeforeValidator(_internal_loss)]
 
 
 def layer_map(value: Any, inner: Callable[[Any], Any]) -> LayerMap:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from kdcore.data.batches import Batch
+from kdcore.distil.methods import INTERNAL
 from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method, Phase
+from kdcore.distil.schedule import Phase
 from kdcore.distil.signals import Teaching
 from kdcore.model.encoder import Encoder
 from kdcore.plan.shapes import encoder_of
@@ -77,7 +78,7 @@ def saved_bytes(config: Any, tokens: int, layers: int, compares: bool) -> int:
     """What autograd saves of a forward pass and its loss over one example; weights and signals are not counted."""
     small, every = _few_words(config), tuple(range(1, layers + 1))
     encoder, signals = encoder_of(small, layers, "cpu").train(), _Drawn(small, tokens)
-    objective = Objective(Method("all", kl=True, cos=True), layer_map=every, signals=signals)
+    objective = Objective(signals, every, dict.fromkeys(INTERNAL, 1.0))
     phase = Phase("all", 1, every if compares else ())
     saved: dict[int, int] = {}
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdcore.console import warn
-from kdcore.distil.training import Settings
 from kdcore.plan import machine, measure, space
 from kdcore.plan.gpus import Gpu
 from kdcore.plan.lengths import Lengths
@@ -15,16 +14,14 @@ from kdcore.plan.task import Asked, TaskPlan
 from kdcore.plan.work import Kind
 
 
-def write_plan(
-    asked: Asked, config: Any, name: str, tasks: Sequence[Lengths], settings: Settings, gpu: Gpu | None, seconds: float
-) -> None:
+def write_plan(asked: Asked, config: Any, name: str, tasks: Sequence[Lengths], gpu: Gpu | None, seconds: float) -> None:
     """config, name: the teacher's shape; seconds: how long to measure this machine, 0 not at all."""
     free, available = machine.free_disk(), machine.available_memory()
     plans, left = [], free
     for found in tasks:
         plans.append(TaskPlan(asked, config, found, left))
         left -= plans[-1].disk
-    rates = _rates(asked, plans[0], settings, seconds, available) if seconds else {}
+    rates = _rates(asked, plans[0], seconds, available) if seconds else {}
     print(written(_title(asked, name, plans[0]), plans, rates, gpu, free, available))
     for problem in exceeded(plans, asked.targets, free, available):
         warn(problem)
@@ -32,7 +29,7 @@ def write_plan(
 
 def _title(asked: Asked, name: str, plan: TaskPlan) -> str:
     config, count = plan.config, space.parameters(plan.teacher)
-    depths = sorted({student.recipe.layers for student in asked.students})
+    depths = sorted({student.layers for student in asked.students})
     return (
         f"# {f'Study {asked.study}' if asked.study else 'The headline run'}\n\n"
         f"Teacher: {name}, {config.num_hidden_layers} layers, {config.hidden_size:,} wide, "
@@ -41,7 +38,7 @@ def _title(asked: Asked, name: str, plan: TaskPlan) -> str:
     )
 
 
-def _rates(asked: Asked, plan: TaskPlan, settings: Settings, seconds: float, available: int) -> dict[Kind, float]:
+def _rates(asked: Asked, plan: TaskPlan, seconds: float, available: int) -> dict[Kind, float]:
     """FLOP/s here of the kinds of work that the plan has; none where the models do not fit into memory."""
     need = LIBRARIES + space.WEIGHT * space.parameters(plan.teacher) + plan.peaks[-1].total
     if need > available:
@@ -50,6 +47,6 @@ def _rates(asked: Asked, plan: TaskPlan, settings: Settings, seconds: float, ava
     if (load := machine.load()) > machine.cores() / 2:
         warn(f"other work keeps this machine busy (load {load:.1f}, {machine.cores()} cores): hours here are too long")
     kinds = sorted({part.kind for work in plan.works for part in work.parts})
-    student = max(asked.students, key=lambda one: one.recipe.layers)
-    bench = measure.Bench(plan.config, plan.mapped[student.name], settings, asked.batch_size, asked.targets.dtype)
+    student = max(asked.students, key=lambda one: one.layers)
+    bench = measure.Bench(plan.config, plan.mapped[student.name], asked.train, asked.batch_size, asked.targets.dtype)
     return measure.rates(bench, plan.splits["train"], kinds, seconds)

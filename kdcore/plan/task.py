@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kdcore.distil.methods import compare_maps
 from kdcore.distil.schedule import Phase
 from kdcore.distil.targets import keeps_maps
 from kdcore.model.encoder import Encoder
@@ -50,7 +51,7 @@ class TaskPlan:
         self._encoders: dict[int, Encoder] = {}
         self.mapped = {
             student.name: layer_map(
-                student.recipe.layer_map, student.recipe.layers, self.config.num_hidden_layers, asked.layers_key
+                student.student.layer_map, student.layers, self.config.num_hidden_layers, asked.layers_key
             )
             for student in asked.students
         }
@@ -86,7 +87,7 @@ class TaskPlan:
 
     def rows_of(self, student: Student) -> np.ndarray:
         """Lengths of the rows that a student learns from."""
-        return self.found.first(student.recipe.rows, self.asked.rows_key)
+        return self.found.first(student.student.rows, self.asked.rows_key)
 
     # Arithmetic
 
@@ -99,10 +100,8 @@ class TaskPlan:
         splits = {split: (lengths, self.stored[split]) for split, lengths in self.splits.items()}
         works.append(work.extraction(self.teacher, splits, asked.batch_size))
         for student in asked.students:
-            encoder = self.encoder(student.recipe.layers)
-            works.append(
-                work.distilling(student.name, student.recipe, encoder, self.rows_of(student), asked.seeds, size)
-            )
+            encoder = self.encoder(student.layers)
+            works.append(work.distilling(student, encoder, self.rows_of(student), asked.seeds, size))
         return [*works, *self._live(), self._epoch_scores(), self._evaluation()]
 
     def _live(self) -> Iterator[Work]:
@@ -111,7 +110,7 @@ class TaskPlan:
         runs = 0
         for student in () if self.stored["train"] else self.asked.students:
             mapped, rows = self.mapped[student.name], self.rows_of(student)
-            one = work.live(student.recipe, mapped, self.teacher, rows, self.asked.train.batch_size)
+            one = work.live(student, mapped, self.teacher, rows, self.asked.train.batch_size)
             parts += [work.times(part, self.asked.seeds) for part in one]
             runs += self.asked.seeds if one else 0
         if parts:
@@ -124,8 +123,8 @@ class TaskPlan:
         if len(self.taught):
             parts.append(work.times(work.forward(self.teacher, rows, size, "forward"), self.asked.teacher.epochs))
         for student in self.asked.students:
-            one = work.forward(self.encoder(student.recipe.layers), rows, size, "forward")
-            epochs = sum(phase.epochs for phase in student.recipe.phases())
+            one = work.forward(self.encoder(student.layers), rows, size, "forward")
+            epochs = sum(phase.epochs for phase in student.phases())
             parts.append(work.times(one, epochs * self.asked.seeds))
         return Work("student", "scores by epoch", self._models, len(rows), None, tuple(parts))
 
@@ -133,7 +132,7 @@ class TaskPlan:
         validation, size = self.found.validation, self.asked.batch_size
         parts = work.scoring(self.teacher, validation, size)
         for student in self.asked.students:
-            encoder = self.encoder(student.recipe.layers)
+            encoder = self.encoder(student.layers)
             one = work.scoring(encoder, validation, size)
             one += work.fidelity(encoder, self.teacher, self.splits["validation"], self.stored["validation"], size)
             parts += [work.times(part, self.asked.seeds) for part in one]
@@ -149,14 +148,14 @@ class TaskPlan:
     @property
     def checkpoints(self) -> int:
         """Of the largest model that trains: one trains at a time, and what is finished has none."""
-        trained = [self.encoder(student.recipe.layers) for student in self.asked.students]
+        trained = [self.encoder(student.layers) for student in self.asked.students]
         trained += [self.teacher] if len(self.taught) else []
         return space.CHECKPOINTS * (space.WEIGHT + space.MOMENTS) * max(map(space.parameters, trained))
 
     @property
     def models(self) -> int:
         """The weights that teacher and students leave."""
-        students = sum(space.parameters(self.encoder(student.recipe.layers)) for student in self.asked.students)
+        students = sum(space.parameters(self.encoder(student.layers)) for student in self.asked.students)
         return space.WEIGHT * (space.parameters(self.teacher) + self.asked.seeds * students)
 
     @property
@@ -166,7 +165,7 @@ class TaskPlan:
     @cached_property
     def peaks(self) -> list[Memory]:
         """The most that each command holds; of the students, the one that holds most."""
-        asked, kl = self.asked, any(work.compares_maps(student.recipe) for student in self.asked.students)
+        asked, kl = self.asked, any(compare_maps(student.losses()) for student in self.asked.students)
         longest = int(max(len(r) and r.max() for r in (self.taught, *map(self.rows_of, asked.students))))
         kept = memory.kept(self.config, longest, kl)
         micro = work.batches(asked.train.batch_size, asked.train.accumulate)
@@ -182,9 +181,8 @@ class TaskPlan:
         return [*found, max(students, key=lambda one: one.total)]
 
     def _student_memory(self, student: Student, kept: memory.Kept, rows: int, longest: int) -> Memory:
-        recipe, encoder = student.recipe, self.encoder(student.recipe.layers)
-        phases, compares = recipe.phases(), work.compares_maps(recipe)
-        activations = rows * kept.at_most(phases, recipe.layers, compares)
+        encoder, phases, compares = self.encoder(student.layers), student.phases(), compare_maps(student.losses())
+        activations = rows * kept.at_most(phases, student.layers, compares)
         matched = max(len(phase.internal) for phase in phases) if compares else 0
         signals = memory.map_bytes(self.config, matched, rows, longest)
         if compares and not self.stored["train"]:

@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from kdcore.distil.schedule import Method, Phase
-from kdcore.distil.student import Recipe
+from kdcore.distil.methods import compare_maps
+from kdcore.distil.schedule import Phase
 from kdcore.model.cost import forward_flops, training_flops
 from kdcore.model.encoder import Encoder
+from kdcore.plan.students import Student
 
 # Kinds of work differ in FLOP/s: training, training on attention maps, forward passes, those that hand out maps.
 Kind = Literal["training", "internal", "forward", "maps"]
@@ -69,22 +70,18 @@ def training(encoder: Encoder, lengths: np.ndarray, phase: Phase, size: int, kl:
     return Part("internal" if kl and phase.internal else "training", flops, passes)
 
 
-def compares_maps(recipe: Recipe) -> bool:
-    return Method.parse(recipe.method).kl and recipe.kl_weight > 0
-
-
-def distilling(name: str, recipe: Recipe, encoder: Encoder, lengths: np.ndarray, runs: int, size: int) -> Work:
+def distilling(student: Student, encoder: Encoder, lengths: np.ndarray, runs: int, size: int) -> Work:
     """A student's training: as many epochs as its phases may use."""
-    phases, kl = recipe.phases(), compares_maps(recipe)
+    phases, kl = student.phases(), compare_maps(student.losses())
     parts = tuple(times(training(encoder, lengths, phase, size, kl), runs) for phase in phases)
-    return Work("student", name, runs, len(lengths), sum(phase.epochs for phase in phases), parts)
+    return Work("student", student.name, runs, len(lengths), sum(phase.epochs for phase in phases), parts)
 
 
-def live(recipe: Recipe, mapped: Sequence[int], teacher: Encoder, lengths: np.ndarray, size: int) -> list[Part]:
+def live(student: Student, mapped: Sequence[int], teacher: Encoder, lengths: np.ndarray, size: int) -> list[Part]:
     """What the teacher computes beside one student where its maps are not stored: its layers up to the top match."""
-    if not compares_maps(recipe):
+    if not compare_maps(student.losses()):
         return []
-    tops = [(phase, max(mapped[layer - 1] for layer in phase.internal)) for phase in recipe.phases() if phase.internal]
+    tops = [(phase, max(mapped[layer - 1] for layer in phase.internal)) for phase in student.phases() if phase.internal]
     return [times(forward(teacher, lengths, size, "maps", top), phase.epochs) for phase, top in tops]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kdcore.data.prepared import load_split, read_task
+from kdcore.data.prepared import Data
 from kdcore.errors import UserError
 from kdcore.report import points
 from kdcore.report.error_examples import examples
@@ -40,8 +40,9 @@ def write_errors(
     found: dict[str, Any] = {}
     shown = []
     for task in tasks:
-        rows = load_split(data / task, "validation")
-        said = _said(predictions / task, data / task, rows, methods, seeds)
+        prepared = Data.open(data / task)
+        rows = prepared.frame("validation")
+        said = _said(predictions / task, prepared, rows, methods, seeds)
         found[task] = analyse(said, confidence)
         if not said.task.regression:
             shown.append(examples(said, rows))
@@ -61,9 +62,9 @@ def _short(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _said(folder: Path, data: Path, rows: pd.DataFrame, methods: Sequence[str], seeds: Sequence[int]) -> Said:
+def _said(folder: Path, data: Data, rows: pd.DataFrame, methods: Sequence[str], seeds: Sequence[int]) -> Said:
     return Said(
-        task=read_task(data),
+        task=data.task,
         labels=rows["label"].to_numpy(dtype=np.float64),
         teacher=_logits(folder / "teacher.parquet", rows),
         students={

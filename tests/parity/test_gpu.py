@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from kdcore.distil.state import Record
 from torch import Tensor
 
 from kdcore import interrupt
@@ -18,7 +19,6 @@ from kdcore.data.batches import collate
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Method
 from kdcore.distil.signals import Stored
-from kdcore.distil.state import Record
 from kdcore.model.predict import logits_of
 from tests.distilling import encoder, examples, extract_sealed, phases_of, stored, trainer, weights
 

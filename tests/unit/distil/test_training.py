@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from kdcore import interrupt
 from kdcore.data.batches import Batch
-from kdcore.distil import teacher, training
+from kdcore.distil import checkpoint, training
+from kdcore.distil.checkpoint import Record
 from kdcore.distil.finished import write_history
 from kdcore.distil.schedule import Phase
-from kdcore.distil.state import Record
-from kdcore.distil.student import distil
 from kdcore.distil.training import Trainer, adamw
 from kdcore.errors import UserError
 from kdcore.runs import Run
@@ -355,8 +354,7 @@ def make(kind: str, found: on_disk.Ingredients, store: Path) -> Path:
     if kind == "teacher":
         knobs = {"rows": ROWS, "epochs": 3, "accumulate": 2}
         return on_disk.fine_tuned(store, found.data, found.model, **knobs, checkpoint_seconds=0)
-    recipe = on_disk.recipe(kind, **KNOBS.get(kind, {}))
-    return distil(recipe, found.sources(), on_disk.loop(checkpoint_seconds=0))
+    return on_disk.distilled(found, kind, **KNOBS.get(kind, {}), checkpoint_seconds=0)
 
 
 def result(folder: Path) -> dict[str, bytes]:
@@ -494,7 +492,7 @@ def test_checkpoints_that_take_long_come_less_often(tmp_path: Path, monkeypatch:
         now[0] += 1.0
         return 0.1
 
-    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(Run, "save", save)
     run = loop(tmp_path, "none", (Phase("classification", 4),), checkpoint_seconds=0.5)
     monkeypatch.setattr(run, "_rate", rate)
@@ -508,16 +506,7 @@ def test_how_often_a_checkpoint_is_written_changes_no_bit(tmp_path: Path):
 
 def test_the_teacher_learns(tiny_ingredients: on_disk.Ingredients, store: Path):
     """The loop is good for something: a few epochs bring the training loss down by half."""
-    teacher.fine_tune(
-        tiny_ingredients.data,
-        store / "out",
-        model=str(tiny_ingredients.model),
-        revision=None,
-        max_length=24,
-        rows=None,
-        epochs=8,
-        settings=on_disk.loop(),
-    )
-    lines = (store / "out/history.csv").read_text().splitlines()
+    folder = on_disk.fine_tuned(store, tiny_ingredients.data, tiny_ingredients.model, rows=None, epochs=8)
+    lines = (folder / "history.csv").read_text().splitlines()
     first, last = (float(line.split(",")[lines[0].split(",").index("hard_labels")]) for line in (lines[1], lines[-1]))
     assert last < first / 2
