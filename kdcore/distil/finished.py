@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 import pandas as pd
@@ -15,9 +15,11 @@ import transformers
 
 from kdcore import processes
 from kdcore.artefacts import digest, open_sealed, write_json
-from kdcore.distil.checkpoint import Record
 from kdcore.model.encoder import Encoder
 from kdcore.model.names import tokenizer_of
+
+if TYPE_CHECKING:
+    from kdcore.distil.checkpoint import Record
 
 NOTES = ("run.json", "history.csv")  # about the run, not part of the model
 
@@ -59,7 +61,7 @@ class Finished:
         return tokenizer_of(self.folder)
 
 
-def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str, Any], record: Record) -> None:
+def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str, Any], record: "Record") -> None:
     """An ordinary Hugging Face folder, with the run's facts (run.json) and its history (history.csv) beside."""
     encoder.save(folder)
     tokenizer.save_pretrained(folder)

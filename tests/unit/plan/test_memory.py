@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method, Phase
+from kdcore.distil.schedule import Phase
 from kdcore.plan import memory
 from kdcore.plan.shapes import encoder_of
 from tests import tiny
@@ -66,7 +66,7 @@ def test_the_backward_pass_needs_room_for_a_layer_beside_all_that_is_kept():
 def training_peak(layers: int, tokens: int) -> int:
     """The most bytes of tensors at any moment of a training step, less the parameters, as torch's profiler counts."""
     batch, encoder = memory._one(tokens), encoder_of(CONFIG, layers, "cpu").train()
-    phase, objective = Phase("classification", 1), Objective(Method.parse("none"))
+    phase, objective = Phase("classification", 1), Objective()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         loss, _ = objective(encoder, batch, phase)
         loss.sum().backward()

@@ -30,9 +30,9 @@ def asked(study: str | None = None, **changes: Any) -> Asked:
         name: getattr(PARAMS, name).model_copy(update=changes.pop(name, {}))
         for name in ("teacher", "targets", "train", "distill")
     }
-    base = PARAMS.student.model_dump() | sections.pop("distill").model_dump() | {"layers": 2}
+    student = PARAMS.student.model_copy(update={"layers": 2} | changes.pop("student", {}))
     grid = getattr(PARAMS.study, study).model_dump() if study else {}
-    made = students(base | changes.pop("student", {}), PARAMS.methods, study, grid)
+    made = students(student, sections.pop("distill"), PARAMS.methods, study, grid)
     return Asked(made, **({"seeds": 3, "rows": 400, "batch_size": 64, "study": study} | sections | changes))
 
 
