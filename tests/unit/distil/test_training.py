@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
-from kdcore import interrupt
+from kdcore import interrupt, processes
 from kdcore.data.batches import Batch
 from kdcore.distil import checkpoint, training
 from kdcore.distil.checkpoint import Record
@@ -262,6 +263,44 @@ def test_one_seed_gives_the_same_bits_and_another_gives_others(tmp_path: Path):
     first, again, other = (trained(tmp_path / str(n), seed=seed) for n, seed in enumerate((0, 0, 1)))
     assert same(first, again)
     assert not same(first, other)
+
+
+@pytest.fixture
+def new_state() -> Iterator[None]:
+    """accelerate as a new process has it: it keeps what it read when it was first used."""
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+    yield
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16"),
+        ("ACCELERATE_DYNAMO_BACKEND", "EAGER"),
+        ("ACCELERATE_SPLIT_BATCHES", "true"),
+        ("ACCELERATE_DISPATCH_BATCHES", "true"),
+    ],
+)
+def test_what_the_environment_tells_accelerate_changes_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_state: None, name: str, value: str
+):
+    """`accelerate launch` sets such variables from the user's configuration; the run's name knows nothing of them."""
+    expected = trained(tmp_path / "one", "sid")
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+    monkeypatch.setenv(name, value)
+    assert same(trained(tmp_path / "other", "sid"), expected)
+
+
+@pytest.mark.parametrize("name", processes.REFUSED)
+def test_what_would_train_in_another_way_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setenv(name, "true")
+    with pytest.raises(UserError, match=f"environment: {name}: .*; take it out"):
+        loop(tmp_path)
 
 
 # A loss that is not finite
