@@ -9,7 +9,7 @@ The share of training that they take follows from their seconds and from `train.
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -20,11 +20,10 @@ from torch import Tensor
 
 from benchmarks.contenders import ours
 from benchmarks.machine import description
-from benchmarks.material import Material, lay_out, mapped
+from benchmarks.material import Material, lay_out
 from benchmarks.table import markdown, megabytes, number, spread
 from benchmarks.terms import Terms
-from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method
+from kdcore.distil.methods import Method
 from kdcore.distil.training import Trainer
 from kdcore.model.encoder import Encoder
 from kdcore.runs import Run
@@ -67,12 +66,10 @@ def measure(material: Material, terms: Terms, every: float) -> Measured:
     ours.set_up(terms)
     examples, student = material.examples(), Encoder.load(material.student(terms.layers))
     signals = ours.write_signals(Encoder.load(material.teacher), examples, material.folder, material.teacher)
-    objective = Objective(
-        METHOD, layer_map=mapped(terms.layers), signals=signals, hard_label_weight=terms.hard_label_weight
-    )
-    settings = replace(ours.settings(terms), checkpoint_seconds=every)
+    objective = ours.objective(METHOD, signals, terms)
+    settings = ours.settings(terms).model_copy(update={"checkpoint_seconds": every})
     run, phases = Timed(material.folder / "run"), ours.phases_of(METHOD, terms)
-    trainer = Trainer(student, examples, phases, objective, settings, run, lambda _: 0.0)
+    trainer = Trainer(student, examples, phases, objective, settings, 0, run, lambda _: 0.0)
     start = time.perf_counter()
     trainer.train()
     return Measured(time.perf_counter() - start, trainer.position.step, run.seconds, run.sizes)

@@ -19,7 +19,8 @@ import torch
 from benchmarks.machine import description
 from benchmarks.table import markdown, number
 from kdcore.data.batches import Batch, collate
-from kdcore.data.examples import Examples, Prepared
+from kdcore.data.examples import Examples, encode
+from kdcore.data.prepared import Data
 from kdcore.export import FLOAT32, INT8
 from kdcore.model.encoder import Encoder
 from kdcore.model.names import tokenizer_of
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     asked = parser.parse_args()
     tokenizer = tokenizer_of(next(folder for folder in asked.folders if (folder / "tokenizer.json").is_file()))
-    examples = Prepared.open(Path("data") / asked.task, tokenizer, max_length=128).split("validation")
+    examples = encode(tokenizer, Data.open(Path("data") / asked.task).frame("validation"), max_length=128)
     everything = torch.get_num_threads()
     columns = [f"batch {size}, {what}" for size in BATCHES for what in ("p50 ms", "p95 ms", "rows/s")]
     lines = []

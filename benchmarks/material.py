@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdcore.data import embedded, tasks
-from kdcore.data.examples import Examples, Prepared
+from kdcore.data import embedded, prepared, tasks
+from kdcore.data.examples import Examples, encode
 from kdcore.data.prepare import prepare
 from kdcore.model.build import build
 from kdcore.model.encoder import Encoder
@@ -45,7 +45,7 @@ def lay_out(folder: Path, glue: Path | None, rows: int | None, depths: tuple[int
     material = Material(folder)
     save_models(material, depths)
     tokenizer = tokenizer_of(material.teacher)
-    examples = Prepared.open(_prepared(folder, glue), tokenizer, MAX_LENGTH).split("train", rows)
+    examples = encode(tokenizer, prepared.Data.open(_prepared(folder, glue)).frame("train", rows), MAX_LENGTH)
     save_examples(examples, folder / "examples.npz")
     return material
 

@@ -21,7 +21,7 @@ from benchmarks.table import markdown, ratio, spread
 from benchmarks.terms import Terms
 from benchmarks.worker import Worker
 from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method, Phase
+from kdcore.distil.schedule import Phase
 from kdcore.distil.signals import Stored
 from kdcore.distil.training import Trainer
 from kdcore.model.encoder import Encoder
@@ -48,9 +48,9 @@ class Study:
     def teacher(self) -> None:
         """What it learns is dropped: no cost depends on it."""
         encoder, phases = Encoder.load(self.material.teacher), (Phase("classification", TEACHER_EPOCHS),)
-        objective, settings = Objective(Method.parse("none")), ours.settings(self.terms)
+        settings = ours.settings(self.terms)
         with TemporaryDirectory(dir=self.material.folder) as run:
-            Trainer(encoder, self.examples, phases, objective, settings, Run(Path(run)), lambda _: 0.0).train()
+            Trainer(encoder, self.examples, phases, Objective(), settings, 0, Run(Path(run)), lambda _: 0.0).train()
 
     def signals(self) -> None:
         self.folder = TemporaryDirectory(dir=self.material.folder)  # the one before it goes

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from kdcore import door, processes
-from kdcore.distil.methods import INTERNAL, METHODS
+from kdcore.distil.methods import METHODS
 from kdcore.errors import UserError
 from kdcore.memory import keep_freed
-from kdcore.params.sections import Distill, Params, Student, Train
+from kdcore.params.sections import Params, Student
 from kdcore.studies import STUDIES, cells
 
 if TYPE_CHECKING:
-    from kdcore.distil.training import Settings
+    from kdcore.data.prepared import Data
+    from kdcore.distil.finished import Finished
+    from kdcore.distil.signals import Targets
 
 app = typer.Typer(
     name="kdcore",
@@ -111,27 +113,18 @@ def teacher(
 ) -> None:
     """Fine-tune the teacher, or take one that is fine-tuned already, and score it."""
     _heavy()
-    from kdcore.artefacts import write_json
+    from kdcore.artefacts import link_folder, write_json
     from kdcore.distil import teacher as stage
     from kdcore.evaluation.score import read_point, score_run
 
-    model, own = params.model, params.teacher
-    _check_task(task, data)
+    own, prepared = params.teacher, _data(task, data)
     if own.finetuned is not None:
-        stage.adopt(data, out, name=own.finetuned, revision=own.revision, max_length=model.max_length)
+        made = stage.adopt(prepared, own.finetuned, own.revision, params.model)
     else:
-        stage.fine_tune(
-            data,
-            out,
-            model=model.name,
-            revision=model.revision,
-            max_length=model.max_length,
-            rows=own.rows,
-            epochs=own.epochs,
-            settings=_settings(params.train, own.learning_rate, own.seed),
-        )
-    scores = read_point(score_run(out, data, out, None, params.evaluate.batch_size))
-    stage.check_floor(scores, own.floor, stage.chance(data))
+        made = stage.fine_tune(prepared, params.model, own, params.train)
+    link_folder(made.folder, out)
+    scores = read_point(score_run(made, prepared, made, None, params.evaluate.batch_size))
+    stage.check_floor(scores, own.floor, stage.chance(prepared))
     write_json(point, scores)
 
 
@@ -148,22 +141,12 @@ def targets(
     _heavy()
     from kdcore.distil.targets import write_targets
 
-    _check_task(task, data)
     rows = [params.student.rows]
     if study:
-        rows = [
-            cell.sets.get("student.rows", params.student.rows) for cell in cells(STUDIES[study], params.study[study])
-        ]
-    write_targets(
-        data,
-        teacher,
-        out,
-        rows=None if None in rows else max(filter(None, rows)),
-        keep=params.targets.store,
-        dtype=params.targets.dtype,
-        disk_gb=params.targets.disk_gb,
-        batch_size=params.evaluate.batch_size,
-    )
+        knobs = [cell.sets for cell in cells(STUDIES[study], params.study[study])]
+        rows = [sets.get("student.rows", params.student.rows) for sets in knobs]
+    most = None if None in rows else max(filter(None, rows))
+    write_targets(_data(task, data), _teacher(teacher), out, params.targets, most, params.evaluate.batch_size)
 
 
 @command(reads=("model", "student", "distill", "train"), trains=True)
@@ -183,7 +166,8 @@ def student(
     from kdcore.artefacts import link_folder
 
     own = params.student.model_copy(update={"layers": layers})
-    link_folder(_distilled(task, method, seed, own, params, data, teacher, targets), out)
+    opened = _opened(task, data, teacher, targets)
+    link_folder(_distilled(method, seed, own, params, *opened).folder, out)
 
 
 @command(
@@ -211,34 +195,24 @@ def point(
     from kdcore.evaluation.score import read_point, score_run
 
     own = params.student
-    folder = _distilled(task, method, seed, own, params, data, teacher, targets)
-    scores = read_point(score_run(folder, data, teacher, targets, params.evaluate.batch_size))
+    opened = _opened(task, data, teacher, targets)
+    model = _distilled(method, seed, own, params, *opened)
+    scores = read_point(score_run(model, *opened, params.evaluate.batch_size))
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
-    write_bytes(out.with_suffix(".csv"), (folder / "history.csv").read_bytes())
+    write_bytes(out.with_suffix(".csv"), (model.folder / "history.csv").read_bytes())
     write_json(out, scores | asked)  # equal students share a run, which keeps the names of the first that asked
 
 
 def _distilled(
-    task: str, method: str, seed: int, own: Student, params: Params, data: Path, teacher: Path, targets: Path
-) -> Path:
-    """The folder in the store of the student that the arguments determine, trained now where it is not there."""
-    from kdcore.distil.student import Recipe, Sources, distil
-    from kdcore.distil.targets import check_targets
+    method: str, seed: int, own: Student, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
+) -> "Finished":
+    """The student that the arguments determine, trained now where it is not in the store."""
+    from kdcore.distil.student import distil
     from kdcore.model.vocabulary import check_vocabulary
 
-    _check_task(task, data)
-    check_targets(targets, data, teacher)
     if own.init.startswith("pretrained"):
-        check_vocabulary(params.model.name, params.model.revision, teacher)
-    recipe = Recipe(method=method, **own.model_dump(), **_loss_knobs(params.distill))
-    sources = Sources(data, teacher, targets, params.model.name, params.model.revision)
-    return distil(recipe, sources, _settings(params.train, params.train.learning_rate, seed))
-
-
-def _loss_knobs(distill: Distill) -> dict[str, Any]:
-    """As Recipe takes them."""
-    weights = {f"{name}_weight": distill.weights.get(name, 0.0) for name in INTERNAL}
-    return distill.model_dump(exclude={"weights"}) | weights
+        check_vocabulary(params.model.name, params.model.revision, teacher.folder)
+    return distil(method, seed, own, params.distill, params.train, params.model, data, teacher, targets)
 
 
 @command(reads=("methods", "seeds", "evaluate.batch_size"))
@@ -257,19 +231,18 @@ def evaluate(
     import shutil
 
     from kdcore.artefacts import new_folder, write_json
-    from kdcore.distil.targets import check_targets
+    from kdcore.distil.finished import Finished
     from kdcore.evaluation.score import read_point, score_run
 
-    _check_task(task, data)
-    check_targets(targets, data, teacher)
-    names = [f"{method}-s{seed}" for method in params.methods for seed in params.seeds]
-    models = {"teacher": teacher, **{name: students / name for name in names}}
+    prepared, made, signals = _opened(task, data, teacher, targets)
+    methods = {f"{method}-s{seed}": method for method in params.methods for seed in params.seeds}
     with new_folder(points) as new_points, new_folder(predictions) as new_predictions:
-        for name, folder in models.items():
-            compared = None if folder == teacher else targets
-            scored = score_run(folder, data, teacher, compared, params.evaluate.batch_size)
-            method = {"method": name.rpartition("-s")[0] or name}  # equal students share the run of the first
-            write_json(new_points / f"{name}.json", read_point(scored) | method)
+        for name, method in {"teacher": "teacher", **methods}.items():
+            model = made if name == "teacher" else Finished.open(students / name, "dvc repro -f student")
+            compared = None if model is made else signals
+            scored = score_run(model, prepared, made, compared, params.evaluate.batch_size)
+            # Equal students share the run of the first, which may be of another method.
+            write_json(new_points / f"{name}.json", read_point(scored) | {"method": method})
             shutil.copyfile(scored / "predictions.parquet", new_predictions / f"{name}.parquet")
 
 
@@ -296,22 +269,19 @@ def attention(
     """Compare attention maps of teacher, standard and internal student on chosen validation examples."""
     _heavy()
     from kdcore.console import say
-    from kdcore.distil.targets import check_targets
-    from kdcore.evaluation.attention import compare
-    from kdcore.evaluation.choose import compared
+    from kdcore.distil.finished import Finished
+    from kdcore.evaluation.attention import compare, compared
     from kdcore.report.attention import write_attention
 
-    _check_task(task, data)
-    check_targets(targets, data, teacher)
     own, seed = params.attention, params.seeds[0]
     methods, notes = compared({"standard": own.standard, "internal": own.internal}, params.methods)
     for note in notes:
         say(f"attention: {note}")
-    folders = {method: students / f"{method}-s{seed}" for method in methods}
+    opened = _opened(task, data, teacher, targets)
+    models = {method: Finished.open(students / f"{method}-s{seed}", "dvc repro -f student") for method in methods}
     logits = {"teacher": predictions / "teacher.parquet"}
     logits |= {method: predictions / f"{method}-s{seed}.parquet" for method in methods}
-    comparison = compare(data, teacher, targets, folders, logits, own.examples)
-    write_attention(comparison, points, out, seed, notes)
+    write_attention(compare(*opened, models, logits, own.examples), points, out, seed, notes)
 
 
 @command(reads=("tasks", "methods", "seeds", "evaluate.confidence", "study"))
@@ -400,23 +370,21 @@ def export(
 ) -> None:
     """Write a classifier as ONNX, float32 and int8, held against torch on validation rows."""
     _heavy()
-    from kdcore.artefacts import MANIFEST
     from kdcore.console import say
-    from kdcore.data.examples import Prepared
-    from kdcore.distil.finished import read_run
+    from kdcore.data.examples import encode
+    from kdcore.data.prepared import Data
+    from kdcore.distil.finished import Finished
     from kdcore.export import export as write
-    from kdcore.model.names import tokenizer_of
 
-    if not (model / MANIFEST).is_file():
-        raise UserError(str(model), "is no finished run; name the folder of a student or teacher, e.g. runs/student/…")
-    facts, _ = read_run(model, "dvc repro")
-    teacher_length = facts.get("max_length") or params.model.max_length
-    prepared = Prepared.open(data or Path("data") / facts["task"], tokenizer_of(model), teacher_length)
-    found = write(model, prepared.task, prepared.split("validation"), out, int8, params.evaluate.batch_size)
-    for name in [name for name in ("float32", "int8") if name in found]:
-        measured = ", ".join(f"{metric} {found[name][metric]:.4f}" for metric in prepared.task.metrics)
-        same = f"answers as torch on {found[name]['agreement']:.2%} of {found['rows']:,} rows"
-        say(f"{name}: {same} (logits within {found[name]['largest_difference']:.2g}), {measured}")
+    made = Finished.open(model, "dvc repro")
+    prepared = Data.open(data or Path("data") / made.facts["task"])
+    length = made.facts.get("max_length") or params.model.max_length
+    rows = encode(made.tokenizer, prepared.frame("validation"), length)
+    facts = write(model, prepared.task, rows, out, int8, params.evaluate.batch_size)
+    for kind in [kind for kind in ("float32", "int8") if kind in facts]:
+        measured = ", ".join(f"{metric} {facts[kind][metric]:.4f}" for metric in prepared.task.metrics)
+        same = f"answers as torch on {facts[kind]['agreement']:.2%} of {facts['rows']:,} rows"
+        say(f"{kind}: {same} (logits within {facts[kind]['largest_difference']:.2g}), {measured}")
 
 
 @command(
@@ -441,17 +409,28 @@ def plan(
     write_plan(params, STUDIES[study] if study else None, shape, rows, tokens, seconds)
 
 
-def _settings(train: Train, learning_rate: float, seed: int) -> "Settings":
-    from kdcore.distil.training import Settings
+def _data(task: str, folder: Path) -> "Data":
+    """The prepared data. Raises UserError where they are damaged, or another task's."""
+    from kdcore.data.prepared import Data
 
-    return Settings(**train.model_dump() | {"learning_rate": learning_rate, "seed": seed})
+    data = Data.open(folder)
+    if data.task.name != task:
+        raise UserError(str(folder), f"holds task {data.task.name!r}, not {task!r}")
+    return data
 
 
-def _check_task(task: str, data: Path) -> None:
-    from kdcore.data.prepared import read_task
+def _teacher(folder: Path) -> "Finished":
+    from kdcore.distil.finished import Finished
 
-    if (name := read_task(data).name) != task:
-        raise UserError(str(data), f"holds task {name!r}, not {task!r}")
+    return Finished.open(folder, "dvc repro -f teacher")
+
+
+def _opened(task: str, data: Path, teacher: Path, targets: Path) -> tuple["Data", "Finished", "Targets"]:
+    """What a student is made from, each opened and proved once."""
+    from kdcore.distil.signals import Targets
+
+    prepared, made = _data(task, data), _teacher(teacher)
+    return prepared, made, Targets.open(targets, prepared, made)
 
 
 def _heavy() -> None:

@@ -10,6 +10,16 @@ from typing import Any
 
 from kdcore.errors import UserError, shown
 
+# Variables that accelerate reads, or `accelerate launch` sets from the user's configuration.
+REFUSED = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed trains in another way",
+    "ACCELERATE_USE_FSDP": "models are not sharded here",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM trains in another way",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "batches and models are not cut in other ways here",
+    "ACCELERATE_USE_SAGEMAKER": "SageMaker's own processes are not known here",
+    "ACCELERATE_TORCH_DEVICE": "the device is a CUDA GPU, or the CPU with ACCELERATE_USE_CPU=true",
+}
+
 _dismissed = False
 
 
@@ -59,6 +69,7 @@ def agreed(find: Callable[[], int]) -> int:
 
 def _joined() -> Any:
     """accelerate's state, with the processes joined. Without a GPU it would leave them apart unless told."""
+    check_environment()
     from accelerate import PartialState
 
     from kdcore.model.encoder import device
@@ -69,6 +80,13 @@ def _joined() -> Any:
     if state.num_processes != launched():
         raise UserError("processes", f"{launched()} were started, and accelerate joins only {state.num_processes}")
     return state
+
+
+def check_environment() -> None:
+    """Raises UserError for what the environment tells accelerate and would train other weights under the same name."""
+    problems = [f"{name}: {what}" for name, what in REFUSED.items() if os.environ.get(name, "false").lower() != "false"]
+    if problems:
+        raise UserError("environment", [f"{problem}; take it out" for problem in problems])
 
 
 def dismiss() -> None:

@@ -23,27 +23,11 @@ from kdcore.artefacts import HOST, digest, named, new_folder, open_sealed, seal,
 from kdcore.console import say, warn
 from kdcore.errors import UserError
 
-# The modules whose code decides what a run computes: a change in one of them makes new runs.
-CODE = (
-    "data/batches",
-    "data/examples",
-    "data/metrics",
-    "model/attention",
-    "model/build",
-    "model/cost",
-    "model/dropout",
-    "model/encoder",
-    "model/layers",
-    "model/linear",
-    "model/predict",
-    "model/words",
-    "distil/losses",
-    "distil/objective",
-    "distil/schedule",
-    "distil/signals",
-    "distil/state",
-    "distil/training",
-    "distil/validation",
+# Modules whose code does not decide what a run computes: they speak, write or read, or what they give is in the run's
+# identity already (the content of data, the files of a model and its tokenizer, the values of params).
+OUTSIDE = (
+    *("artefacts", "console", "errors", "interrupt", "memory", "params", "processes", "runs"),
+    *("data/embedded", "data/prepared", "data/tasks", "distil/finished", "model/names"),
 )
 
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
@@ -56,11 +40,37 @@ def store() -> Path:
     return folder
 
 
-def code_digest(modules: tuple[str, ...] = CODE) -> str:
-    """What the modules compute: comments and formatting don't count."""
-    folder = Path(__file__).parent
-    sources = {module: (folder / f"{module}.py").read_text(encoding="utf-8") for module in modules}
-    return digest({module: ast.unparse(ast.parse(source)) for module, source in sources.items()})
+def code_digest(module: str) -> str:
+    """The code of a module of kdcore and of all that it imports of kdcore, itself or through others, but OUTSIDE.
+
+    Comments, docstrings, formatting and the names of files don't count.
+    """
+    root, sources, waiting = Path(__file__).parent, dict[Path, str](), [module]
+    while waiting:
+        base = root.joinpath(*waiting.pop().split(".")[1:])
+        path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        name = base.relative_to(root).as_posix()
+        outside = any(name == other or name.startswith(f"{other}/") for other in OUTSIDE)
+        if path not in sources and path.is_file() and not outside:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            waiting += _imports(tree)
+            for node in ast.walk(tree):
+                if (
+                    isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+                    and ast.get_docstring(node) is not None
+                ):
+                    node.body = node.body[1:]
+            sources[path] = ast.unparse(tree)
+    return digest(sorted(sources.values()))
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    """The modules of kdcore that a module imports; for `from a.b import c` both a.b and a.b.c, which may be one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kdcore":
+            yield from (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "kdcore")
 
 
 @dataclass(frozen=True)

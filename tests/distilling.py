@@ -12,12 +12,14 @@ from kdcore.artefacts import seal
 from kdcore.data.batches import Batch, collate
 from kdcore.data.examples import Examples, encode
 from kdcore.distil import training
+from kdcore.distil.methods import INTERNAL, Method
 from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method, Phase, phases
+from kdcore.distil.schedule import Phase, phases
 from kdcore.distil.signals import Live, Stored
 from kdcore.distil.targets import extract
-from kdcore.distil.training import Settings, Trainer
+from kdcore.distil.training import Trainer
 from kdcore.model.encoder import Encoder
+from kdcore.params import sections
 from kdcore.runs import Run
 from tests import tiny
 
@@ -79,14 +81,28 @@ def objective(
     **knobs: Any,
 ) -> Objective:
     """A method's objective with a live teacher; the teacher's own training where there is none."""
-    signals = None if teacher is None else Live(teacher)
-    return Objective(Method.parse(method), layer_map=layer_map, signals=signals, **knobs)
+    weights = Method.parse(method).minimised(dict.fromkeys(INTERNAL, 1.0) | knobs.pop("weights", {}))
+    return Objective(None if teacher is None else Live(teacher), layer_map, weights, **knobs)
 
 
 def phases_of(method: str, layers: int = 2, **knobs: Any) -> tuple[Phase, ...]:
     """A method's phases, one epoch each unless told otherwise."""
-    counts = {"epochs_per_layer": 1, "classification_epochs": 1}
-    return phases(Method.parse(method).schedule, layers, **(counts | knobs))
+    return phases(Method.parse(method).schedule, layers, distill(**knobs))
+
+
+def distill(**knobs: Any) -> sections.Distill:
+    """The section `distill`: every loss weighs 1, hard labels 0.1, and there is one epoch per phase."""
+    usual = {
+        "temperature": 1.0,
+        "hard_label_weight": 0.1,
+        "weights": dict.fromkeys(INTERNAL, 1.0),
+        "epochs_per_layer": 1,
+        "cosine_threshold": 0.0,
+        "classification_epochs": 1,
+        "classification": "last",
+        "trains": "model",
+    }
+    return sections.Distill.model_validate(usual | knobs)
 
 
 def stored(
@@ -110,9 +126,9 @@ def extract_sealed(teacher: Encoder, found: Examples, folder: Path, **how: Any) 
     seal(folder, **extract(teacher, found, folder, **how))
 
 
-def settings(**knobs: Any) -> Settings:
-    """The loop's settings: a constant rate of 0.1, no decay, no clipping, one thread."""
-    defaults = {
+def train(**knobs: Any) -> sections.Train:
+    """The section `train`: a constant rate of 0.1, no decay, no clipping, one thread."""
+    usual = {
         "batch_size": 8,
         "accumulate": 1,
         "learning_rate": 0.1,
@@ -124,9 +140,8 @@ def settings(**knobs: Any) -> Settings:
         "threads": 1,
         "checkpoint_seconds": 1e9,
         "history_rows": 8,
-        "seed": 0,
     }
-    return Settings(**(defaults | knobs))
+    return sections.Train.model_validate(usual | knobs)
 
 
 def trainer(
@@ -139,7 +154,8 @@ def trainer(
     **knobs: Any,
 ) -> Trainer:
     """The loop over `found`, with its run in `folder`."""
-    return Trainer(student, found, stretch, what, settings(**knobs), Run(folder), validate)
+    seed = knobs.pop("seed", 0)
+    return Trainer(student, found, stretch, what, train(**knobs), seed, Run(folder), validate)
 
 
 def use_plain_descent(monkeypatch: Any) -> None:

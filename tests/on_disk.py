@@ -7,14 +7,17 @@ from typing import Any
 
 import pandas as pd
 
+from kdcore.artefacts import link_folder
 from kdcore.data import prepare, tasks
+from kdcore.data.prepared import Data
 from kdcore.distil import teacher as stage
-from kdcore.distil.student import Recipe, Sources
+from kdcore.distil.finished import Finished
+from kdcore.distil.signals import Targets
+from kdcore.distil.student import distil
 from kdcore.distil.targets import write_targets
-from kdcore.distil.training import Settings
-from kdcore.params.sections import Data
+from kdcore.params import sections
 from tests import tiny
-from tests.distilling import settings
+from tests.distilling import distill, train
 
 TASK = tasks.Task("tiny", ("sentence",), "label", ("bad", "good"), ("accuracy",))
 SCORES = tasks.Task("tiny", ("sentence",), "label", (), ("pearson", "spearman"))
@@ -23,15 +26,18 @@ MAX_LENGTH = 24
 
 @dataclass(frozen=True)
 class Ingredients:
-    """Folders that a student is made from."""
+    """Folders that a student is made from, and the name of the pre-trained encoder."""
 
     data: Path
     teacher: Path
     targets: Path
     model: Path
 
-    def sources(self) -> Sources:
-        return Sources(self.data, self.teacher, self.targets, str(self.model), None)
+    def opened(self) -> dict[str, Any]:
+        """What `distil` takes of them."""
+        data, teacher = Data.open(self.data), opened(self.teacher)
+        targets = Targets.open(self.targets, data, teacher)
+        return {"data": data, "teacher": teacher, "targets": targets, "model": pretrained(self.model)}
 
 
 def prepared(folder: Path, splits: dict[str, pd.DataFrame], task: tasks.Task = TASK) -> Path:
@@ -40,7 +46,7 @@ def prepared(folder: Path, splits: dict[str, pd.DataFrame], task: tasks.Task = T
     rows.mkdir(parents=True, exist_ok=True)
     for split, frame in splits.items():
         frame.to_csv(rows / f"{task.splits[split]}.csv", index=False)
-    data = Data(source="local", path=str(folder / "rows"), hub="-", revision="-", columns={})
+    data = sections.Data(source="local", path=str(folder / "rows"), hub="-", revision="-", columns={})
     prepare.prepare(task, data, folder / "data" / task.name)
     return folder / "data" / task.name
 
@@ -56,44 +62,59 @@ def rows(task: tasks.Task = TASK, train: int = 48, validation: int = 24) -> dict
 
 
 def fine_tuned(folder: Path, data: Path, model: Path, **changes: Any) -> Path:
-    """A teacher that was fine-tuned for two epochs, in <folder>/teacher; changes are arguments or settings."""
-    how = {"model": str(model), "revision": None, "max_length": MAX_LENGTH, "rows": 32, "epochs": 2}
-    given = {key: changes.pop(key) for key in tuple(changes) if key in how}
-    stage.fine_tune(data, folder / "teacher", **(how | given), settings=loop(**changes))
+    """A teacher that was fine-tuned for two epochs, in <folder>/teacher; changes are knobs of `teacher` or `train`."""
+    usual = {"finetuned": None, "revision": None, "rows": 32, "epochs": 2, "learning_rate": 2e-3, "seed": 0}
+    given = {key: changes.pop(key) for key in tuple(changes) if key in usual}
+    own = sections.Teacher.model_validate(usual | {"floor": None} | given)
+    made = stage.fine_tune(Data.open(data), pretrained(model), own, loop(**changes))
+    link_folder(made.folder, folder / "teacher")
     return folder / "teacher"
 
 
-def signals(folder: Path, data: Path, teacher: Path, **changes: Any) -> Path:
-    """The teacher's signals for the first 24 training rows, in <folder>/targets."""
-    how = {"rows": 24, "keep": "disk", "dtype": "float16", "disk_gb": 1.0, "batch_size": 16}
-    write_targets(data, teacher, folder / "targets", **(how | changes))
+def pretrained(model: Path | str, max_length: int = MAX_LENGTH) -> sections.Model:
+    return sections.Model(name=str(model), revision=None, max_length=max_length)
+
+
+def opened(teacher: Path) -> Finished:
+    return Finished.open(teacher, "dvc repro -f teacher")
+
+
+def signals(folder: Path, data: Path, teacher: Path, rows: int | None = 24, **changes: Any) -> Path:
+    """The teacher's signals for the first training rows, in <folder>/targets; changes are knobs of `targets`."""
+    how = {"store": "disk", "dtype": "float16", "disk_gb": 1.0}
+    targets = sections.Targets.model_validate(how | changes)
+    write_targets(Data.open(data), opened(teacher), folder / "targets", targets, rows, batch_size=16)
     return folder / "targets"
 
 
-def recipe(method: str = "sid", **changes: Any) -> Recipe:
-    """Two layers, 24 rows, one epoch per phase: nine steps of eight rows."""
-    knobs = {
-        "layers": 2,
-        "rows": 24,
-        "init": "teacher",
-        "layer_map": "uniform",
-        "trains": "model",
-        "temperature": 1.0,
-        "hard_label_weight": 0.1,
-        "kl_weight": 1.0,
-        "cos_weight": 1.0,
-        "epochs_per_layer": 1,
-        "cosine_threshold": 0.0,
-        "classification_epochs": 1,
-        "classification": "last",
-    }
-    return Recipe(method=method, **(knobs | changes))
-
-
-def loop(**changes: Any) -> Settings:
-    """The loop's settings as params.yaml has them by default, with a rate that shows in a few steps."""
+def loop(**changes: Any) -> sections.Train:
+    """The section `train` as params.yaml has it by default, with a rate that shows in a few steps."""
     usual = {"learning_rate": 2e-3, "warmup": 0.1, "weight_decay": 0.01, "clip": 1.0}
-    return settings(**(usual | changes))
+    return train(**(usual | changes))
+
+
+def student(**changes: Any) -> sections.Student:
+    """The section `student`: two layers, 24 rows."""
+    usual = {"layers": 2, "rows": 24, "init": "teacher", "layer_map": "uniform"}
+    return sections.Student.model_validate(usual | changes)
+
+
+def arguments(method: str = "sid", **changes: Any) -> dict[str, Any]:
+    """Those of `distil` that are knobs: nine steps of eight rows. changes: the seed and any knob of any section."""
+    given: dict[str, Any] = {"method": method, "seed": changes.pop("seed", 0)}
+    for name, section, make in (
+        ("student", sections.Student, student),
+        ("distill", sections.Distill, distill),
+        ("train", sections.Train, loop),
+    ):
+        given[name] = make(**{key: changes.pop(key) for key in tuple(changes) if key in section.model_fields})
+    assert not changes, f"no such knobs: {changes}"
+    return given
+
+
+def distilled(made: Ingredients, method: str = "sid", **changes: Any) -> Path:
+    """The folder of a student, trained now or found in the store."""
+    return distil(**arguments(method, **changes), **made.opened()).folder
 
 
 def ingredients(

@@ -12,13 +12,16 @@ from benchmarks.material import Material, mapped
 from benchmarks.terms import Outcome, Terms
 from kdcore.artefacts import seal
 from kdcore.data.examples import Examples
+from kdcore.distil.checkpoint import Record
+from kdcore.distil.methods import Method
 from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method, Phase, phases
+from kdcore.distil.schedule import Phase, phases
 from kdcore.distil.signals import Signals, Stored
 from kdcore.distil.targets import extract
-from kdcore.distil.training import Record, Settings, Trainer
+from kdcore.distil.training import Trainer
 from kdcore.memory import keep_freed
 from kdcore.model.encoder import Encoder
+from kdcore.params.sections import Distill, Train
 from kdcore.runs import Run
 
 EXTRACTING = 64  # examples per forward pass of the teacher, as in params.yaml
@@ -60,26 +63,44 @@ def write_signals(teacher: Encoder, examples: Examples, folder: Path, teacher_fo
 def train(student: Encoder, examples: Examples, signals: Signals, folder: Path, terms: Terms, method: str) -> Record:
     """The project's own loop, in a run of its own under `folder`; no scoring, which the peers don't do either."""
     parsed = Method.parse(method)
-    objective = Objective(
-        parsed, layer_map=mapped(terms.layers), signals=signals, hard_label_weight=terms.hard_label_weight
-    )
     with TemporaryDirectory(dir=folder) as run:
         return Trainer(
-            student, examples, phases_of(parsed, terms), objective, settings(terms), Run(Path(run)), lambda _: 0.0
+            student,
+            examples,
+            phases_of(parsed, terms),
+            objective(parsed, signals, terms),
+            settings(terms),
+            0,
+            Run(Path(run)),
+            lambda _: 0.0,
         ).train()
 
 
+def objective(method: Method, signals: Signals, terms: Terms) -> Objective:
+    knobs = distill(terms)
+    weights = method.minimised(knobs.weights)
+    return Objective(signals, mapped(terms.layers), weights, hard_label_weight=knobs.hard_label_weight)
+
+
 def phases_of(method: Method, terms: Terms) -> tuple[Phase, ...]:
-    return phases(
-        method.schedule,
-        terms.layers,
+    return phases(method.schedule, terms.layers, distill(terms))
+
+
+def distill(terms: Terms) -> Distill:
+    return Distill(
+        temperature=1.0,
+        hard_label_weight=terms.hard_label_weight,
+        weights={"kl": 1.0, "cos": 1.0},
         epochs_per_layer=terms.epochs_per_layer,
+        cosine_threshold=0.0,
         classification_epochs=terms.classification_epochs,
+        classification="last",
+        trains="model",
     )
 
 
-def settings(terms: Terms) -> Settings:
-    return Settings(
+def settings(terms: Terms) -> Train:
+    return Train(
         batch_size=terms.batch_size,
         accumulate=1,
         learning_rate=terms.learning_rate,
@@ -91,5 +112,4 @@ def settings(terms: Terms) -> Settings:
         threads=terms.threads,
         checkpoint_seconds=1e9,
         history_rows=1,
-        seed=0,
     )

@@ -2,15 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from kdcore.console import say
-from kdcore.data.prepared import load_split, provenance, read_task, splits
-from kdcore.data.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -72,34 +67,3 @@ def encode(tokenizer: Any, frame: pd.DataFrame, max_length: int) -> Examples:
 
 def _flat(lists: Sequence[Sequence[int]]) -> np.ndarray:
     return np.concatenate([np.asarray(tokens, dtype=np.int32) for tokens in lists])
-
-
-def rows_used(folder: Path, rows: int | None) -> int:
-    """How many training rows are used where `rows` are asked for (None: all): what determines a run."""
-    there = int(provenance(folder)["splits"]["train"]["rows"])
-    return there if rows is None else min(rows, there)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A task's data as token ids."""
-
-    task: Task
-    folder: Path
-    tokenizer: Any
-    max_length: int
-
-    @classmethod
-    def open(cls, folder: Path, tokenizer: Any, max_length: int) -> "Prepared":
-        return cls(read_task(folder), folder, tokenizer, max_length)
-
-    def split(self, name: str, rows: int | None = None) -> Examples:
-        """The first `rows` examples of a split, its stratified subset of that size; all where it has no more."""
-        frame = load_split(self.folder, name)
-        if rows is not None and rows > len(frame):
-            say(f"{self.task.name}/{name}: {rows:,} rows are asked for, and all {len(frame):,} are taken")
-        return encode(self.tokenizer, frame.head(len(frame) if rows is None else rows), self.max_length)
-
-    def validation_splits(self) -> dict[str, Examples]:
-        """Every validation split, by name."""
-        return {name: self.split(name) for name in splits(self.folder) if name.startswith("validation")}

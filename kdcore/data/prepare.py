@@ -1,9 +1,8 @@
-"""Raw rows of a task -> data/<task>/: parquet in nested order, task.json, provenance.json; or nothing."""
+"""Raw rows of a task -> data/<task>/: parquet in nested order, task.json, provenance.json, sealed; or nothing."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdcore.artefacts import new_folder, sha256
+from kdcore.artefacts import new_folder, seal, write_json
 from kdcore.console import warn
 from kdcore.data import checks, sources, tasks
 from kdcore.data.order import nested
-from kdcore.data.prepared import PROVENANCE, TASK, combined
-from kdcore.data.prepared import fingerprint as fingerprint
-from kdcore.data.prepared import load_split as load_split
-from kdcore.data.prepared import read_task as read_task
+from kdcore.data.prepared import PROVENANCE, TASK
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 
@@ -54,28 +50,17 @@ def _replaceable(folder: Path) -> None:
 
 def _write(folder: Path, task: Task, frames: dict[str, pd.DataFrame], origin: dict[str, Any], odd: checks.Odd) -> None:
     (folder / TASK).write_text(tasks.to_json(task), encoding="utf-8")
-    files = {TASK: sha256(folder / TASK)}
-    splits = {}
     for split, frame in frames.items():
-        path = folder / f"{split}.parquet"
-        pq.write_table(_table(task, _ordered(task, frame)), path)
-        files[path.name] = sha256(path)
-        splits[split] = {**_counts(task, frame), "odd": odd.get(split, {}), "sha256": files[path.name]}
+        pq.write_table(_table(task, _ordered(task, frame)), folder / f"{split}.parquet")
+    libraries = {name: importlib.metadata.version(name) for name in ("pandas", "pyarrow")}
     facts = {
         "task": task.name,
         "origin": origin,
-        "splits": splits,
-        "task_sha256": files[TASK],
-        "fingerprint": combined(files),
-        "libraries": _libraries(),
+        "splits": {split: {**_counts(task, frame), "odd": odd.get(split, {})} for split, frame in frames.items()},
+        "libraries": {"python": platform.python_version(), **libraries},
     }
-    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
-    (folder / PROVENANCE).write_text(text, encoding="utf-8")
-
-
-def _libraries() -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in ("pandas", "pyarrow")}
-    return {"python": platform.python_version(), **versions}
+    write_json(folder / PROVENANCE, facts)
+    seal(folder)
 
 
 def _ordered(task: Task, frame: pd.DataFrame) -> pd.DataFrame:

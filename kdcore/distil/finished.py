@@ -1,9 +1,12 @@
-"""What a finished run leaves: an ordinary Hugging Face folder, with run.json and history.csv beside."""
+"""A finished model, teacher or student: an ordinary Hugging Face folder, with run.json and history.csv beside."""
 
 import json
 import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 import pandas as pd
@@ -12,13 +15,53 @@ import transformers
 
 from kdcore import processes
 from kdcore.artefacts import digest, open_sealed, write_json
-from kdcore.distil.state import Record
 from kdcore.model.encoder import Encoder
+from kdcore.model.names import tokenizer_of
+
+if TYPE_CHECKING:
+    from kdcore.distil.checkpoint import Record
 
 NOTES = ("run.json", "history.csv")  # about the run, not part of the model
 
 
-def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str, Any], record: Record) -> None:
+@dataclass(frozen=True)
+class Finished:
+    """A finished model whose files are all as they were written.
+
+    facts: its run.json; fingerprint: equal where weights, tokenizer and length are equal.
+    """
+
+    folder: Path
+    facts: Mapping[str, Any]
+    fingerprint: str
+
+    @classmethod
+    def open(cls, folder: Path, rerun: str) -> "Finished":
+        """Raises UserError that names each file that is missing or changed, and what to run (`rerun`)."""
+        return cls.of(folder, open_sealed(folder, rerun))
+
+    @classmethod
+    def of(cls, folder: Path, manifest: Mapping[str, Any]) -> "Finished":
+        """The model of a folder that was verified, or sealed, just now."""
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        files = {name: file["sha256"] for name, file in manifest["files"].items() if name not in NOTES}
+        return cls(folder, facts, digest({"files": files, "max_length": facts.get("max_length")}))
+
+    @property
+    def layers(self) -> int:
+        return self.facts["layers"]
+
+    @property
+    def max_length(self) -> int:
+        """Tokens at most; of a teacher, whose students read what it reads."""
+        return self.facts["max_length"]
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return tokenizer_of(self.folder)
+
+
+def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str, Any], record: "Record") -> None:
     """An ordinary Hugging Face folder, with the run's facts (run.json) and its history (history.csv) beside."""
     encoder.save(folder)
     tokenizer.save_pretrained(folder)
@@ -56,14 +99,3 @@ def versions() -> dict[str, Any]:
         "machine": platform.machine(),
         "processes": processes.launched(),
     }
-
-
-def read_run(folder: Path, rerun: str) -> tuple[dict[str, Any], str]:
-    """run.json of a finished run, and the fingerprint of its model: equal weights and length, equal fingerprint.
-
-    Raises UserError where a file is missing or is not what was written.
-    """
-    manifest = open_sealed(folder, rerun)
-    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    files = {name: file["sha256"] for name, file in manifest["files"].items() if name not in NOTES}
-    return facts, digest({"files": files, "max_length": facts.get("max_length")})

@@ -1,8 +1,11 @@
 """The losses, each one value per example (B,): a batch's loss is their mean, however the batch is cut.
 
+FUNCTIONS, at the end, has the internal ones by their names in methods.py.
+
 Shapes: B examples, A heads, T tokens of the longest example, H hidden size, K classes.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -65,7 +68,7 @@ def attention_kl_by_head(student_log: Tensor, teacher: Tensor, mask: Tensor) -> 
 
 
 class _AttentionKL(torch.autograd.Function):
-    """Of a student's log-probability the gradient is what the teacher has there, so nothing else need be kept."""
+    """The gradient of a student's log-probability is minus the teacher's probability, so only that is kept."""
 
     @staticmethod
     def forward(ctx: Any, student_log: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
@@ -84,6 +87,15 @@ class _AttentionKL(torch.autograd.Function):
         return teacher * (-by_head[..., None] * weights)[..., None], None, None
 
 
-def cls_cosine(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 - cos of the [CLS] vectors at the output of one layer, per example (paper, eq. 3). Both (B, H)."""
+def cls_cosine(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+    """1 - cos of the [CLS] vectors at the output of one layer, per example (paper, eq. 3). Both (B, H).
+
+    mask: not looked at, as [CLS] is never padding.
+    """
     return 1.0 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)
+
+
+# (student's, teacher's, mask) of a layer and the one that it matches -> (B,)
+FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"kl": attention_kl, "cos": cls_cosine}
+# The same in more detail, (B, A), where a mean over heads says too little.
+BY_HEAD: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"kl": attention_kl_by_head}

@@ -1,8 +1,9 @@
 """The methods by name: a schedule and the internal losses that it minimises. No torch here: params are read with it.
 
-A new internal loss is an entry of INTERNAL here and the function of that name in losses.py.
+A new internal loss is an entry of INTERNAL here and its function in losses.py.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +33,7 @@ INTERNAL = {
         InternalLoss("cos", "cls_cosine", "[CLS] cosine loss", "cls"),  # paper, eq. 3
     )
 }
+THRESHOLD = INTERNAL["cos"]  # measured whatever is minimised: distill.cosine_threshold may end a layer's phase by it
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,15 @@ class Method:
         if schedule in ("none", "soft"):
             return cls(schedule, ())
         return cls(schedule, (only,) if only else tuple(INTERNAL))
+
+    def minimised(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """Its internal losses that have a weight. weights: `distill.weights`, where one that is absent has 0."""
+        return {name: weights[name] for name in self.losses if weights.get(name)}
+
+
+def compare_maps(losses: Mapping[str, float]) -> bool:
+    """Whether any of these internal losses needs attention maps."""
+    return any(INTERNAL[name].needs == "attention" for name in losses)
 
 
 def variants(schedules: tuple[str, ...]) -> tuple[str, ...]:

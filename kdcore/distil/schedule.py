@@ -1,25 +1,10 @@
 """The methods none, soft, all, pid and sid as a list of phases. No torch here: a phase is plain data."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-Trains = Literal["model", "head"]
-Classification = Literal["last", "always"]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A schedule and the internal losses that it uses: `sid` is both, `sid-kl` and `sid-cos` are one of them."""
-
-    schedule: str
-    kl: bool
-    cos: bool
-
-    @classmethod
-    def parse(cls, name: str) -> "Method":
-        schedule, _, only = name.partition("-")
-        internal = schedule in ("all", "pid", "sid")
-        return cls(schedule, kl=internal and only != "cos", cos=internal and only != "kl")
+from kdcore.distil.methods import PROGRESSIVE
+from kdcore.params.sections import Distill
+from kdcore.params.values import Trains
 
 
 @dataclass(frozen=True)
@@ -43,40 +28,28 @@ class Phase:
         return layers if self.classification else max(self.internal)
 
 
-def phases(
-    schedule: str,
-    layers: int,
-    *,
-    epochs_per_layer: int,
-    classification_epochs: int,
-    cosine_threshold: float = 0.0,
-    classification: Classification = "last",
-    trains: Trains = "model",
-) -> tuple[Phase, ...]:
-    """The phases of one student (paper, section 3, scenarios 1 to 3 and Algorithm 1).
+def phases(schedule: str, layers: int, distill: Distill) -> tuple[Phase, ...]:
+    """The phases of a student of so many layers (paper, section 3, scenarios 1 to 3 and Algorithm 1).
 
     none, soft and all are one phase of as many epochs as pid and sid may use in all, so that every method
-    sees the same rows equally often. A phase that has no epochs is left out.
+    sees the same rows equally often.
     """
-    budget = layers * epochs_per_layer + classification_epochs
     every = tuple(range(1, layers + 1))
-    if schedule in ("none", "soft"):
-        return (Phase("classification", budget),)
-    if schedule == "all":
-        return (Phase("all", budget, internal=every),)
-    progressive = [
+    if schedule not in PROGRESSIVE:
+        epochs = layers * distill.epochs_per_layer + distill.classification_epochs
+        return (Phase("all", epochs, internal=every) if schedule == "all" else Phase("classification", epochs),)
+    stacked = [
         Phase(
             f"layer {layer}",
-            epochs_per_layer,
+            distill.epochs_per_layer,
             internal=(layer,) if schedule == "pid" else every[:layer],
-            classification=classification == "always",
+            classification=distill.classification == "always",
             layer=layer,
-            cosine_threshold=cosine_threshold,
+            cosine_threshold=distill.cosine_threshold,
         )
         for layer in every
     ]
-    last = Phase("classification", classification_epochs, trains=trains)
-    return tuple(phase for phase in (*progressive, last) if phase.epochs)
+    return (*stacked, Phase("classification", distill.classification_epochs, trains=distill.trains))
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: float) -> float:

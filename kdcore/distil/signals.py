@@ -5,6 +5,7 @@ Stored signals are ragged: an example of n tokens keeps n×n numbers per layer a
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,19 +15,32 @@ from torch import Tensor
 
 from kdcore.artefacts import open_sealed, read_manifest
 from kdcore.data.batches import Batch, moved
+from kdcore.data.prepared import Data
+from kdcore.distil.finished import Finished
+from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder
+
+SPLITS = ("train", "validation")  # that signals are written for
+RERUN = "dvc repro -f targets"
 
 
 @dataclass(frozen=True)
 class Teaching:
-    """What the teacher says of one batch, by 1-based teacher layer.
+    """The teacher's signals for one batch, by 1-based teacher layer.
 
-    attention: (B, A, T, T) probabilities, 0 at padding; cls: (B, H); logits: (B, K), None where they were not asked.
+    attention: (B, A, T, T) probabilities, 0 at padding; cls: (B, H); logits: (B, K).
     """
 
     attention: Mapping[int, Tensor]
     cls: Mapping[int, Tensor]
-    logits: Tensor | None
+    given_logits: Tensor | None
+
+    @property
+    def logits(self) -> Tensor:
+        """Raises ValueError where they were not asked for."""
+        if self.given_logits is None:
+            raise ValueError("the teacher was not asked for logits")
+        return self.given_logits
 
 
 class Signals(Protocol):
@@ -51,7 +65,7 @@ class Live:
         internals = self.teacher.to(batch.mask.device)(batch.inputs, depth=depth, attention=attention)
         mask = batch.mask[:, None, :, None]
         return Teaching(
-            # Of logarithms of probabilities, softmax gives the probabilities; torch's exp is slow where they are 0.
+            # The softmax of log-probabilities is the probabilities; torch's exp is slow where they are 0.
             {layer: internals.attention[layer].softmax(-1).mul_(mask) for layer in attention},
             {layer: internals.cls[layer] for layer in cls},
             internals.logits,
@@ -63,7 +77,7 @@ class Stored:
 
     def __init__(self, folder: Path, teacher: Path) -> None:
         """Raises UserError where the folder is incomplete or was changed since it was written."""
-        manifest = open_sealed(folder, "dvc repro -f targets")
+        manifest = open_sealed(folder, RERUN)
         self.layers: int = manifest["layers"]
         self._heads: int = manifest["heads"]
         self._logits = _map(folder / "logits.npy")  # (N, K)
@@ -109,10 +123,41 @@ class Stored:
         return moved(torch.from_numpy(np.ascontiguousarray(values)), batch.mask.device).float()
 
 
-def precision(folder: Path) -> str:
-    """How exact stored signals are: their type, and whether attention comes from the teacher instead."""
-    manifest = read_manifest(folder, "dvc repro -f targets")
-    return manifest["dtype"] if manifest["shards"] else f"{manifest['dtype']}, live attention"
+@dataclass(frozen=True)
+class Targets:
+    """What `kdcore targets` wrote for a teacher and its task: signals of the rows of each split.
+
+    manifests: by split. A split's files are verified when its signals are first asked for.
+    """
+
+    folder: Path
+    teacher: Finished
+    manifests: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def open(cls, folder: Path, data: Data, teacher: Finished) -> "Targets":
+        """Raises UserError where the signals are of another teacher, or of other data, than those given."""
+        manifests = {split: read_manifest(folder / split, RERUN) for split in SPLITS}
+        for split, manifest in manifests.items():
+            for name, given in (("teacher", teacher), ("data", data)):
+                if manifest.get(name) != given.fingerprint:
+                    raise UserError(
+                        str(folder / split), f"these signals are not those of the {name} {given.folder}; run `{RERUN}`"
+                    )
+        return cls(folder, teacher, manifests)
+
+    def precision(self, split: str) -> str:
+        """How exact the signals are: their type, and whether attention comes from the teacher instead."""
+        manifest = self.manifests[split]
+        return manifest["dtype"] if manifest["shards"] else f"{manifest['dtype']}, live attention"
+
+    @cached_property
+    def train(self) -> Stored:
+        return Stored(self.folder / "train", self.teacher.folder)
+
+    @cached_property
+    def validation(self) -> Stored:
+        return Stored(self.folder / "validation", self.teacher.folder)
 
 
 def offsets(lengths: np.ndarray, bounds: np.ndarray, maps: int) -> np.ndarray:

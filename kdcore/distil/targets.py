@@ -5,87 +5,80 @@ Maps are ragged: an example of n tokens keeps n×n numbers per layer and head, a
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from kdcore.artefacts import link_folder, new_folder, read_manifest, write_json
+from kdcore.artefacts import link_folder, new_folder, write_json
 from kdcore.console import progress, say
 from kdcore.data.batches import collate, in_order
-from kdcore.data.examples import Examples, Prepared
-from kdcore.data.prepared import fingerprint
-from kdcore.distil.finished import read_run
+from kdcore.data.examples import Examples, encode
+from kdcore.data.prepared import Data
+from kdcore.distil.finished import Finished
 from kdcore.distil.signals import Live, offsets
 from kdcore.errors import UserError
 from kdcore.model.cost import attention_bytes
 from kdcore.model.encoder import Encoder
-from kdcore.model.names import tokenizer_of
+from kdcore.params import sections
 from kdcore.runs import code_digest, open_run, store
 
 SHARD_BYTES = 256 * 2**20  # of attention maps; the unit of resuming and of checksums
-RERUN = "dvc repro -f targets"
-CODE = ("data/batches", "data/examples", "model/attention", "model/encoder", "distil/signals", "distil/targets")
 
 
 def write_targets(
-    data: Path,
-    teacher: Path,
-    out: Path,
-    *,
-    rows: int | None,
-    keep: str,
-    dtype: str,
-    disk_gb: float,
-    batch_size: int,
+    data: Data, teacher: Finished, out: Path, targets: sections.Targets, rows: int | None, batch_size: int
 ) -> None:
     """The signals of the first `rows` training rows and of all validation rows, in out/train and out/validation.
 
-    keep: `disk` stores attention maps, `live` does not, `auto` does up to `disk_gb`.
-    Raises UserError where `disk` has no room.
+    Raises UserError where maps must be stored and the disk has no room for them.
     """
-    facts, teacher_id = read_run(teacher, "dvc repro -f teacher")
-    prepared = Prepared.open(data, tokenizer_of(teacher), facts["max_length"])
-    encoder = Encoder.load(teacher)
+    encoder = Encoder.load(teacher.folder)
     with new_folder(out) as aside:
-        for split, count in (("train", rows), ("validation", None)):
-            examples = prepared.split(split, count)
-            what = {
-                "data": fingerprint(data),
-                "teacher": teacher_id,
-                "split": split,
-                "rows": len(examples),
-                "attention": _stored(encoder, examples, keep, dtype, disk_gb),
-                "dtype": dtype,
-                "code": code_digest(CODE),
-            }
-            link_folder(_extracted(what, encoder, examples, batch_size), aside / split)
+        for split, frame in (
+            ("train", data.frame("train", rows)),
+            ("validation", data.frame("validation")),
+        ):
+            examples = encode(teacher.tokenizer, frame, teacher.max_length)
+            stored = stores_maps(encoder, examples, targets)
+            owners = {"data": data.fingerprint, "teacher": teacher.fingerprint, "rows": len(examples)}
+            how = {"split": split, "dtype": targets.dtype, "attention": stored, "code": code_digest(__name__)}
+            with open_run("targets", {**owners, **how}) as run:
+                partial = run.folder / "partial"
+                if not run.finished:
+                    partial.mkdir(exist_ok=True)
+                    facts = extract(
+                        encoder, examples, partial, dtype=targets.dtype, attention=stored, batch_size=batch_size
+                    )
+                    run.finish(_moving(partial), **facts, **owners)
+                link_folder(run.result, aside / split)
 
 
-def check_targets(targets: Path, data: Path, teacher: Path) -> None:
-    """Raises UserError where the signals are of another teacher, or of other data, than those given."""
-    _, teacher_id = read_run(teacher, "dvc repro -f teacher")
-    for split in ("train", "validation"):
-        manifest = read_manifest(targets / split, RERUN)
-        for name, folder, found in (("teacher", teacher, teacher_id), ("data", data, fingerprint(data))):
-            if manifest.get(name) != found:
-                said = f"these signals are not those of the {name} {folder}; run `{RERUN}`"
-                raise UserError(str(targets / split), said)
+def _moving(partial: Path) -> Callable[[Path], None]:
+    """A function that moves what is in the folder `partial` into the one that it is given."""
+
+    def move(target: Path) -> None:
+        for file in partial.iterdir():
+            file.replace(target / file.name)
+        partial.rmdir()
+
+    return move
 
 
-def _stored(encoder: Encoder, examples: Examples, keep: str, dtype: str, disk_gb: float) -> bool:
+def stores_maps(encoder: Encoder, examples: Examples, targets: sections.Targets) -> bool:
     """Whether attention maps are stored. Raises UserError where they must be and the disk is too full."""
-    itemsize = np.dtype(dtype).itemsize
+    itemsize = np.dtype(targets.dtype).itemsize
     need = attention_bytes(examples.lengths, len(encoder.layers), encoder.config.num_attention_heads, itemsize)
     free = shutil.disk_usage(store()).free
-    if keep == "disk" and need > free:
+    if targets.store == "disk" and need > free:
         raise UserError(
             "targets.store",
             f"disk needs {need / 1e9:.1f} GB for the attention maps, and {free / 1e9:.1f} GB are free; "
             "use live, or fewer rows",
         )
-    stored = keeps_maps(keep, need, free, disk_gb)
+    stored = keeps_maps(targets.store, need, free, targets.disk_gb)
     say(f"targets: {len(examples):,} rows, attention maps of {need / 1e9:.2f} GB {'stored' if stored else 'live'}")
     return stored
 
@@ -93,26 +86,6 @@ def _stored(encoder: Encoder, examples: Examples, keep: str, dtype: str, disk_gb
 def keeps_maps(keep: str, need: int, free: int, disk_gb: float) -> bool:
     """Whether attention maps of `need` bytes are stored where `free` bytes are free: the rule of targets.store."""
     return keep == "disk" or (keep == "auto" and need <= min(disk_gb * 1e9, 0.9 * free))
-
-
-def _extracted(what: dict[str, Any], encoder: Encoder, examples: Examples, batch_size: int) -> Path:
-    """The store's folder with these signals, extracted now where it is not there."""
-    with open_run("targets", what) as run:
-        if not run.finished:
-            partial = run.folder / "partial"
-            partial.mkdir(exist_ok=True)
-            facts = extract(
-                encoder, examples, partial, dtype=what["dtype"], attention=what["attention"], batch_size=batch_size
-            )
-            owners = {key: what[key] for key in ("data", "teacher", "rows")}
-            run.finish(lambda folder: _move(partial, folder), **facts, **owners)
-            partial.rmdir()
-        return run.result
-
-
-def _move(source: Path, target: Path) -> None:
-    for file in source.iterdir():
-        file.replace(target / file.name)
 
 
 def extract(
@@ -135,7 +108,10 @@ def extract(
         for shard, marker in enumerate(markers):
             rows = np.arange(bounds[shard], bounds[shard + 1])
             if not marker.exists():
-                maps = _maps(folder, shard, examples.lengths[rows], layers * heads, dtype) if attention else None
+                maps = None
+                if attention:  # a new file, Σ n² numbers for each layer and head
+                    numbers = int(np.square(examples.lengths[rows].astype(np.int64)).sum()) * layers * heads
+                    maps = _array(folder / f"attention-{shard:05d}.npy", "w+", dtype, (numbers,))
                 _extract_rows(live, examples, rows, batch_size, logits, cls, maps)
                 write_json(marker, {"rows": [int(rows[0]), int(rows[-1]) + 1]})
             update(len(rows))
@@ -159,12 +135,11 @@ def _extract_rows(
     starts = offsets(lengths, np.asarray([0, len(rows)]), live.layers * live.teacher.config.num_attention_heads)
     for positions in in_order(lengths, batch_size):
         batch = collate(examples, rows[positions]).to(live.teacher.device)
-        said = live.at(batch, every if maps is not None else (), every)
-        assert said.logits is not None  # noqa: S101  (they were asked)
-        logits[batch.rows] = said.logits.float().cpu().numpy()
-        cls[batch.rows] = torch.stack([said.cls[layer] for layer in every], 1).cpu().numpy()
+        teaching = live.at(batch, every if maps is not None else (), every)
+        logits[batch.rows] = teaching.logits.float().cpu().numpy()
+        cls[batch.rows] = torch.stack([teaching.cls[layer] for layer in every], 1).cpu().numpy()
         if maps is not None:
-            rounded = [said.attention[layer].to(getattr(torch, maps.dtype.name)) for layer in every]
+            rounded = [teaching.attention[layer].to(getattr(torch, maps.dtype.name)) for layer in every]
             _write_maps(maps, starts[positions], lengths[positions], torch.stack(rounded, 1).cpu().numpy())
     for array in (logits, cls, maps):
         if isinstance(array, np.memmap):
@@ -176,17 +151,10 @@ def _write_maps(maps: np.memmap, starts: np.ndarray, lengths: np.ndarray, padded
 
     Through the file, not through memory: a page fault for every 4 KiB would take a tenth of an extraction.
     """
-    assert maps.filename is not None  # noqa: S101  (it is a file's)
-    with open(maps.filename, "r+b") as file:
+    with open(str(maps.filename), "r+b") as file:
         for start, n, example in zip(starts.tolist(), lengths.tolist(), padded, strict=True):
             file.seek(maps.offset + start * maps.itemsize)
             file.write(np.ascontiguousarray(example[..., :n, :n]).data)
-
-
-def _maps(folder: Path, shard: int, lengths: np.ndarray, maps: int, dtype: str) -> np.memmap:
-    """A shard's new file of ragged maps: Σ n² numbers for each of `maps` layers and heads."""
-    numbers = int(np.square(lengths.astype(np.int64)).sum()) * maps
-    return _array(folder / f"attention-{shard:05d}.npy", "w+", dtype, (numbers,))
 
 
 def _array(path: Path, mode: str, dtype: str, shape: tuple[int, ...]) -> np.memmap:

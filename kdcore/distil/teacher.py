@@ -1,100 +1,96 @@
 """The teacher: fine-tuned here from a pre-trained encoder, or a user's own classifier taken as it is."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from kdcore.artefacts import link_folder
+from kdcore.artefacts import read_manifest
 from kdcore.console import say, warn
-from kdcore.data.examples import Examples, Prepared, rows_used
+from kdcore.data.examples import encode
 from kdcore.data.metrics import task_metrics
-from kdcore.data.prepared import fingerprint, load_split, read_task
+from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
-from kdcore.distil.finished import write_model
+from kdcore.distil.checkpoint import Record
+from kdcore.distil.finished import Finished, write_model
 from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method, Phase
-from kdcore.distil.state import Record
-from kdcore.distil.training import Settings, Trainer
-from kdcore.distil.validation import validator
+from kdcore.distil.schedule import Phase
+from kdcore.distil.training import Trainer, identity, validator
 from kdcore.errors import UserError
+from kdcore.model import names
 from kdcore.model.encoder import Encoder, load_classifier
-from kdcore.model.names import check_length, identity, resolve, tokenizer_of
-from kdcore.runs import CODE, code_digest, open_run
+from kdcore.model.names import check_length, tokenizer_of
+from kdcore.params.sections import Model, Teacher, Train
+from kdcore.runs import code_digest, open_run
 
-OWN_CODE = (*CODE, "distil/teacher")
+RERUN = "dvc repro -f teacher"
 
 
-def fine_tune(
-    data: Path,
-    out: Path,
-    *,
-    model: str,
-    revision: str | None,
-    max_length: int,
-    rows: int | None,
-    epochs: int,
-    settings: Settings,
-) -> None:
-    """Fine-tune the pre-trained encoder `model` on the labelled ones of the first `rows` training rows."""
+def fine_tune(data: Data, model: Model, teacher: Teacher, train: Train) -> Finished:
+    """Fine-tune the pre-trained encoder on the labelled ones of the first `teacher.rows` training rows.
+
+    Its rate and seed are those of `teacher`, and the rest is as in `train`.
+    """
+    train = train.model_copy(update={"learning_rate": teacher.learning_rate})
+    phases = (Phase("classification", teacher.epochs),)
     what = {
-        "data": fingerprint(data),
-        "model": identity(model, revision),
-        "max_length": max_length,
-        "rows": rows_used(data, rows),
-        "epochs": epochs,
-        "settings": settings.identity(),
-        "code": code_digest(OWN_CODE),
+        "data": data.fingerprint,
+        "model": names.identity(model.name, model.revision),
+        "max_length": model.max_length,
+        "rows": data.used(teacher.rows),
+        "epochs": teacher.epochs,
+        "train": identity(train, teacher.seed, phases),
+        "code": code_digest(__name__),
     }
     with open_run("teacher", what) as run:
         if not run.finished:
-            place = resolve(model)
-            prepared = Prepared.open(data, tokenizer_of(place, revision=revision), max_length)
-            examples = _labelled(prepared, rows)
-            torch.manual_seed(settings.seed)
-            encoder = Encoder(load_classifier(place, revision=revision, **labels_of(prepared.task)))
-            check_length(encoder.config, max_length, model)
-            phases = (Phase("classification", epochs),)
-            validate = validator(prepared.task, prepared.split("validation"), settings)
-            record = Trainer(
-                encoder, examples, phases, Objective(Method.parse("none")), settings, run, validate
-            ).train()
-            facts = _facts(prepared, encoder, len(examples), settings.seed)
-            run.finish(lambda folder: write_model(folder, encoder, prepared.tokenizer, facts, record))
-        link_folder(run.result, out)
+            place = names.resolve(model.name)
+            tokenizer = tokenizer_of(place, revision=model.revision)
+            examples = encode(tokenizer, data.frame("train", teacher.rows), model.max_length)
+            if np.isnan(examples.labels).all():
+                raise UserError(
+                    f"{data.task.name}/train",
+                    f"none of {len(examples)} rows has a label to fine-tune a teacher on: "
+                    "name one that is fine-tuned already in teacher.finetuned",
+                )
+            examples = examples.labelled()
+            torch.manual_seed(teacher.seed)
+            encoder = Encoder(load_classifier(place, revision=model.revision, **labels_of(data.task)))
+            check_length(encoder.config, model.max_length, model.name)
+            validate = validator(data.task, encode(tokenizer, data.frame("validation"), model.max_length), train)
+            record = Trainer(encoder, examples, phases, Objective(), train, teacher.seed, run, validate).train()
+            facts = _facts(data.task, encoder, model) | {"rows": len(examples), "seed": teacher.seed}
+            run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, record))
+        return Finished.of(run.result, read_manifest(run.result, RERUN))
 
 
-def _labelled(prepared: Prepared, rows: int | None) -> Examples:
-    """The labelled ones of the first `rows` training rows. Raises UserError where there is none."""
-    examples = prepared.split("train", rows)
-    if np.isnan(examples.labels).all():
-        raise UserError(
-            f"{prepared.task.name}/train",
-            f"none of {len(examples)} rows has a label to fine-tune a teacher on: "
-            "name one that is fine-tuned already in teacher.finetuned",
-        )
-    return examples.labelled()
-
-
-def adopt(data: Path, out: Path, *, name: str, revision: str | None, max_length: int) -> None:
+def adopt(data: Data, name: str, revision: str | None, model: Model) -> Finished:
     """Take a fine-tuned classifier as it is; its outputs are put in the order of the task's labels, by name.
 
     Raises UserError where its labels are not the task's.
     """
-    what = {"data": fingerprint(data), "model": identity(name, revision), "max_length": max_length}
-    with open_run("teacher", {**what, "code": code_digest(OWN_CODE)}) as run:
+    what = {"data": data.fingerprint, "model": names.identity(name, revision), "max_length": model.max_length}
+    with open_run("teacher", {**what, "code": code_digest(__name__)}) as run:
         if not run.finished:
-            place = resolve(name)
-            prepared = Prepared.open(data, tokenizer_of(place, revision=revision), max_length)
+            place = names.resolve(name)
+            tokenizer = tokenizer_of(place, revision=revision)
             encoder = Encoder(load_classifier(place, revision=revision))
-            check_length(encoder.config, max_length, name)
-            match_labels(encoder, prepared.task, name)
-            facts = _facts(prepared, encoder, None, None)
-            run.finish(lambda folder: write_model(folder, encoder, prepared.tokenizer, facts, Record()))
+            check_length(encoder.config, model.max_length, name)
+            match_labels(encoder, data.task, name)
+            facts = _facts(data.task, encoder, model) | {"rows": None, "seed": None}
+            run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, Record()))
         say(f"teacher: {name} is used as it is")
-        link_folder(run.result, out)
+        return Finished.of(run.result, read_manifest(run.result, RERUN))
+
+
+def _facts(task: Task, encoder: Encoder, model: Model) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "method": "teacher",
+        "layers": len(encoder.layers),
+        "max_length": model.max_length,
+    }
 
 
 def check_floor(point: dict[str, Any], floor: float | None, chance: float) -> None:
@@ -102,33 +98,20 @@ def check_floor(point: dict[str, Any], floor: float | None, chance: float) -> No
 
     Raises UserError for a teacher that scores below the floor.
     """
-    said = f"{point['metric']} {point['score']:.4f} on validation"
+    score = f"{point['metric']} {point['score']:.4f} on validation"
     if point["degenerate"]:
-        warn(f"the teacher gives every example the same prediction ({said}): there is nothing to distil from it")
+        warn(f"the teacher gives every example the same prediction ({score}): there is nothing to distil from it")
     elif point["score"] <= chance:
-        warn(f"the teacher is no better than one answer for all: {said}, where that has {chance:.4f}")
+        warn(f"the teacher is no better than one answer for all: {score}, where that has {chance:.4f}")
     if floor is not None and point["score"] < floor:
-        raise UserError("teacher.floor", f"the teacher must reach {floor}, found {said}")
+        raise UserError("teacher.floor", f"the teacher must reach {floor}, found {score}")
 
 
-def chance(data: Path) -> float:
+def chance(data: Data) -> float:
     """The headline metric on validation of the best constant prediction; 0 for a correlation."""
-    task, labels = read_task(data), load_split(data, "validation")["label"].dropna().to_numpy(np.float64)
-    answers = np.eye(max(1, len(task.labels)))
-    return max(
-        task_metrics(task.metrics[:1], np.tile(answer, (len(labels), 1)), labels)[task.metrics[0]] for answer in answers
-    )
-
-
-def _facts(prepared: Prepared, encoder: Encoder, rows: int | None, seed: int | None) -> dict[str, Any]:
-    return {
-        "task": prepared.task.name,
-        "method": "teacher",
-        "layers": len(encoder.layers),
-        "rows": rows,
-        "seed": seed,
-        "max_length": prepared.max_length,
-    }
+    metric, labels = data.task.metrics[0], data.frame("validation")["label"].dropna().to_numpy(np.float64)
+    answers = np.eye(max(1, len(data.task.labels)))
+    return max(task_metrics((metric,), np.tile(answer, (len(labels), 1)), labels)[metric] for answer in answers)
 
 
 def labels_of(task: Task) -> dict[str, Any]:

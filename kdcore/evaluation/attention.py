@@ -3,7 +3,7 @@
 Shapes: L student layers, A heads, n tokens of the example, K classes (1 for a regression).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import log_softmax, rel_entr, softmax
 
-from kdcore.data.batches import Batch, collate
-from kdcore.data.examples import Examples, Prepared
-from kdcore.data.prepared import load_split
+from kdcore.data.batches import collate
+from kdcore.data.examples import Examples, encode
+from kdcore.data.metrics import predictions
+from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
-from kdcore.distil.finished import read_run
+from kdcore.distil.finished import Finished
 from kdcore.distil.losses import attention_kl_by_head
-from kdcore.distil.signals import Stored, Teaching
+from kdcore.distil.signals import Stored, Targets
 from kdcore.errors import UserError
-from kdcore.evaluation.choose import choose
-from kdcore.evaluation.tokens import readable
 from kdcore.model.encoder import Encoder
-from kdcore.model.names import tokenizer_of
 
 TEACHER = "teacher"
+LONGEST = 28  # tokens of an example that can still be drawn and read
+WORD_STARTS = ("Ġ", "▁")  # byte-level BPE and SentencePiece mark where a word starts
+
+# Why an example was chosen.
+DIFFER = "the students disagree"
+FAR = "the students are far from the teacher"
+USUAL = "of about median length"
 
 
 @dataclass(frozen=True)
@@ -58,44 +64,47 @@ class Comparison:
     examples: tuple[Example, ...]
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A chosen example: its position in the split, and why it was chosen."""
+
+    position: int
+    reason: str
+
+
 def compare(
-    data: Path,
-    teacher: Path,
-    targets: Path,
-    students: Mapping[str, Path],
+    data: Data,
+    teacher: Finished,
+    targets: Targets,
+    students: Mapping[str, Finished],
     logits: Mapping[str, Path],
     count: int,
 ) -> Comparison:
     """Run the students on `count` chosen validation examples; the teacher's maps come from its signals.
 
-    students: method -> its folder; logits: the teacher and each method -> its table of predictions, by which the
-    examples are chosen. Raises UserError where a file is missing, was changed, or does not fit the others.
+    students: by method; logits: the teacher and each method -> its table of predictions, by which the examples are
+    chosen. Raises UserError where a table is missing or does not fit, or the students match other layers.
     """
-    facts, _ = read_run(teacher, "dvc repro -f teacher")
-    prepared = Prepared.open(data, tokenizer_of(teacher), facts["max_length"])
-    examples, frame = prepared.split("validation"), load_split(data, "validation")
-    signals = Stored(targets / "validation", teacher)
-    layer_map = _layer_map(students) or tuple(range(1, signals.layers + 1))
-    read = {name: _logits(path, frame) for name, path in logits.items()}
-    chosen = choose(examples.lengths, read[TEACHER], [read[name] for name in students], count)
-    models = {name: Encoder.load(folder).eval() for name, folder in students.items()}
-    found = []
+    maps = {name: tuple(student.facts["mapped"]) for name, student in students.items()}
+    if len(set(maps.values())) > 1:
+        raise UserError(
+            "attention", [f"{name}: matches teacher layers {list(mapped)}" for name, mapped in maps.items()]
+        )
+    layer_map = next(iter(maps.values()), tuple(range(1, teacher.layers + 1)))
+    frame = data.frame("validation")
+    examples = encode(teacher.tokenizer, frame, teacher.max_length)
+    predicted = {name: _logits(path, frame) for name, path in logits.items()}
+    chosen = choose(examples.lengths, predicted[TEACHER], [predicted[name] for name in students], count)
+    models = {name: Encoder.load(student.folder).eval() for name, student in students.items()}
+    shown = []
     for choice in chosen:
         row = frame.iloc[choice.position]
         texts = tuple(text for text in (row["text_a"], row["text_b"]) if pd.notna(text))
-        tokens = readable(prepared.tokenizer, texts, prepared.max_length)
-        seen = _seen(examples, choice.position, signals, models, layer_map)
+        tokens = readable(teacher.tokenizer, texts, teacher.max_length)
+        seen = _seen(examples, choice.position, targets.validation, models, layer_map)
         label = None if pd.isna(row["label"]) else float(row["label"])
-        found.append(Example(int(row["row"]), texts, label, choice.reason, tokens, seen))
-    return Comparison(prepared.task, layer_map, tuple(found))
-
-
-def _layer_map(students: Mapping[str, Path]) -> tuple[int, ...]:
-    """The map that all students share; empty without students."""
-    maps = {name: tuple(read_run(folder, "dvc repro -f student")[0]["mapped"]) for name, folder in students.items()}
-    if len(set(maps.values())) > 1:
-        raise UserError("attention", [f"{name}: matches teacher layers {list(found)}" for name, found in maps.items()])
-    return next(iter(maps.values()), ())
+        shown.append(Example(int(row["row"]), texts, label, choice.reason, tokens, seen))
+    return Comparison(data.task, layer_map, tuple(shown))
 
 
 def _logits(path: Path, frame: pd.DataFrame) -> np.ndarray:
@@ -116,18 +125,87 @@ def _seen(
 ) -> dict[str, Seen]:
     """Every model on one example, which is a batch of its own: no padding."""
     batch = collate(examples, np.array([position]))
-    said = signals.at(batch, layer_map, ())
-    maps = np.concatenate([said.attention[layer].numpy() for layer in layer_map])
-    students = {name: _student(model, batch, said, layer_map) for name, model in models.items()}
-    assert said.logits is not None  # noqa: S101  (they were asked)
-    return {TEACHER: Seen(said.logits[0].numpy(), maps, None), **students}
-
-
-def _student(model: Encoder, batch: Batch, said: Teaching, layer_map: tuple[int, ...]) -> Seen:
-    internals = model(batch.to(model.device).inputs, attention=range(1, len(layer_map) + 1))
-    own: dict[int, Any] = internals.attention
+    teaching = signals.at(batch, layer_map, ())
+    maps = np.concatenate([teaching.attention[layer].numpy() for layer in layer_map])
+    seen = {TEACHER: Seen(teaching.logits[0].numpy(), maps, None)}
     pairs = list(enumerate(layer_map, start=1))
-    kl = [attention_kl_by_head(own[layer].cpu(), said.attention[mapped], batch.mask) for layer, mapped in pairs]
-    maps = np.concatenate([own[layer].exp().cpu().numpy() for layer, _ in pairs])
-    assert internals.logits is not None  # noqa: S101  (a whole pass has logits)
-    return Seen(internals.logits[0].cpu().numpy(), maps, torch.cat(kl).numpy())
+    for name, model in models.items():
+        internals = model(batch.to(model.device).inputs, attention=range(1, len(layer_map) + 1))
+        own = {layer: log_maps.cpu() for layer, log_maps in internals.attention.items()}
+        kl = [attention_kl_by_head(own[layer], teaching.attention[target], batch.mask) for layer, target in pairs]
+        maps = np.concatenate([own[layer].exp().numpy() for layer, _ in pairs])
+        seen[name] = Seen(internals.logits[0].cpu().numpy(), maps, torch.cat(kl).numpy())
+    return seen
+
+
+def compared(asked: Mapping[str, str], methods: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The students that are compared, each once, and a line for each that is asked for but was not run.
+
+    asked: key of `attention:` in params.yaml -> method; methods: those of the headline run.
+    """
+    known = ", ".join(methods)
+    left_out = {key: method for key, method in asked.items() if method not in methods}
+    notes = [
+        f"attention.{key}: {method} is not in `methods` ({known}), so it is left out"
+        for key, method in left_out.items()
+    ]
+    return list(dict.fromkeys(method for method in asked.values() if method in methods)), notes
+
+
+def choose(lengths: np.ndarray, teacher: np.ndarray, students: Sequence[np.ndarray], count: int) -> list[Choice]:
+    """At most `count` examples: half of them where students differ, the rest of about median length.
+
+    lengths: (N,) tokens; teacher and each of students: (N, K) logits. The first half (of an odd count, the larger)
+    are examples on which the students predict differently, then those on which a student is farthest from the
+    teacher. Without students every example is of the second kind. The same input gives the same choice.
+    """
+    short = _drawable(lengths, count)
+    telling = _telling(short, teacher, students)[: (count + 1) // 2] if students else []
+    middle = min(float(np.median(lengths)), LONGEST)
+    rest = short[~np.isin(short, [choice.position for choice in telling])]
+    usual = rest[np.argsort(np.abs(lengths[rest] - middle), kind="stable")]
+    return [*telling, *(Choice(int(position), USUAL) for position in usual[: count - len(telling)])]
+
+
+def _drawable(lengths: np.ndarray, count: int) -> np.ndarray:
+    """Positions of the examples that are short enough to draw; the shortest where those are too few."""
+    short = np.flatnonzero(lengths <= LONGEST)
+    return short if len(short) >= count else np.sort(np.argsort(lengths, kind="stable")[:count])
+
+
+def _telling(short: np.ndarray, teacher: np.ndarray, students: Sequence[np.ndarray]) -> list[Choice]:
+    """The most telling first."""
+    predicted = np.stack([predictions(logits[short]) for logits in students])
+    differ = (predicted != predicted[0]).any(0) & (teacher.shape[1] > 1)  # two scores always differ
+    distance = np.max([_distance(teacher[short], logits[short]) for logits in students], axis=0)
+    order = np.lexsort((-distance, ~differ))
+    return [Choice(int(short[place]), DIFFER if differ[place] else FAR) for place in order]
+
+
+def _distance(teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
+    """(N,) KL(teacher || student) of the class probabilities; for a regression the scores' absolute difference."""
+    if teacher.shape[1] == 1:
+        return np.abs(teacher - student)[:, 0]
+    return rel_entr(softmax(teacher, axis=1), np.exp(log_softmax(student, axis=1))).sum(1)
+
+
+def readable(tokenizer: Any, texts: tuple[str, ...], max_length: int) -> tuple[str, ...]:
+    """The tokens of one example (one text or a pair), cut to `max_length` as for the model.
+
+    A piece that continues a word starts with ##, as WordPiece writes it. What the model does not see (case,
+    unknown words) is not shown either.
+    """
+    encoded = tokenizer(*texts, truncation=True, max_length=max_length, verbose=False)
+    tokens, words = encoded.tokens(), encoded.word_ids()
+    if not any(token.startswith(WORD_STARTS) for token in tokens):
+        return tuple(tokens)
+    continues = [word is not None and word == before for before, word in zip([None, *words], words, strict=False)]
+    return tuple(
+        token if word is None else "##" * goes_on + _plain(tokenizer, token)
+        for token, word, goes_on in zip(tokens, words, continues, strict=True)
+    )
+
+
+def _plain(tokenizer: Any, token: str) -> str:
+    """A token without its mark, its bytes as the letters that they stand for; a lone mark is a space."""
+    return tokenizer.convert_tokens_to_string([token]).strip().lstrip("▁") or "␣"

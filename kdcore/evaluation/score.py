@@ -7,66 +7,60 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdcore import runs
 from kdcore.artefacts import write_json
-from kdcore.data.examples import Examples, Prepared
+from kdcore.data.examples import Examples, encode
 from kdcore.data.metrics import degenerate, labelled_metrics
-from kdcore.data.prepared import fingerprint as data_fingerprint
-from kdcore.data.prepared import load_split
+from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
-from kdcore.distil.finished import read_run
-from kdcore.distil.signals import Stored, precision
+from kdcore.distil.finished import Finished
+from kdcore.distil.signals import Targets
 from kdcore.evaluation.fidelity import fidelity
 from kdcore.model.encoder import Encoder
-from kdcore.model.names import tokenizer_of
 from kdcore.model.predict import logits_of
 from kdcore.runs import code_digest, open_run
 
-CODE = (*runs.CODE, "evaluation/fidelity", "evaluation/score", "data/metrics")
 KEPT = ("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains", "epochs", "gflop", "seconds")
 
 
-def score_run(model: Path, data: Path, teacher: Path, targets: Path | None, batch_size: int) -> Path:
-    """Score a finished run; returns a folder with point.json and predictions.parquet.
+def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets | None, batch_size: int) -> Path:
+    """Score a finished model; returns a folder with point.json and predictions.parquet.
 
     targets: the teacher's signals, which a student is compared with; None for the teacher itself. The evaluation
-    is kept in the store like any run. Raises UserError where a file that it needs was changed.
+    is kept in the store like any run.
     """
-    facts, fingerprint = read_run(model, "dvc repro -f student")
-    teacher_facts, teacher_fingerprint = read_run(teacher, "dvc repro -f teacher")
     what = {
-        "data": data_fingerprint(data),
-        "model": fingerprint,
-        "teacher": teacher_fingerprint,
-        "signals": precision(targets / "validation") if targets is not None else None,
-        "facts": {key: facts.get(key) for key in KEPT if key != "seconds"},
-        "code": code_digest(CODE),
+        "data": data.fingerprint,
+        "model": model.fingerprint,
+        "teacher": teacher.fingerprint,
+        "signals": targets.precision("validation") if targets is not None else None,
+        "facts": {key: model.facts.get(key) for key in KEPT if key != "seconds"},
+        "code": code_digest(__name__),
     }
     with open_run("evaluation", what) as run:
         if not run.finished:
-            prepared = Prepared.open(data, tokenizer_of(teacher), teacher_facts["max_length"])
-            encoder = Encoder.load(model)
-            splits = prepared.validation_splits()
-            found = {name: logits_of(encoder, examples, batch_size) for name, examples in splits.items()}
-            point = {key: facts.get(key) for key in KEPT} | score(prepared.task, found, splits)
+            frames = {split: data.frame(split) for split in data.splits if split.startswith("validation")}
+            examples = {split: encode(teacher.tokenizer, frame, teacher.max_length) for split, frame in frames.items()}
+            encoder = Encoder.load(model.folder)
+            logits = {split: logits_of(encoder, rows, batch_size) for split, rows in examples.items()}
+            point = {key: model.facts.get(key) for key in KEPT} | score(data.task, logits, examples)
             if targets is not None:
-                signals = Stored(targets / "validation", teacher)
-                point["fidelity"] = fidelity(encoder, splits["validation"], signals, tuple(facts["mapped"]), batch_size)
+                mapped = tuple(model.facts["mapped"])
+                point["fidelity"] = fidelity(encoder, examples["validation"], targets.validation, mapped, batch_size)
             point["parameters"] = encoder.parameter_counts()
-            point["bytes"] = (model / "model.safetensors").stat().st_size
-            run.finish(lambda folder: _write(folder, point, found, data))
+            point["bytes"] = (model.folder / "model.safetensors").stat().st_size
+            tables = [
+                frame[["row", "label"]]
+                .assign(split=split)
+                .join(pd.DataFrame(logits[split], columns=[f"logit_{k}" for k in range(logits[split].shape[1])]))
+                for split, frame in frames.items()
+            ]
+
+            def write(folder: Path) -> None:
+                write_json(folder / "point.json", point)
+                pd.concat(tables).to_parquet(folder / "predictions.parquet", index=False)
+
+            run.finish(write)
         return run.result
-
-
-def _write(folder: Path, point: dict[str, Any], logits: dict[str, np.ndarray], data: Path) -> None:
-    write_json(folder / "point.json", point)
-    tables = [
-        load_split(data, split)[["row", "label"]]
-        .assign(split=split)
-        .join(pd.DataFrame(found, columns=[f"logit_{k}" for k in range(found.shape[1])]))
-        for split, found in logits.items()
-    ]
-    pd.concat(tables).to_parquet(folder / "predictions.parquet", index=False)
 
 
 def read_point(folder: Path) -> dict[str, Any]:
@@ -75,7 +69,7 @@ def read_point(folder: Path) -> dict[str, Any]:
 
 def score(task: Task, logits: dict[str, np.ndarray], splits: dict[str, Examples]) -> dict[str, Any]:
     """The point's metrics: every metric of every split, the headline on `validation`, and degeneracy."""
-    scores = {split: labelled_metrics(task.metrics, found, splits[split].labels) for split, found in logits.items()}
+    scores = {split: labelled_metrics(task.metrics, logits[split], rows.labels) for split, rows in splits.items()}
     headline = task.metrics[0]
     return {
         "metric": headline,

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import gamma
 
-from kdcore.data.examples import Prepared
+from kdcore.data.examples import encode
+from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 from kdcore.model.names import resolve, tokenizer_of
@@ -68,9 +69,11 @@ def lengths(task: Task, folder: Path, model: str, max_length: int, rows: int | N
 
 def counted(task: Task, folder: Path, model: str, max_length: int) -> Lengths:
     """The true lengths of a prepared task."""
-    prepared = Prepared.open(folder, tokenizer_of(resolve(model)), max_length)
-    train = prepared.split("train")
-    validation = {name: split.lengths for name, split in prepared.validation_splits().items()}
+    data, tokenizer = Data.open(folder), tokenizer_of(resolve(model))
+    names = ("train", *(split for split in data.splits if split.startswith("validation")))
+    splits = {name: encode(tokenizer, data.frame(name), max_length) for name in names}
+    train = splits.pop("train")
+    validation = {name: split.lengths for name, split in splits.items()}
     return Lengths(task, train.lengths, ~np.isnan(train.labels), validation, f"counted in {folder}")
 
 

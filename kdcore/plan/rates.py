@@ -5,7 +5,7 @@ import io
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,16 @@ import numpy as np
 from kdcore.artefacts import seal
 from kdcore.data.batches import shuffled
 from kdcore.data.examples import Examples
+from kdcore.distil.methods import INTERNAL
 from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method, Phase
+from kdcore.distil.schedule import Phase
 from kdcore.distil.signals import Stored
 from kdcore.distil.targets import extract
-from kdcore.distil.training import Settings, Trainer
+from kdcore.distil.training import Trainer
 from kdcore.model.cost import forward_flops
 from kdcore.model.encoder import Encoder
 from kdcore.model.predict import logits_of
+from kdcore.params.sections import Train
 from kdcore.plan.shapes import encoder_of
 from kdcore.plan.work import Kind
 from kdcore.runs import Run
@@ -33,12 +35,12 @@ FEW, MANY = 2, 64  # batches that are timed: the first step costs more than the 
 class Bench:
     """What is measured: a student of `layers` layers beside a teacher of config's, on batches as the task has them.
 
-    mapped: teacher layer of each student layer; batch_size: of forward passes, settings have that of steps.
+    mapped: teacher layer of each student layer; batch_size: of forward passes, train has that of steps.
     """
 
     config: Any
     mapped: tuple[int, ...]
-    settings: Settings
+    train: Train
     batch_size: int
     dtype: str
 
@@ -48,14 +50,12 @@ def rates(bench: Bench, lengths: np.ndarray, kinds: Collection[Kind], seconds: f
 
     lengths: tokens of the task's training rows.
     """
-    batches = [lengths[rows] for rows in shuffled(lengths, bench.settings.batch_size, seed=0, epoch=0)]
+    batches = [lengths[rows] for rows in shuffled(lengths, bench.train.batch_size, seed=0, epoch=0)]
     tokens = np.asarray([batch.sum() for batch in batches])
     typical = [batches[index] for index in np.argsort(abs(tokens - np.median(tokens)), kind="stable")[:MANY]]
     teacher = encoder_of(bench.config, bench.config.num_hidden_layers, "cpu").eval()
     run: Mapping[Kind, Callable[[Examples], float]] = {
-        "training": lambda examples: _trained(
-            bench, examples, Phase("classification", 1), Objective(Method.parse("none"))
-        ),
+        "training": lambda examples: _trained(bench, examples, Phase("classification", 1), Objective()),
         "internal": lambda examples: _internal(bench, teacher, examples),
         "forward": lambda examples: _forward(bench, teacher, examples),
         "maps": lambda examples: _maps(bench, teacher, examples),
@@ -84,9 +84,9 @@ def _drawn(config: Any, batches: list[np.ndarray]) -> Examples:
 def _trained(bench: Bench, examples: Examples, phase: Phase, objective: Objective) -> float:
     """The loop itself, for one epoch: dropout, losses, clipping, optimizer."""
     student = encoder_of(bench.config, len(bench.mapped), "cpu")
-    settings = replace(bench.settings, checkpoint_seconds=float("inf"))
+    train = bench.train.model_copy(update={"checkpoint_seconds": float("inf")})
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(student, examples, (phase,), objective, settings, Run(Path(folder)), lambda _: 0.0)
+        trainer = Trainer(student, examples, (phase,), objective, train, 0, Run(Path(folder)), lambda _: 0.0)
         record = trainer.train()
     return record.gflop * 1e9 / record.seconds
 
@@ -97,7 +97,7 @@ def _internal(bench: Bench, teacher: Encoder, examples: Examples) -> float:
     with tempfile.TemporaryDirectory() as folder:
         _extract(bench, teacher, examples, Path(folder))
         signals = Stored(Path(folder), Path(folder))
-        return _trained(bench, examples, phase, Objective(Method.parse("sid"), bench.mapped, signals))
+        return _trained(bench, examples, phase, Objective(signals, bench.mapped, dict.fromkeys(INTERNAL, 1.0)))
 
 
 def _extract(bench: Bench, teacher: Encoder, examples: Examples, folder: Path) -> None:

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from kdcore.console import warn
 from kdcore.data import tasks
-from kdcore.distil.training import Settings
 from kdcore.model.names import check_length
 from kdcore.params.sections import Params
 from kdcore.plan.lengths import lengths
@@ -73,9 +72,8 @@ def _rates(plan: TaskPlan, seconds: float) -> dict[Kind, float]:
     if load > cores / 2:
         warn(f"other work keeps this machine busy (load {load:.1f}, {cores} cores): hours here are too long")
     deepest, params = max(plan.students, key=lambda one: one.student.layers), plan.params
-    settings = Settings(**params.train.model_dump(), seed=0)
     batch_size, dtype = params.evaluate.batch_size, params.targets.dtype
-    bench = Bench(plan.config, plan.mapped[deepest.name], settings, batch_size, dtype)
+    bench = Bench(plan.config, plan.mapped[deepest.name], params.train, batch_size, dtype)
     return rates(bench, plan.splits["train"], sorted({kind for work in plan.works for kind in work.flops}), seconds)
 
 

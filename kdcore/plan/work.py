@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kdcore.distil.methods import INTERNAL, Method
+from kdcore.distil.methods import Method, compare_maps
 from kdcore.distil.schedule import Phase, phases
 from kdcore.distil.targets import keeps_maps, shard_bounds
 from kdcore.model.cost import attention_bytes, forward_flops, training_flops
@@ -42,16 +42,7 @@ class Planned:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        own = self.distill
-        return phases(
-            self.method.schedule,
-            self.student.layers,
-            epochs_per_layer=own.epochs_per_layer,
-            classification_epochs=own.classification_epochs,
-            cosine_threshold=own.cosine_threshold,
-            classification=own.classification,
-            trains=own.trains,
-        )
+        return phases(self.method.schedule, self.student.layers, self.distill)
 
     @property
     def epochs(self) -> int:
@@ -60,8 +51,7 @@ class Planned:
 
     @property
     def compares_maps(self) -> bool:
-        losses = [INTERNAL[name] for name in self.method.losses if self.distill.weights.get(name)]
-        return any(loss.needs == "attention" for loss in losses)
+        return compare_maps(self.method.minimised(self.distill.weights))
 
 
 def students(params: Params, study: Study | None) -> list[Planned]:

@@ -13,7 +13,7 @@ from kdcore.artefacts import MANIFEST
 from kdcore.data import tasks
 from kdcore.data.examples import encode
 from kdcore.data.tasks import Task
-from kdcore.distil.finished import read_run
+from kdcore.distil.finished import Finished
 from kdcore.distil.teacher import match_labels
 from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder
@@ -29,7 +29,7 @@ def task_of(model: Path, own: Mapping[str, Any], named: str | None) -> Task:
     if not model.is_dir():
         raise UserError(str(model), "no such folder; it must hold a model, e.g. runs/student/movies/sid-s0")
     if (model / MANIFEST).is_file():
-        read_run(model, "dvc repro")
+        Finished.open(model, "dvc repro")
     notes = model / "run.json"
     trained = json.loads(notes.read_text(encoding="utf-8"))["task"] if notes.is_file() else None
     if trained is None and named is None:

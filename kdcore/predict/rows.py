@@ -8,26 +8,27 @@ import pandas as pd
 
 from kdcore.data import checks, tables
 from kdcore.data.formats import READERS
-from kdcore.data.prepared import load_split, splits
+from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 
 
-def unseen_splits(folder: Path) -> dict[str, pd.DataFrame]:
+def unseen_splits(data: Data) -> dict[str, pd.DataFrame]:
     """Every test split of a prepared task: its rows in the source's order, which is not the order of storage.
 
     Raises UserError where there is none, or rows are missing.
     """
-    names = [split for split in splits(folder) if split.startswith("test")]
+    names = [split for split in data.splits if split.startswith("test")]
     if not names:
-        raise UserError(str(folder), f"has no test split to predict, has {', '.join(splits(folder))}")
-    return {split: _in_order(folder, split) for split in names}
+        raise UserError(str(data.folder), f"has no test split to predict, has {', '.join(data.splits)}")
+    return {split: _in_order(data, split) for split in names}
 
 
-def _in_order(folder: Path, split: str) -> pd.DataFrame:
-    frame = load_split(folder, split).sort_values("row", ignore_index=True)
+def _in_order(data: Data, split: str) -> pd.DataFrame:
+    frame = data.frame(split).sort_values("row", ignore_index=True)
     if frame["row"].tolist() != list(range(len(frame))):
-        raise UserError(str(folder / f"{split}.parquet"), "rows of the source are missing; run `dvc repro -f prepare`")
+        place = data.folder / f"{split}.parquet"
+        raise UserError(str(place), "rows of the source are missing; run `dvc repro -f prepare`")
     return frame
 
 

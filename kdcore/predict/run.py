@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kdcore.artefacts import write_bytes
 from kdcore.console import say
-from kdcore.data.prepared import read_task
+from kdcore.data.prepared import Data
 from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError
 from kdcore.predict.rows import unseen_splits
@@ -33,10 +33,11 @@ def predict_folder(folder: Path, task: Task, predict: Predict, out: Path) -> Non
     GLUE's go into the server's files, those of another task into <split>.csv. Raises UserError where the data are
     of another task than the model.
     """
-    if (found := read_task(folder).name) != task.name:
-        raise UserError(str(folder), f"holds task {found!r}, and the model is for {task.name!r}")
+    data = Data.open(folder)
+    if data.task.name != task.name:
+        raise UserError(str(folder), f"holds task {data.task.name!r}, and the model is for {task.name!r}")
     files = {}
-    for split, rows in unseen_splits(folder).items():
+    for split, rows in unseen_splits(data).items():
         if task.name in GLUE:
             name = name_of(task.name, split)
             files[f"{name}.tsv"] = server_text(name, predict(rows)).encode()

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kdcore.data.metrics import predictions, task_metrics
-from kdcore.data.prepared import load_split, read_task
+from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 from kdcore.report import points
@@ -107,8 +107,9 @@ def write_errors(
     blocks: list[Block] = []
     shown = [pd.DataFrame(columns=["task"])]
     for task in tasks:
-        rows = load_split(data / task, "validation")
-        outputs = _outputs(predicted / task, data / task, rows, methods, seeds)
+        prepared = Data.open(data / task)
+        rows = prepared.frame("validation")
+        outputs = _outputs(predicted / task, prepared, rows, methods, seeds)
         analysis = analyse(outputs, confidence)
         table = examples(outputs, rows) if analysis else shown[0]
         facts[task] = to_json(analysis) if analysis else {"skipped": SKIPPED}
@@ -129,9 +130,9 @@ def _short(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _outputs(folder: Path, data: Path, rows: pd.DataFrame, methods: Sequence[str], seeds: Sequence[int]) -> Outputs:
+def _outputs(folder: Path, data: Data, rows: pd.DataFrame, methods: Sequence[str], seeds: Sequence[int]) -> Outputs:
     return Outputs(
-        task=read_task(data),
+        task=data.task,
         labels=rows["label"].to_numpy(dtype=np.float64),
         teacher=_logits(folder / "teacher.parquet", rows),
         students={

@@ -4,8 +4,8 @@ The teacher is live and runs on every batch, every layer runs in every phase and
 one example at a time, and the optimizer is written out. Nothing of kdcore is used here: it is compared with this.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -35,8 +35,7 @@ class Knobs:
     trains: str = "model"
     temperature: float = 1.0
     hard_label_weight: float = 1.0
-    kl_weight: float = 1.0
-    cos_weight: float = 1.0
+    weights: Mapping[str, float] = field(default_factory=lambda: {"kl": 1.0, "cos": 1.0})
     learning_rate: float = 1e-3
     warmup: float = 0.0
     weight_decay: float = 0.0
@@ -127,7 +126,7 @@ def weight_of(name: str, knobs: Knobs) -> float:
         return 1.0 if knobs.method == "none" else knobs.hard_label_weight
     if name == "soft_labels":
         return 1.0
-    return knobs.kl_weight if name.startswith("attention_kl") else knobs.cos_weight
+    return knobs.weights["kl" if name.startswith("attention_kl") else "cos"]
 
 
 def loss_of(found: dict[str, Tensor], knobs: Knobs) -> Tensor:

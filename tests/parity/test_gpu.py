@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from kdcore.distil.state import Record
 from torch import Tensor
 
 from kdcore import interrupt
 from kdcore.data.batches import collate
 from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method
 from kdcore.distil.signals import Stored
-from kdcore.distil.state import Record
 from kdcore.model.predict import logits_of
 from tests.distilling import encoder, examples, extract_sealed, phases_of, stored, trainer, weights
 
@@ -61,7 +60,7 @@ def trained(
     written = (folder / "signals").exists()  # by the same run, before it was stopped
     where = folder / "signals", folder / "teacher"
     signals = Stored(*where) if written else stored(encoder(), found, folder, attention=attention)
-    what = Objective(Method.parse("sid"), layer_map=(2, 4), signals=signals, hard_label_weight=0.5)
+    what = Objective(signals, (2, 4), {"kl": 1.0, "cos": 1.0}, hard_label_weight=0.5)
     stretch = phases_of("sid", epochs_per_layer=2, classification_epochs=2)
     knobs = {"learning_rate": 1e-3, "clip": 1.0, "weight_decay": 0.1, "warmup": 0.25, "precision": precision}
     with on(device):

@@ -16,7 +16,7 @@ from torch import Tensor
 from kdcore.data.batches import Batch, collate
 from kdcore.data.examples import Examples
 from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method, Phase
+from kdcore.distil.schedule import Phase
 from kdcore.distil.signals import Live, Signals
 from kdcore.model.encoder import Encoder
 from tests import tiny
@@ -26,7 +26,7 @@ from tests.parity.plain import Knobs, Stretch
 
 ROWS = 8
 MAP = (1, 2, 3, 4)
-WEIGHTS: dict[str, Any] = {"temperature": 2.0, "hard_label_weight": 0.3, "kl_weight": 0.7, "cos_weight": 1.6}
+WEIGHTS: dict[str, Any] = {"temperature": 2.0, "hard_label_weight": 0.3, "weights": {"kl": 0.7, "cos": 1.6}}
 # Without layer 4: ModernBERT's last one is shown by Hugging Face after the encoder's final norm only.
 INTERNAL, SOFT = Phase("layers", 1, internal=(1, 2, 3)), Phase("classification", 1)
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
@@ -40,7 +40,7 @@ def found(family: str) -> Examples:
 
 def learned(student: Encoder, signals: Signals, batch: Batch, phase: Phase = INTERNAL) -> Gradients:
     """The gradient of the batch's mean loss, by parameter."""
-    what = Objective(Method.parse("all"), layer_map=MAP, signals=signals, **WEIGHTS)
+    what = Objective(signals, MAP, **WEIGHTS)
     student.zero_grad()
     loss, _ = what(student.train(), batch, phase)
     loss.mean().backward()

@@ -5,8 +5,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from tests.parity import process
 
 ROOT = Path(__file__).parents[2]
-Trained = tuple[dict[str, Any], dict[str, torch.Tensor]]
 
 
 def free_port() -> int:
@@ -23,11 +22,11 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def train(folder: Path, *stop: int) -> Trained | None:
-    """Train in two processes, as a launcher starts them; None where they were told to stop early."""
-    out, port = folder / "out.json", free_port()
+def train(folder: Path, cases: Sequence[str], *stop: int) -> None:
+    """Train in two processes, as a launcher starts them."""
+    port = free_port()
     common = {"ACCELERATE_USE_CPU": "true", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, "-m", "tests.parity.process", str(folder / "run"), str(out), *map(str, stop)]
+    command = [sys.executable, "-m", "tests.parity.process", str(folder), ";".join(cases), *map(str, stop)]
     started = [
         subprocess.Popen(
             command,
@@ -40,45 +39,53 @@ def train(folder: Path, *stop: int) -> Trained | None:
         for rank in ("0", "1")
     ]
     try:
-        said = [running.communicate(timeout=120)[0] for running in started]
+        said = [running.communicate(timeout=240)[0] for running in started]
     finally:
         for running in started:
             running.kill()
     assert [running.returncode for running in started] == [0, 0], "\n".join(said)
-    return read(out) if out.exists() else None
 
 
 @pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Facts and weights of the run in one process: this one."""
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where one process, this one, has trained every case."""
     folder = tmp_path_factory.mktemp("single")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process.training, "adamw", process.training.adamw)  # main replaces both
         patch.setattr(process.interrupt, "requested", process.interrupt.requested)
-        process.main(folder / "run", folder / "out.json", None)
-    return read(folder / "out.json")
+        process.main(folder, list(process.CASES), None)
+    return folder
 
 
-def read(out: Path) -> Trained:
-    return json.loads(out.read_text()), load_file(out.with_suffix(".safetensors"))
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two processes have trained every case."""
+    folder = tmp_path_factory.mktemp("both")
+    train(folder, list(process.CASES))
+    return folder
 
 
-def assert_same(found: Any, single: Trained) -> None:
-    facts, weights = found
-    assert (single[0]["processes"], facts["processes"]) == (1, 2)
+def assert_same(both: Path, single: Path, case: str) -> None:
+    facts, expected = (json.loads((folder / f"{case}.json").read_text()) for folder in (both, single))
+    weights, wanted = (load_file(folder / f"{case}.safetensors") for folder in (both, single))
+    assert (expected["processes"], facts["processes"]) == (1, 2)
     for name, values in weights.items():
-        torch.testing.assert_close(values, single[1][name], rtol=1e-4, atol=1e-5, msg=name)
-    for epoch, expected in zip(facts["history"], single[0]["history"], strict=True):
-        assert epoch.keys() == expected.keys()
-        numbers = {name: value for name, value in expected.items() if isinstance(value, float)}
-        assert {name: epoch[name] for name in numbers} == pytest.approx(numbers, rel=1e-4)
-        assert epoch["phase"] == expected["phase"]
+        torch.testing.assert_close(values, wanted[name], rtol=1e-4, atol=1e-5, msg=name)
+    for epoch, same in zip(facts["history"], expected["history"], strict=True):
+        assert epoch.keys() == same.keys()
+        numbers = {name: value for name, value in same.items() if isinstance(value, float)}
+        assert {name: epoch[name] for name in numbers} == pytest.approx(numbers, rel=1e-4, abs=1e-6)
+        assert epoch["phase"] == same["phase"]
 
 
-def test_two_processes_are_one(tmp_path: Path, single: Trained):
-    assert_same(train(tmp_path), single)
+@pytest.mark.parametrize("case", process.CASES)
+def test_two_processes_are_one(both: Path, single: Path, case: str):
+    """With every method, also where a loss is measured and not minimised."""
+    assert_same(both, single, case)
 
 
-def test_two_processes_that_were_stopped_go_on_as_if_nothing_had_been(tmp_path: Path, single: Trained):
-    assert train(tmp_path, 5) is None  # in the second epoch, after the second of its three steps
-    assert_same(train(tmp_path), single)
+def test_two_processes_that_were_stopped_go_on_as_if_nothing_had_been(tmp_path: Path, single: Path):
+    train(tmp_path, ["sid"], 5)  # in the second epoch, after the second of its three steps
+    assert not (tmp_path / "sid.json").exists()
+    train(tmp_path, ["sid"])
+    assert_same(tmp_path, single, "sid")

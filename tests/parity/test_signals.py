@@ -13,11 +13,11 @@ from kdcore.data.batches import Batch, collate, in_order
 from kdcore.data.examples import Examples
 from kdcore.distil import targets
 from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method, Phase, phases
+from kdcore.distil.schedule import Phase
 from kdcore.distil.signals import Live, Signals, Stored, Teaching
 from kdcore.model.encoder import Encoder
 from tests import tiny
-from tests.distilling import encoder, examples, stored
+from tests.distilling import encoder, examples, phases_of, stored
 
 ROWS, BATCH = 14, 4
 # Of a number, float16 keeps 11 significant bits, so it is off by 2**-11 of its size at most; a loss sums many.
@@ -27,14 +27,12 @@ families = pytest.mark.parametrize("family", tiny.FAMILIES)
 
 def every_phase(layers: int) -> tuple[Phase, ...]:
     """Each internal loss alone, all of them with the classification loss, and the classification loss alone."""
-    knobs: dict[str, Any] = {"epochs_per_layer": 1, "classification_epochs": 1}
-    return (*phases("pid", layers, **knobs), *phases("all", layers, **knobs))
+    return (*phases_of("pid", layers), *phases_of("all", layers))
 
 
 def losses(student: Encoder, signals: Signals, found: Examples, batches: list[np.ndarray]) -> dict[str, Tensor]:
     """The loss of every example and every term, over all phases, in the examples' order."""
-    method = Method.parse("all")
-    what = Objective(method, layer_map=(1, 2, 3, 4), signals=signals, temperature=2.0, hard_label_weight=0.1)
+    what = Objective(signals, (1, 2, 3, 4), {"kl": 1.0, "cos": 1.0}, temperature=2.0, hard_label_weight=0.1)
     said: dict[str, Tensor] = {}
     for rows in batches:
         for number, phase in enumerate(every_phase(4)):

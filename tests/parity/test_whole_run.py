@@ -14,16 +14,17 @@ from torch import Tensor
 
 from kdcore.data.batches import shuffled
 from kdcore.data.examples import Examples
+from kdcore.distil.methods import Method
 from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method, phases
+from kdcore.distil.schedule import phases
 from tests import tiny
-from tests.distilling import encoder, examples, stored, trainer, weights
+from tests.distilling import distill, encoder, examples, stored, trainer, weights
 from tests.parity import plain
 from tests.parity.plain import Knobs, Rows
 
 ROWS, BATCH = 22, 6  # the last batch of an epoch has 4 rows
 SCHEDULE = ("epochs_per_layer", "classification_epochs", "cosine_threshold", "classification", "trains")
-WEIGHTS = ("temperature", "hard_label_weight", "kl_weight", "cos_weight")
+WEIGHTS = ("temperature", "hard_label_weight")
 LOOP = ("learning_rate", "warmup", "weight_decay", "clip")
 
 # No knob has a value at which leaving it out would change nothing.
@@ -35,8 +36,7 @@ SID = Knobs(
     cosine_threshold=0.87,  # layer 1 is below it after two epochs of three, layer 2 after one
     temperature=2.0,
     hard_label_weight=0.3,
-    kl_weight=0.7,
-    cos_weight=1.6,
+    weights={"kl": 0.7, "cos": 1.6},
     learning_rate=2e-3,
     warmup=0.25,
     weight_decay=0.1,
@@ -60,12 +60,12 @@ def fast(folder: Path, knobs: Knobs) -> tuple[dict[str, Tensor], list[dict[str, 
     given = asdict(knobs)
     method = Method.parse(knobs.method)
     what = Objective(
-        method,
-        layer_map=knobs.layer_map,
-        signals=stored(encoder(), found(), folder),
+        stored(encoder(), found(), folder),
+        knobs.layer_map,
+        method.minimised(knobs.weights),
         **{name: given[name] for name in WEIGHTS},
     )
-    stretch = phases(method.schedule, 2, **{name: given[name] for name in SCHEDULE})
+    stretch = phases(method.schedule, 2, distill(**{name: given[name] for name in SCHEDULE}))
     student = encoder(layers=2, seed=1, dropout=False)
     loop = trainer(
         student, found(), stretch, what, folder / "run", batch_size=BATCH, **{name: given[name] for name in LOOP}

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from kdcore.data import tables
 from kdcore.data.cells import class_id, fault, number
 from kdcore.data.formats import READERS
-from kdcore.data.prepare import load_split, prepare
+from kdcore.data.prepare import prepare
+from kdcore.data.prepared import Data
 from kdcore.errors import UserError, shown
 from kdcore.params import read as params
 from tests.unit.raw_files import REVIEWS, ROOT, VALIDATION, all_params, data, write, write_params
@@ -163,7 +164,7 @@ def test_what_is_prepared_is_what_was_given(rows: list[tuple[str, str]]):
         if error:
             assert [path.name for path in Path(folder).iterdir()] == ["raw"]
             return
-        train = load_split(out, "train").sort_values("row")
+        train = Data.open(out).frame("train").sort_values("row")
     ids = {"good": 1, "bad": 0, "1": 1, "0": 0, "": -1, "-1": -1}
     assert train["text_a"].tolist() == [review for review, _ in rows]
     assert train["label"].fillna(-1).tolist() == [ids[stars] for _, stars in rows]

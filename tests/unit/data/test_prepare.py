@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from kdcore.data import embedded, tasks
-from kdcore.data.prepare import fingerprint, load_split, prepare, read_task
+from kdcore.data.prepare import prepare
+from kdcore.data.prepared import Data
 from kdcore.errors import UserError
 from tests.unit.raw_files import GLUE, GOOD, PAIRS, REVIEWS, SCORES, VALIDATION, data, write
 
@@ -34,14 +35,15 @@ def test_what_is_written(reviews: Path, tmp_path: Path):
     out = tmp_path / "data" / "reviews"
     prepare(REVIEWS, data(reviews), out)
     assert sorted(path.name for path in out.iterdir()) == [
+        "manifest.json",
         "provenance.json",
         "task.json",
         "train.parquet",
         "validation.parquet",
     ]
     assert [path.name for path in out.parent.iterdir()] == ["reviews"]
-    assert read_task(out) == REVIEWS
-    train = load_split(out, "train").sort_values("row")
+    assert Data.open(out).task == REVIEWS
+    train = Data.open(out).frame("train").sort_values("row")
     assert train["row"].tolist() == [0, 1, 2]
     assert train["text_a"].tolist() == ["fine film", "dull film", "lovely film"]
     assert train["text_b"].isna().all()
@@ -50,7 +52,7 @@ def test_what_is_written(reviews: Path, tmp_path: Path):
 
 def test_types(reviews: Path, tmp_path: Path):
     prepare(REVIEWS, data(reviews), tmp_path / "out")
-    frame = load_split(tmp_path / "out", "train")
+    frame = Data.open(tmp_path / "out").frame("train")
     assert {name: str(kind) for name, kind in frame.dtypes.items()} == {
         "row": "int64",
         "text_a": "str",
@@ -64,7 +66,7 @@ def test_unlabelled_rows_are_null_and_a_stratum(tmp_path: Path):
     lines = [f"text {i}\t{label}" for i, label in enumerate(["good", "bad", "", "-1"] * 25)]
     files = {"train.tsv": "review\tstars\n" + "\n".join(lines), "validation.tsv": VALIDATION}
     prepare(REVIEWS, data(write(tmp_path, "reviews", files)), tmp_path / "out")
-    label = load_split(tmp_path / "out", "train")["label"]
+    label = Data.open(tmp_path / "out").frame("train")["label"]
     assert (label.notna().sum(), label.isna().sum()) == (50, 50)
     for n in range(4, 101, 4):
         assert label[:n].isna().sum() == n // 2
@@ -74,7 +76,7 @@ def test_unlabelled_rows_are_null_and_a_stratum(tmp_path: Path):
 def test_scores_are_floats(tmp_path: Path):
     text = "left\tright\tlabel\n" + "".join(f"a{i}\tb{i}\t{i / 4}\n" for i in range(20))
     prepare(SCORES, data(write(tmp_path, "scores", {"train.tsv": text, "validation.tsv": text})), tmp_path / "out")
-    frame = load_split(tmp_path / "out", "train")
+    frame = Data.open(tmp_path / "out").frame("train")
     assert str(frame["label"].dtype) == "float64"
     assert (frame["label"] == frame["row"] / 4).all()
     assert frame["row"].tolist() != sorted(frame["row"])
@@ -94,7 +96,7 @@ def test_every_script_and_long_texts_pass(tmp_path: Path, kind: str):
         else:
             frame.to_json(file, orient="records", lines=True)
     prepare(PAIRS, data(tmp_path), tmp_path / "out")
-    train = load_split(tmp_path / "out", "train").sort_values("row")
+    train = Data.open(tmp_path / "out").frame("train").sort_values("row")
     assert train["text_a"].tolist() == STRANGE
     assert train["text_b"].tolist() == STRANGE[::-1]
 
@@ -115,11 +117,9 @@ def test_provenance(reviews: Path, tmp_path: Path):
         assert facts["rows"] == facts["labelled"] == sum(labels.values())
         assert facts["labels"] == labels
         hashes[f"{split}.parquet"] = sha256((tmp_path / "out" / f"{split}.parquet").read_bytes()).hexdigest()
-        assert facts["sha256"] == hashes[f"{split}.parquet"]
     hashes["task.json"] = sha256((tmp_path / "out" / "task.json").read_bytes()).hexdigest()
     # The fingerprint by hand: sha256 of the canonical JSON of file name -> sha256.
-    assert found["fingerprint"] == sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
-    assert found["fingerprint"] == fingerprint(tmp_path / "out")
+    assert Data.open(tmp_path / "out").fingerprint == sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
 
 
 def test_the_same_rows_give_the_same_bytes(reviews: Path, tmp_path: Path):
@@ -133,7 +133,7 @@ def test_the_format_of_the_source_does_not_matter(reviews: Path, tmp_path: Path)
     prepare(REVIEWS, data(reviews), tmp_path / "one")
     other = write(tmp_path / "other", "reviews", {"train.csv": GOOD.replace("\t", ","), "validation.tsv": VALIDATION})
     prepare(REVIEWS, data(other), tmp_path / "two")
-    assert fingerprint(tmp_path / "one") == fingerprint(tmp_path / "two")
+    assert Data.open(tmp_path / "one").fingerprint == Data.open(tmp_path / "two").fingerprint
 
 
 def test_odd_things_are_warned_about_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -152,17 +152,17 @@ def test_an_older_one_is_replaced(reviews: Path, tmp_path: Path):
     prepare(REVIEWS, data(reviews), tmp_path / "out")
     write(reviews, "reviews", {"train.tsv": GOOD + "one more\tbad\n", "test.tsv": "review\nx\n"})
     prepare(REVIEWS, data(reviews), tmp_path / "out")
-    assert len(load_split(tmp_path / "out", "train")) == 4
-    assert len(load_split(tmp_path / "out", "test")) == 1
+    assert len(Data.open(tmp_path / "out").frame("train")) == 4
+    assert len(Data.open(tmp_path / "out").frame("test")) == 1
 
 
 def test_bad_rows_leave_the_older_one_as_it_was(reviews: Path, tmp_path: Path):
     prepare(REVIEWS, data(reviews), tmp_path / "out")
-    before = fingerprint(tmp_path / "out")
+    before = Data.open(tmp_path / "out").fingerprint
     write(reviews, "reviews", {"train.tsv": "review\tstars\n\tgood\n"})
     with pytest.raises(UserError):
         prepare(REVIEWS, data(reviews), tmp_path / "out")
-    assert fingerprint(tmp_path / "out") == before
+    assert Data.open(tmp_path / "out").fingerprint == before
 
 
 def test_a_failure_while_writing_leaves_nothing(reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -210,12 +210,12 @@ def test_a_file_or_a_link_is_kept(reviews: Path, tmp_path: Path):
 )
 def test_movies(tmp_path: Path):
     prepare(tasks.MOVIES, data(tmp_path, "embedded"), tmp_path / "movies")
-    train, validation = (load_split(tmp_path / "movies", split) for split in ("train", "validation"))
+    train, validation = (Data.open(tmp_path / "movies").frame(split) for split in ("train", "validation"))
     assert (len(train), len(validation)) == (9072, 1000)
     assert not set(train["row"]) & set(validation["row"])
     for n in (250, 400, 1000, 4000):
         assert abs((train["label"][:n] == 1).sum() - n * 4500 / 9072) <= 1
-    assert read_task(tmp_path / "movies") == tasks.MOVIES
+    assert Data.open(tmp_path / "movies").task == tasks.MOVIES
 
 
 @pytest.mark.skipif(not GLUE.is_dir(), reason="GLUE's files are not beside the checkout (../shared/data/glue)")
@@ -234,6 +234,6 @@ def test_glue(tmp_path: Path, name: str, rows: int, labels: dict | None, odd: di
     assert facts["rows"] == facts["labelled"] == rows
     assert facts.get("labels") == labels
     assert odd.items() <= facts["odd"].items()
-    train = load_split(tmp_path / name, "train")
+    train = Data.open(tmp_path / name).frame("train")
     assert sorted(train["row"]) == list(range(rows))
     assert train["text_b"].isna().all() == (name == "cola")

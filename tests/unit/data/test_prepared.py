@@ -3,17 +3,16 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kdcore.data import prepared
 from kdcore.data.prepare import prepare
+from kdcore.data.prepared import Data
 from kdcore.errors import UserError
 from tests.unit.raw_files import GOOD, REVIEWS, VALIDATION, data, write
 
 RERUN = "run `dvc repro -f prepare`"
-FILES = ["task.json", "train.parquet", "validation.parquet"]
+FILES = ["task.json", "train.parquet", "validation.parquet", "provenance.json"]
 
 
 @pytest.fixture
@@ -23,95 +22,90 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "reviews"
 
 
-def read(folder: Path, name: str) -> Any:
-    return prepared.read_task(folder) if name == "task.json" else prepared.load_split(folder, name.split(".")[0])
-
-
-def flip(path: Path, at: int) -> None:
-    raw = bytearray(path.read_bytes())
-    raw[at] ^= 1
-    path.write_bytes(raw)
-
-
-def complaint(folder: Path, name: str) -> str:
-    """What reading the file says, which the fingerprint says too."""
+def complaint(folder: Path) -> str:
     with pytest.raises(UserError) as error:
-        read(folder, name)
-    with pytest.raises(UserError) as again:
-        prepared.fingerprint(folder)
-    assert str(again.value) == str(error.value)
+        Data.open(folder)
     return str(error.value)
 
 
 def test_whole_folders_are_read(folder: Path):
-    assert prepared.splits(folder) == ("train", "validation")
-    assert prepared.read_task(folder) == REVIEWS
-    assert len(prepared.load_split(str(folder), "validation")) == 2
-    assert len(prepared.fingerprint(folder)) == 64
+    found = Data.open(folder)
+    assert found.splits == ("train", "validation")
+    assert found.task == REVIEWS
+    assert len(found.frame("validation")) == 2
+    assert len(found.fingerprint) == 64
 
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("at", [0, 40, -1])
 def test_a_flipped_bit_is_found(folder: Path, name: str, at: int):
-    flip(folder / name, at)
-    said = complaint(folder, name)
-    assert str(folder / name) in said
-    assert "was changed after it was written" in said
-    assert RERUN in said
+    raw = bytearray((folder / name).read_bytes())
+    raw[at] ^= 1
+    (folder / name).write_bytes(raw)
+    assert complaint(folder) == f"{folder}: {name}: its content is not what was written (sha256 differs); {RERUN}"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_truncated_file_is_found(folder: Path, name: str):
-    (folder / name).write_bytes((folder / name).read_bytes()[:-1])
-    assert "was changed after it was written" in complaint(folder, name)
+    raw = (folder / name).read_bytes()
+    (folder / name).write_bytes(raw[:-1])
+    assert complaint(folder) == f"{folder}: {name}: has {len(raw) - 1} bytes where {len(raw)} were written; {RERUN}"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_found(folder: Path, name: str):
     (folder / name).unlink()
-    said = complaint(folder, name)
-    assert f"{folder / name}: cannot be read (No such file or directory); {RERUN}" == said
+    assert complaint(folder) == f"{folder}: {name}: is missing; {RERUN}"
 
 
-def test_swapped_splits_are_found(folder: Path):
+def test_swapped_splits_are_both_found(folder: Path):
     train, validation = folder / "train.parquet", folder / "validation.parquet"
     shutil.move(train, folder / "aside")
     shutil.move(validation, train)
     shutil.move(folder / "aside", validation)
-    assert "train.parquet: was changed" in complaint(folder, "train.parquet")
+    assert "train.parquet: " in (said := complaint(folder))
+    assert "validation.parquet: " in said
 
 
 def test_an_absent_split_is_named(folder: Path):
     with pytest.raises(UserError, match="reviews: has no split 'test', has train, validation"):
-        prepared.load_split(folder, "test")
+        Data.open(folder).frame("test")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"splits": []}', "\x00", '{"splits": {"train": 3}}'])
-def test_a_broken_provenance_is_found(folder: Path, text: str):
-    (folder / "provenance.json").write_text(text)
-    with pytest.raises(UserError, match=r"provenance.json: cannot be read \(\w+: ") as error:
-        prepared.load_split(folder, "train")
-    assert RERUN in str(error.value)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_first_rows_are_a_prefix(folder: Path, rows: int):
+    whole = Data.open(folder).frame("train")
+    assert Data.open(folder).frame("train", rows).equals(whole.head(rows))
 
 
-def test_a_missing_provenance_is_found(tmp_path: Path):
-    with pytest.raises(
-        UserError, match=r"provenance.json: cannot be read \(FileNotFoundError: .*run `dvc repro -f prepare`"
-    ):
-        prepared.fingerprint(tmp_path)
+def test_more_rows_than_there_are_is_refused_by_field_and_number(folder: Path):
+    with pytest.raises(UserError) as error:
+        Data.open(folder).frame("train", 4, "student.rows")
+    assert str(error.value) == "student.rows: at most 3, the rows of reviews/train, found 4"
 
 
-def test_a_changed_hash_in_provenance_is_found(folder: Path):
-    found = json.loads((folder / "provenance.json").read_text())
-    found["splits"]["train"]["sha256"] = "0" * 64
-    (folder / "provenance.json").write_text(json.dumps(found))
-    with pytest.raises(UserError, match=r"provenance.json: was changed after it was written: its fingerprint"):
-        prepared.load_split(folder, "train")
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"files": []}', "\x00", '{"files": 3}'])
+def test_a_broken_manifest_is_found(folder: Path, text: str):
+    (folder / "manifest.json").write_text(text)
+    assert f"{folder}: manifest.json can't be read (" in (said := complaint(folder))
+    assert RERUN in said
 
 
-def test_a_split_never_leaves_the_folder(folder: Path):
-    found = json.loads((folder / "provenance.json").read_text())
-    found["splits"]["../x"] = found["splits"]["train"]
-    (folder / "provenance.json").write_text(json.dumps(found))
-    with pytest.raises(UserError, match=r"provenance.json: was changed"):
-        prepared.load_split(folder, "../x")
+def test_a_missing_folder_is_found(tmp_path: Path):
+    assert RERUN in complaint(tmp_path / "nothing")
+
+
+def test_a_split_that_was_added_by_hand_is_found(folder: Path):
+    facts = json.loads((folder / "provenance.json").read_text())
+    facts["splits"]["../x"] = facts["splits"]["train"]
+    (folder / "provenance.json").write_text(json.dumps(facts))
+    assert "provenance.json: " in complaint(folder)
+
+
+def test_where_the_rows_come_from_is_no_part_of_the_fingerprint(folder: Path, tmp_path: Path):
+    """The same rows from a file of another format are the same data."""
+    raw = write(tmp_path / "other", "reviews", {"train.csv": GOOD.replace("\t", ","), "validation.tsv": VALIDATION})
+    prepare(REVIEWS, data(raw), tmp_path / "again" / "reviews")
+    one, other = folder / "provenance.json", tmp_path / "again/reviews/provenance.json"
+    assert one.read_bytes() != other.read_bytes()
+    assert Data.open(folder).fingerprint == Data.open(tmp_path / "again/reviews").fingerprint

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from kdcore.artefacts import seal
-from kdcore.distil.finished import read_run, write_history, write_model
-from kdcore.distil.state import Record
+from kdcore.distil.checkpoint import Record
+from kdcore.distil.finished import Finished, write_history, write_model
 from kdcore.errors import UserError
 from kdcore.model.encoder import FAMILIES, Encoder
 from kdcore.model.predict import logits_of
@@ -132,9 +132,9 @@ def test_equal_models_have_one_fingerprint_whatever_was_noted_about_them(
     prints = []
     for name, facts in {"one": {"method": "sid"}, "other": {"method": "pid"}}.items():
         write(tmp_path / name, tiny_classifier(), **facts)
-        found, print_ = read_run(tmp_path / name, "-")
-        assert found["method"] == facts["method"]
-        prints.append(print_)
+        run = Finished.open(tmp_path / name, "-")
+        assert run.facts["method"] == facts["method"]
+        prints.append(run.fingerprint)
     assert prints[0] == prints[1]
 
 
@@ -147,7 +147,7 @@ def test_other_models_have_other_fingerprints(tmp_path: Path, tiny_classifier: C
         (tmp_path / "other/tokenizer.json").write_text(words.replace('"lowercase": true', '"lowercase": false'))
         (tmp_path / "other/manifest.json").unlink()
         seal(tmp_path / "other")
-    assert read_run(tmp_path / "one", "-")[1] != read_run(tmp_path / "other", "-")[1]
+    assert Finished.open(tmp_path / "one", "-").fingerprint != Finished.open(tmp_path / "other", "-").fingerprint
 
 
 def test_a_run_that_was_changed_is_refused_by_file_and_says_what_to_run(
@@ -156,4 +156,4 @@ def test_a_run_that_was_changed_is_refused_by_file_and_says_what_to_run(
     write(tmp_path / "run", tiny_classifier())
     (tmp_path / "run/run.json").unlink()
     with pytest.raises(UserError, match=r"run\.json: is missing; run `dvc repro -f student`"):
-        read_run(tmp_path / "run", "dvc repro -f student")
+        Finished.open(tmp_path / "run", "dvc repro -f student")

@@ -1,6 +1,7 @@
 """What each phase minimises: which terms, with which weights, from which layers."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,7 @@ from torch import Tensor
 
 from kdcore.data.batches import Batch
 from kdcore.distil import losses
-from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import Method, Phase
+from kdcore.distil.schedule import Phase
 from kdcore.distil.signals import Live, Teaching
 from kdcore.model.encoder import Encoder
 from tests.distilling import encoder, examples, gradients, objective, phases_of, whole_batch
@@ -65,7 +65,7 @@ def test_soft_adds_hard_labels_by_their_weight():
 
 
 def test_pid_has_the_losses_of_its_layer_only():
-    loss, terms = said("pid", LAYER_2, kl_weight=2.0, cos_weight=3.0)
+    loss, terms = said("pid", LAYER_2, weights={"kl": 2.0, "cos": 3.0})
     assert list(terms) == ["attention_kl_2", "cls_cosine_2"]
     assert_is(loss, attention_kl_2=2.0, cls_cosine_2=3.0)
 
@@ -78,7 +78,7 @@ def test_sid_sums_the_losses_up_to_its_layer():
 
 
 def test_all_has_every_loss_at_once():
-    loss, terms = said("all", EVERYTHING, hard_label_weight=0.5, kl_weight=2.0)
+    loss, terms = said("all", EVERYTHING, hard_label_weight=0.5, weights={"kl": 2.0})
     assert sorted(terms) == sorted(by_hand())
     assert_is(
         loss,
@@ -123,12 +123,12 @@ def test_the_temperature_reaches_the_soft_labels():
     [
         ("sid-kl", {}, {"attention_kl_1": 1.0, "attention_kl_2": 1.0}),
         ("sid-cos", {}, {"cls_cosine_1": 1.0, "cls_cosine_2": 1.0}),
-        ("sid", {"cos_weight": 0.0}, {"attention_kl_1": 1.0, "attention_kl_2": 1.0}),
-        ("sid", {"kl_weight": 0.0}, {"cls_cosine_1": 1.0, "cls_cosine_2": 1.0}),
+        ("sid", {"weights": {"cos": 0.0}}, {"attention_kl_1": 1.0, "attention_kl_2": 1.0}),
+        ("sid", {"weights": {"kl": 0.0}}, {"cls_cosine_1": 1.0, "cls_cosine_2": 1.0}),
     ],
 )
 def test_one_internal_loss_alone_still_measures_the_cosine(
-    method: str, knobs: dict[str, float], weights: dict[str, float]
+    method: str, knobs: dict[str, Any], weights: dict[str, float]
 ):
     loss, terms = said(method, BOTH, **knobs)
     assert_is(loss, **weights)
@@ -162,7 +162,7 @@ def test_the_teacher_is_asked_for_the_mapped_layers_only(
     method: str, phase: Phase, attention: tuple[int, ...], cls: tuple[int, ...]
 ):
     signals = Recorder(encoder())
-    what = Objective(Method.parse(method), layer_map=MAP, signals=signals)
+    what = replace(objective(method, encoder(), MAP), signals=signals)
     what(encoder(layers=2), whole_batch(examples()), phase)
     assert signals.asked == [(attention, cls, phase.classification)]
 
@@ -214,3 +214,15 @@ def test_a_weight_of_zero_sends_no_gradient():
     losses.soft_labels(again(batch.inputs).logits, encoder()(batch.inputs).logits).sum().backward()
     for name, gradient in gradients(student).items():
         torch.testing.assert_close(gradient, gradients(again)[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["sid-kl", "sid-cos", "sid"])
+def test_what_is_only_measured_leads_to_no_weight(method: str):
+    """Several processes would wait for the gradient of a weight that leads to what is handed out and to no loss."""
+    student = encoder(layers=2).train()
+    loss, terms = objective(method, encoder(), MAP)(student, whole_batch(examples()), BOTH)
+    loss.sum().backward()
+    assert "cls_cosine_2" in terms
+    # The [CLS] vector of the top layer comes from its output, its attention map does not.
+    output = next(g for name, g in gradients(student).items() if "layer.1.output.dense.weight" in name)
+    assert (output is None) == (method == "sid-kl")

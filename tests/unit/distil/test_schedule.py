@@ -6,14 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdcore.distil.schedule import Classification, Method, Phase, Trains, learning_rate, phases
+from kdcore.distil.losses import FUNCTIONS
+from kdcore.distil.methods import INTERNAL, METHODS, Method
+from kdcore.distil.methods import SCHEDULES as EVERY
+from kdcore.distil.schedule import Phase, learning_rate, phases
+from kdcore.params.values import Classification, Trains
+from tests.distilling import distill
 
-METHODS = ("none", "soft", "all", "pid", "sid")
-counts = st.integers(0, 6)
+counts = st.integers(1, 6)
 
 
 def of(schedule: str, **knobs: Any) -> tuple[Phase, ...]:
-    return phases(schedule, 3, **({"epochs_per_layer": 2, "classification_epochs": 4} | knobs))
+    return phases(schedule, 3, distill(**({"epochs_per_layer": 2, "classification_epochs": 4} | knobs)))
 
 
 def shown(stretch: tuple[Phase, ...]) -> list[tuple[str, int, tuple[int, ...], bool]]:
@@ -66,7 +70,7 @@ def test_methods_without_a_last_phase_train_the_model(schedule: str):
     assert [phase.trains for phase in of(schedule, trains="head")] == ["model"]
 
 
-@pytest.mark.parametrize("schedule", METHODS)
+@pytest.mark.parametrize("schedule", EVERY)
 def test_a_threshold_ends_the_phase_of_a_layer_only(schedule: str):
     for phase in of(schedule, cosine_threshold=0.1):
         if phase.layer is None:
@@ -79,27 +83,9 @@ def test_a_threshold_ends_the_phase_of_a_layer_only(schedule: str):
 def test_every_method_has_the_same_epochs(
     layers: int, epochs: int, last: int, classification: Classification, trains: Trains
 ):
-    budgets = {
-        schedule: sum(
-            phase.epochs
-            for phase in phases(
-                schedule,
-                layers,
-                epochs_per_layer=epochs,
-                classification_epochs=last,
-                classification=classification,
-                trains=trains,
-            )
-        )
-        for schedule in METHODS
-    }
+    knobs = distill(epochs_per_layer=epochs, classification_epochs=last, classification=classification, trains=trains)
+    budgets = {schedule: sum(phase.epochs for phase in phases(schedule, layers, knobs)) for schedule in EVERY}
     assert set(budgets.values()) == {layers * epochs + last}
-
-
-@pytest.mark.parametrize("schedule", ["pid", "sid"])
-def test_a_phase_without_epochs_is_left_out(schedule: str):
-    assert [phase.name for phase in of(schedule, epochs_per_layer=0)] == ["classification"]
-    assert [phase.name for phase in of(schedule, classification_epochs=0)] == ["layer 1", "layer 2", "layer 3"]
 
 
 def test_a_phase_runs_the_layers_that_it_needs():
@@ -110,20 +96,40 @@ def test_a_phase_runs_the_layers_that_it_needs():
 
 
 @pytest.mark.parametrize(
-    ("name", "schedule", "kl", "cos"),
+    ("name", "schedule", "losses"),
     [
-        ("none", "none", False, False),
-        ("soft", "soft", False, False),
-        ("all", "all", True, True),
-        ("pid", "pid", True, True),
-        ("sid", "sid", True, True),
-        ("all-kl", "all", True, False),
-        ("pid-cos", "pid", False, True),
-        ("sid-kl", "sid", True, False),
+        ("none", "none", ()),
+        ("soft", "soft", ()),
+        ("all", "all", ("kl", "cos")),
+        ("pid", "pid", ("kl", "cos")),
+        ("all-kl", "all", ("kl",)),
+        ("pid-cos", "pid", ("cos",)),
     ],
 )
-def test_a_methods_name_says_its_schedule_and_its_losses(name: str, schedule: str, kl: bool, cos: bool):
-    assert Method.parse(name) == Method(schedule, kl, cos)
+def test_a_methods_name_says_its_schedule_and_its_losses(name: str, schedule: str, losses: tuple[str, ...]):
+    assert Method.parse(name) == Method(schedule, losses)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "expected"),
+    [
+        ("sid", {"kl": 2.0, "cos": 0.5}, {"kl": 2.0, "cos": 0.5}),
+        ("sid", {"kl": 2.0, "cos": 0.0}, {"kl": 2.0}),
+        ("sid", {"cos": 0.5}, {"cos": 0.5}),
+        ("sid-kl", {"kl": 2.0, "cos": 0.5}, {"kl": 2.0}),
+        ("sid-kl", {"cos": 0.5}, {}),
+        ("soft", {"kl": 2.0}, {}),
+    ],
+)
+def test_a_method_minimises_those_of_its_losses_that_have_a_weight(
+    name: str, weights: dict[str, float], expected: dict[str, float]
+):
+    assert Method.parse(name).minimised(weights) == expected
+
+
+def test_every_internal_loss_has_a_function_and_is_the_suffix_of_methods():
+    assert set(FUNCTIONS) == set(INTERNAL)
+    assert {f"sid-{name}" for name in INTERNAL} < set(METHODS)
 
 
 # The learning rate

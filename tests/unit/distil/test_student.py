@@ -12,9 +12,9 @@ import pytest
 
 from kdcore.artefacts import digest
 from kdcore.distil import student
-from kdcore.distil.student import Recipe, Sources, distil
-from kdcore.distil.training import Settings, Trainer
+from kdcore.distil.training import Trainer
 from kdcore.errors import UserError
+from kdcore.params import sections
 from tests import on_disk
 
 
@@ -24,17 +24,16 @@ class Named(Exception):  # noqa: N818
 
 @pytest.fixture
 def name_of(tiny_ingredients: on_disk.Ingredients, store: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """name_of(recipe, settings=..., sources=...): what names the student's run, without training it."""
+    """name_of(method, knob=..., made=...): what names the student's run, without training it."""
 
     def named(kind: str, identity: dict[str, Any]) -> None:
         raise Named(digest(identity))
 
-    def name(recipe: Recipe, settings: Settings | None = None, sources: Sources | None = None) -> str:
-        where, how = sources or tiny_ingredients.sources(), settings or on_disk.loop()
+    def name(method: str = "sid", made: on_disk.Ingredients = tiny_ingredients, **changes: Any) -> str:
         with monkeypatch.context() as patch:
             patch.setattr(student, "open_run", named)
             with pytest.raises(Named) as caught:
-                distil(recipe, where, how)
+                on_disk.distilled(made, method, **changes)
         return str(caught.value)
 
     return name
@@ -52,8 +51,7 @@ KNOBS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "classification_epochs": (2, EVERY),
     "temperature": (2.0, ("soft", *INTERNAL)),
     "hard_label_weight": (0.5, ("soft", *INTERNAL)),
-    "kl_weight": (0.5, ("all", "pid", "sid", "pid-kl")),
-    "cos_weight": (0.5, ("all", "pid", "sid", "sid-cos")),
+    "weights": ({"kl": 0.5, "cos": 0.5}, INTERNAL),
     "cosine_threshold": (0.1, ("pid", "sid", "pid-kl", "sid-cos")),
     "classification": ("always", ("pid", "sid", "pid-kl", "sid-cos")),
     "trains": ("head", ("pid", "sid", "pid-kl", "sid-cos")),
@@ -64,12 +62,21 @@ KNOBS: dict[str, tuple[Any, tuple[str, ...]]] = {
 @pytest.mark.parametrize("method", EVERY)
 def test_a_knob_makes_another_run_where_the_method_uses_it_and_nowhere_else(name_of: Any, method: str, knob: str):
     value, users = KNOBS[knob]
-    changed = name_of(on_disk.recipe(method, **{knob: value})) != name_of(on_disk.recipe(method))
+    changed = name_of(method, **{knob: value}) != name_of(method)
     assert changed == (method in users)
 
 
-def test_every_knob_of_a_recipe_was_looked_at():
-    assert {*KNOBS, "method"} == {field.name for field in dataclasses.fields(Recipe)}
+@pytest.mark.parametrize(("method", "differs"), [("sid", True), ("sid-kl", False), ("sid-cos", True), ("soft", False)])
+def test_the_weight_of_a_loss_counts_where_it_is_minimised(name_of: Any, method: str, differs: bool):
+    assert (name_of(method, weights={"kl": 1.0, "cos": 0.5}) != name_of(method)) == differs
+
+
+def test_a_loss_without_a_weight_is_one_that_the_method_has_not(name_of: Any):
+    assert name_of("sid", weights={"kl": 1.0, "cos": 0.0}) == name_of("sid", weights={"kl": 1.0}) != name_of("sid")
+
+
+def test_every_knob_of_a_student_was_looked_at():
+    assert set(KNOBS) == {*sections.Student.model_fields, *sections.Distill.model_fields}
 
 
 OTHER_SETTINGS: dict[str, Any] = {
@@ -89,22 +96,25 @@ OTHER_SETTINGS: dict[str, Any] = {
 
 @pytest.mark.parametrize("knob", OTHER_SETTINGS)
 def test_what_changes_bits_makes_another_run(name_of: Any, knob: str):
-    changed = on_disk.loop(**{knob: OTHER_SETTINGS[knob]})
-    assert name_of(on_disk.recipe(), changed) != name_of(on_disk.recipe())
+    assert name_of(**{knob: OTHER_SETTINGS[knob]}) != name_of()
 
 
 def test_how_often_a_checkpoint_is_written_makes_no_other_run(name_of: Any):
-    assert name_of(on_disk.recipe(), on_disk.loop(checkpoint_seconds=1)) == name_of(on_disk.recipe())
-    assert {*OTHER_SETTINGS, "checkpoint_seconds"} == {field.name for field in dataclasses.fields(Settings)}
+    assert name_of(checkpoint_seconds=1) == name_of()
+    assert {*OTHER_SETTINGS, "checkpoint_seconds"} == {*sections.Train.model_fields, "seed"}
+
+
+@pytest.mark.parametrize("method", ["none", "soft", "all"])
+def test_where_warm_up_begins_again_counts_only_with_several_phases(name_of: Any, method: str):
+    assert name_of(method, schedule="whole") == name_of(method)
 
 
 def test_the_pretrained_encoder_counts_only_for_a_student_that_starts_from_it(
     name_of: Any, tiny_ingredients: on_disk.Ingredients, tiny_folder: Any
 ):
-    other = dataclasses.replace(tiny_ingredients.sources(), model=str(tiny_folder("bert", seed=5)))
-    assert name_of(on_disk.recipe(), sources=other) == name_of(on_disk.recipe())
-    recipe = on_disk.recipe(init="pretrained")
-    assert name_of(recipe, sources=other) != name_of(recipe)
+    other = dataclasses.replace(tiny_ingredients, model=tiny_folder("bert", seed=5))
+    assert name_of(made=other) == name_of()
+    assert name_of(made=other, init="pretrained") != name_of(init="pretrained")
 
 
 @pytest.mark.parametrize(("method", "differs"), [("none", False), ("soft", False), ("sid", True)])
@@ -113,16 +123,14 @@ def test_the_precision_of_the_signals_counts_where_internal_signals_are_read(
 ):
     """Logits are stored in full precision whatever `targets.dtype` says."""
     exact = on_disk.signals(tmp_path, tiny_ingredients.data, tiny_ingredients.teacher, dtype="float32")
-    sources = dataclasses.replace(tiny_ingredients.sources(), targets=exact)
-    recipe = on_disk.recipe(method)
-    assert (name_of(recipe, sources=sources) != name_of(recipe)) == differs
+    made = dataclasses.replace(tiny_ingredients, targets=exact)
+    assert (name_of(method, made=made) != name_of(method)) == differs
 
 
 def test_signals_of_more_rows_make_no_other_run(name_of: Any, tiny_ingredients: on_disk.Ingredients, tmp_path: Path):
     """So a student of the headline is found again by the study of training sizes."""
     more = on_disk.signals(tmp_path, tiny_ingredients.data, tiny_ingredients.teacher, rows=40)
-    sources = dataclasses.replace(tiny_ingredients.sources(), targets=more)
-    assert name_of(on_disk.recipe(), sources=sources) == name_of(on_disk.recipe())
+    assert name_of(made=dataclasses.replace(tiny_ingredients, targets=more)) == name_of()
 
 
 def test_another_teacher_or_other_data_make_another_run(
@@ -131,36 +139,36 @@ def test_another_teacher_or_other_data_make_another_run(
     raw = on_disk.rows()
     raw["train"].loc[0, "sentence"] += " again"
     data = on_disk.prepared(tmp_path, raw)
+    same = {"data": tiny_ingredients.data, "teacher": tiny_ingredients.teacher}
     teacher = on_disk.fine_tuned(tmp_path, tiny_ingredients.data, tiny_ingredients.model, seed=1)
-    sources = tiny_ingredients.sources()
-    names = {
-        name_of(on_disk.recipe(), sources=dataclasses.replace(sources, **change))
-        for change in ({}, {"data": data}, {"teacher": teacher})
-    }
-    assert len(names) == 3
+    others = [
+        dataclasses.replace(tiny_ingredients, **change, targets=on_disk.signals(tmp_path / str(n), **(same | change)))
+        for n, change in enumerate(({"data": data}, {"teacher": teacher}))
+    ]
+    assert len({name_of(), *(name_of(made=made) for made in others)}) == 3
 
 
 def test_a_student_that_was_trained_is_found_and_not_trained_again(
     tiny_ingredients: on_disk.Ingredients, store: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    first = distil(on_disk.recipe(), tiny_ingredients.sources(), on_disk.loop())
+    first = on_disk.distilled(tiny_ingredients)
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
-    assert distil(on_disk.recipe(), tiny_ingredients.sources(), on_disk.loop(checkpoint_seconds=3)) == first
+    assert on_disk.distilled(tiny_ingredients, checkpoint_seconds=3) == first
 
 
 def test_pid_and_sid_of_one_layer_are_one_student(tiny_ingredients: on_disk.Ingredients, store: Path, name_of: Any):
-    assert name_of(on_disk.recipe("pid", layers=1)) == name_of(on_disk.recipe("sid", layers=1))
-    assert name_of(on_disk.recipe("pid")) != name_of(on_disk.recipe("sid"))
+    assert name_of("pid", layers=1) == name_of("sid", layers=1)
+    assert name_of("pid") != name_of("sid")
 
 
 def test_a_trained_student_that_was_damaged_is_named_and_trained_again(
     tiny_ingredients: on_disk.Ingredients, store: Path, capsys: pytest.CaptureFixture[str]
 ):
     """It is found in the store by its name, so nothing that is asked for could ever repair it otherwise."""
-    first = distil(on_disk.recipe(), tiny_ingredients.sources(), on_disk.loop())
+    first = on_disk.distilled(tiny_ingredients)
     weights = (first / "model.safetensors").read_bytes()
     (first / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
-    again = distil(on_disk.recipe(), tiny_ingredients.sources(), on_disk.loop())
+    again = on_disk.distilled(tiny_ingredients)
     assert (again / "model.safetensors").read_bytes() == weights
     said = capsys.readouterr().err
     assert "model.safetensors: its content is not what was written" in said
@@ -182,7 +190,7 @@ def half_labelled(tmp_path: Path, tiny_ingredients: on_disk.Ingredients, store: 
 
 def test_none_refuses_unlabelled_rows_by_name_and_count(half_labelled: on_disk.Ingredients):
     with pytest.raises(UserError) as caught:
-        distil(on_disk.recipe("none"), half_labelled.sources(), on_disk.loop())
+        on_disk.distilled(half_labelled, "none")
     assert "tiny/train: 12 of 24 rows have no label, and method none learns from labels only" in str(caught.value)
 
 
@@ -191,7 +199,7 @@ def test_a_distilled_student_learns_from_the_teacher_where_there_is_no_label(
     half_labelled: on_disk.Ingredients, method: str
 ):
     """Hard labels weigh 0, so that only the soft loss of all rows moves the student."""
-    folder = distil(on_disk.recipe(method, hard_label_weight=0.0), half_labelled.sources(), on_disk.loop())
+    folder = on_disk.distilled(half_labelled, method, hard_label_weight=0.0)
     assert json.loads((folder / "run.json").read_text())["rows"] == 24
     history = pd.read_csv(folder / "history.csv")
     assert history["soft_labels"].notna().any()
@@ -201,20 +209,14 @@ def test_a_distilled_student_learns_from_the_teacher_where_there_is_no_label(
 # What is refused
 
 
-def test_more_rows_than_there_are_mean_all_and_are_the_same_run(
-    tmp_path: Path, tiny_ingredients: on_disk.Ingredients, store: Path, capsys: pytest.CaptureFixture[str]
-):
-    targets = on_disk.signals(tmp_path, tiny_ingredients.data, tiny_ingredients.teacher, rows=None)
-    sources = dataclasses.replace(tiny_ingredients.sources(), targets=targets)
-    folder = distil(on_disk.recipe("soft", rows=4000), sources, on_disk.loop())
-    assert "tiny/train: 4,000 rows are asked for, and all 48 are taken\n" in capsys.readouterr().out
-    assert json.loads((folder / "run.json").read_text())["rows"] == 48
-    assert {distil(on_disk.recipe("soft", rows=rows), sources, on_disk.loop()) for rows in (48, None)} == {folder}
+def test_too_many_rows_are_refused_by_key_and_number(tiny_ingredients: on_disk.Ingredients, store: Path):
+    with pytest.raises(UserError, match=r"student\.rows: at most 48, the rows of tiny/train, found 49"):
+        on_disk.distilled(tiny_ingredients, rows=49)
 
 
 def test_a_deeper_student_than_its_teacher_is_refused(tiny_ingredients: on_disk.Ingredients, store: Path):
     with pytest.raises(UserError, match=r"student\.layers: must be 1 to 4 \(the teacher's depth\), found 5"):
-        distil(on_disk.recipe(layers=5), tiny_ingredients.sources(), on_disk.loop())
+        on_disk.distilled(tiny_ingredients, layers=5)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json", "run.json"])
@@ -226,7 +228,7 @@ def test_a_teacher_that_was_changed_is_refused_by_file(
     raw = (teacher / file).read_bytes()
     (teacher / file).write_bytes(raw.replace(raw[-2:], b"  "))
     with pytest.raises(UserError) as caught:
-        distil(on_disk.recipe(), dataclasses.replace(tiny_ingredients.sources(), teacher=teacher), on_disk.loop())
+        on_disk.distilled(dataclasses.replace(tiny_ingredients, teacher=teacher))
     assert f"{file}: " in str(caught.value)
     assert "run `dvc repro -f teacher`" in str(caught.value)
 
@@ -235,7 +237,7 @@ def test_a_teacher_that_was_changed_is_refused_by_file(
 
 
 def test_it_says_what_it_is(tiny_ingredients: on_disk.Ingredients, store: Path):
-    folder = distil(on_disk.recipe("pid", trains="head"), tiny_ingredients.sources(), on_disk.loop(seed=3))
+    folder = on_disk.distilled(tiny_ingredients, "pid", trains="head", seed=3)
     facts = json.loads((folder / "run.json").read_text())
     expected = {"task": "tiny", "method": "pid", "layers": 2, "rows": 24, "seed": 3, "trains": "head", "mapped": [2, 4]}
     assert {key: facts[key] for key in expected} == expected

@@ -17,6 +17,7 @@ from kdcore.distil import targets
 from kdcore.distil.signals import Live
 from kdcore.errors import UserError
 from kdcore.model.cost import attention_bytes
+from kdcore.params import sections
 from tests.distilling import encoder, examples
 
 LAYERS, HEADS, HIDDEN, ROWS = 4, 4, 32, 12
@@ -171,15 +172,21 @@ def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(targets.shutil, "disk_usage", lambda _: usage)
 
 
+def stored(store: str, dtype: str, disk_gb: float) -> bool:
+    """Whether the maps of the examples are, with these values of the section `targets`."""
+    section = sections.Targets.model_validate({"store": store, "dtype": dtype, "disk_gb": disk_gb})
+    return targets.stores_maps(encoder(), examples(), section)
+
+
 def test_maps_are_stored_where_they_fit(monkeypatch: pytest.MonkeyPatch):
     found = examples()
     need = attention_bytes(found.lengths, LAYERS, HEADS, 2)
     free(monkeypatch, 100 * need)
-    assert targets._stored(encoder(), found, "auto", "float16", need / 1e9)
-    assert not targets._stored(encoder(), found, "auto", "float16", 0.99 * need / 1e9)
-    assert not targets._stored(encoder(), found, "auto", "float32", need / 1e9)
-    assert not targets._stored(encoder(), found, "live", "float16", 1.0)
-    assert targets._stored(encoder(), found, "disk", "float16", 0.0)
+    assert stored("auto", "float16", need / 1e9)
+    assert not stored("auto", "float16", 0.99 * need / 1e9)
+    assert not stored("auto", "float32", need / 1e9)
+    assert not stored("live", "float16", 1.0)
+    assert stored("disk", "float16", 0.0)
 
 
 def test_a_full_disk_is_refused_where_maps_must_be_stored_and_passed_over_where_they_may(
@@ -187,9 +194,9 @@ def test_a_full_disk_is_refused_where_maps_must_be_stored_and_passed_over_where_
 ):
     found = examples()
     free(monkeypatch, attention_bytes(found.lengths, LAYERS, HEADS, 2) - 1)
-    assert not targets._stored(encoder(), found, "auto", "float16", 20.0)
+    assert not stored("auto", "float16", 20.0)
     with pytest.raises(UserError, match=r"targets\.store: disk needs .* GB are free; use live, or fewer rows"):
-        targets._stored(encoder(), found, "disk", "float16", 20.0)
+        stored("disk", "float16", 20.0)
 
 
 def test_float16_signals_are_finite(tmp_path: Path):

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from kdcore.data.examples import Prepared
-from kdcore.data.prepared import load_split
+from kdcore.artefacts import link_folder
+from kdcore.data.examples import Examples, encode
+from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.distil import teacher as stage
-from kdcore.distil.finished import read_run
 from kdcore.distil.training import Trainer
 from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder
@@ -26,14 +26,18 @@ THREE = dataclasses.replace(on_disk.TASK, labels=("bad", "fair", "good"))
 
 
 def adopt(data: Path, out: Path, name: Path, **changes: Any) -> Path:
-    stage.adopt(data, out, **({"name": str(name), "revision": None, "max_length": on_disk.MAX_LENGTH} | changes))
+    model = on_disk.pretrained("unused", **({"max_length": on_disk.MAX_LENGTH} | changes))
+    link_folder(stage.adopt(Data.open(data), str(name), None, model).folder, out)
     return out
 
 
 def logits(folder: Path, data: Path) -> np.ndarray:
     """Of the task's validation rows."""
-    examples = Prepared.open(data, tokenizer_of(folder), on_disk.MAX_LENGTH).split("validation")
-    return logits_of(Encoder.load(folder), examples, 16)
+    return logits_of(Encoder.load(folder), validation(data, folder), 16)
+
+
+def validation(data: Path, model: Path) -> Examples:
+    return encode(tokenizer_of(model), Data.open(data).frame("validation"), on_disk.MAX_LENGTH)
 
 
 def three_classes(folder: Path) -> Path:
@@ -122,7 +126,7 @@ def test_an_adopted_teacher_keeps_its_weights_and_trains_nothing(
     folder = adopt(tiny_ingredients.data, tmp_path / "teacher", own)
     before, after = (Encoder.load(place).state_dict() for place in (own, folder))
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    facts, _ = read_run(folder, "-")
+    facts = on_disk.opened(folder).facts
     assert (facts["method"], facts["layers"], facts["epochs"], facts["gflop"]) == ("teacher", 4, 0, 0.0)
     assert facts["max_length"] == on_disk.MAX_LENGTH
 
@@ -132,7 +136,7 @@ def test_an_adopted_teacher_of_another_length_is_another_teacher(
 ):
     """Its weights are the same, but not what it reads: signals and students of one are not those of the other."""
     own, data = tiny_classifier(), tiny_ingredients.data
-    prints = {read_run(adopt(data, tmp_path / str(n), own, max_length=n), "-")[1] for n in (8, 24)}
+    prints = {on_disk.opened(adopt(data, tmp_path / str(n), own, max_length=n)).fingerprint for n in (8, 24)}
     assert len(prints) == 2
 
 
@@ -171,7 +175,7 @@ def test_a_regressions_teacher_learns_its_scores(tmp_path: Path, scores: Path, t
     folder = on_disk.fine_tuned(tmp_path, scores, tiny_ingredients.model, rows=None, epochs=10)
     found = logits(folder, scores)
     known = tiny.texts(24, seed=2)["label"].to_numpy()
-    rows = Prepared.open(scores, tokenizer_of(folder), on_disk.MAX_LENGTH).split("validation").labels
+    rows = validation(scores, folder).labels
     assert sorted(rows) == sorted(known)
     assert found.shape == (24, 1)
     assert found[rows == 1].mean() > found[rows == 0].mean() + 0.2
@@ -193,8 +197,8 @@ def test_a_teacher_learns_from_the_labelled_ones_of_its_rows_only(
     raw = on_disk.rows()
     raw["train"].loc[::4, "label"] = None
     data = on_disk.prepared(tmp_path, raw)
-    facts, _ = read_run(on_disk.fine_tuned(tmp_path, data, tiny_ingredients.model, rows=32), "-")
-    assert facts["rows"] == 24
+    folder = on_disk.fine_tuned(tmp_path, data, tiny_ingredients.model, rows=32)
+    assert on_disk.opened(folder).facts["rows"] == 24
 
 
 def test_a_teacher_without_a_labelled_row_is_refused_by_name_and_count(
@@ -210,14 +214,12 @@ def test_a_teacher_without_a_labelled_row_is_refused_by_name_and_count(
 def test_an_adopted_teacher_needs_no_label_at_all(
     tmp_path: Path, store: Path, tiny_classifier: Callable[..., Path], tiny_ingredients: on_disk.Ingredients
 ):
-    from kdcore.distil.student import distil
-
     raw = on_disk.rows()
     raw["train"]["label"] = None
     data = on_disk.prepared(tmp_path, raw)
     folder = adopt(data, tmp_path / "teacher", tiny_classifier())
     made = on_disk.Ingredients(data, folder, on_disk.signals(tmp_path, data, folder), tiny_ingredients.model)
-    assert (distil(on_disk.recipe("sid"), made.sources(), on_disk.loop()) / "model.safetensors").is_file()
+    assert (on_disk.distilled(made) / "model.safetensors").is_file()
 
 
 def test_a_teacher_is_found_again_whatever_students_are_told(
@@ -227,7 +229,7 @@ def test_a_teacher_is_found_again_whatever_students_are_told(
     first = on_disk.fine_tuned(tmp_path / "1", tiny_ingredients.data, tiny_ingredients.model)
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
     again = on_disk.fine_tuned(tmp_path / "2", tiny_ingredients.data, tiny_ingredients.model, checkpoint_seconds=1)
-    assert read_run(first, "-") == read_run(again, "-")
+    assert on_disk.opened(first).fingerprint == on_disk.opened(again).fingerprint
 
 
 def test_more_rows_than_there_are_mean_all_and_are_the_same_run(
@@ -273,8 +275,9 @@ def test_a_teacher_at_chance_level_is_warned_of_with_both_numbers(capsys: pytest
 
 
 def test_chance_is_the_share_of_the_commonest_label(tiny_ingredients: on_disk.Ingredients):
-    labels = load_split(tiny_ingredients.data, "validation")["label"].tolist()
-    assert stage.chance(tiny_ingredients.data) == max(labels.count(0), labels.count(1)) / len(labels)
+    data = Data.open(tiny_ingredients.data)
+    labels = data.frame("validation")["label"].tolist()
+    assert stage.chance(data) == max(labels.count(0), labels.count(1)) / len(labels)
 
 
 def test_a_task_tells_the_model_what_its_outputs_mean():

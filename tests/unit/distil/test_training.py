@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
 
-from kdcore import interrupt
+from kdcore import interrupt, processes
 from kdcore.data.batches import Batch
-from kdcore.distil import teacher, training
+from kdcore.distil import checkpoint, training
+from kdcore.distil.checkpoint import Record
 from kdcore.distil.finished import write_history
 from kdcore.distil.schedule import Phase
-from kdcore.distil.state import Record
-from kdcore.distil.student import distil
 from kdcore.distil.training import Trainer, adamw
 from kdcore.errors import UserError
 from kdcore.runs import Run
@@ -265,6 +265,44 @@ def test_one_seed_gives_the_same_bits_and_another_gives_others(tmp_path: Path):
     assert not same(first, other)
 
 
+@pytest.fixture
+def new_state() -> Iterator[None]:
+    """accelerate as a new process has it: it keeps what it read when it was first used."""
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+    yield
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4"),
+        ("ACCELERATE_MIXED_PRECISION", "bf16"),
+        ("ACCELERATE_DYNAMO_BACKEND", "EAGER"),
+        ("ACCELERATE_SPLIT_BATCHES", "true"),
+        ("ACCELERATE_DISPATCH_BATCHES", "true"),
+    ],
+)
+def test_what_the_environment_tells_accelerate_changes_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, new_state: None, name: str, value: str
+):
+    """`accelerate launch` sets such variables from the user's configuration; the run's name knows nothing of them."""
+    expected = trained(tmp_path / "one", "sid")
+    for state in (AcceleratorState, GradientState):
+        state._reset_state()
+    monkeypatch.setenv(name, value)
+    assert same(trained(tmp_path / "other", "sid"), expected)
+
+
+@pytest.mark.parametrize("name", processes.REFUSED)
+def test_what_would_train_in_another_way_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setenv(name, "true")
+    with pytest.raises(UserError, match=f"environment: {name}: .*; take it out"):
+        loop(tmp_path)
+
+
 # A loss that is not finite
 
 
@@ -355,8 +393,7 @@ def make(kind: str, found: on_disk.Ingredients, store: Path) -> Path:
     if kind == "teacher":
         knobs = {"rows": ROWS, "epochs": 3, "accumulate": 2}
         return on_disk.fine_tuned(store, found.data, found.model, **knobs, checkpoint_seconds=0)
-    recipe = on_disk.recipe(kind, **KNOBS.get(kind, {}))
-    return distil(recipe, found.sources(), on_disk.loop(checkpoint_seconds=0))
+    return on_disk.distilled(found, kind, **KNOBS.get(kind, {}), checkpoint_seconds=0)
 
 
 def result(folder: Path) -> dict[str, bytes]:
@@ -494,7 +531,7 @@ def test_checkpoints_that_take_long_come_less_often(tmp_path: Path, monkeypatch:
         now[0] += 1.0
         return 0.1
 
-    monkeypatch.setattr(training.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(Run, "save", save)
     run = loop(tmp_path, "none", (Phase("classification", 4),), checkpoint_seconds=0.5)
     monkeypatch.setattr(run, "_rate", rate)
@@ -508,16 +545,7 @@ def test_how_often_a_checkpoint_is_written_changes_no_bit(tmp_path: Path):
 
 def test_the_teacher_learns(tiny_ingredients: on_disk.Ingredients, store: Path):
     """The loop is good for something: a few epochs bring the training loss down by half."""
-    teacher.fine_tune(
-        tiny_ingredients.data,
-        store / "out",
-        model=str(tiny_ingredients.model),
-        revision=None,
-        max_length=24,
-        rows=None,
-        epochs=8,
-        settings=on_disk.loop(),
-    )
-    lines = (store / "out/history.csv").read_text().splitlines()
+    folder = on_disk.fine_tuned(store, tiny_ingredients.data, tiny_ingredients.model, rows=None, epochs=8)
+    lines = (folder / "history.csv").read_text().splitlines()
     first, last = (float(line.split(",")[lines[0].split(",").index("hard_labels")]) for line in (lines[1], lines[-1]))
     assert last < first / 2

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from kdcore.artefacts import seal
-from kdcore.distil.finished import read_run, write_model
-from kdcore.distil.state import Record
+from kdcore.distil.checkpoint import Record
+from kdcore.distil.finished import Finished, write_model
 from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder
 from tests import tiny
@@ -51,11 +51,11 @@ def folder(written: dict[str, bytes], tmp_path: Path) -> Path:
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "run.json", "history.csv"])
 def test_damage_is_named_with_the_file_and_what_to_run(folder: Path, name: str, damage: Callable[[Path], None]):
-    read_run(folder, RERUN)
+    Finished.open(folder, RERUN)
     size = (folder / name).stat().st_size
     damage(folder / name)
     with pytest.raises(UserError) as raised:
-        read_run(folder, RERUN)
+        Finished.open(folder, RERUN)
     assert str(raised.value) == f"{folder}: {name}: {DAMAGE[damage].format(size - 1, size)}; run `{RERUN}`"
 
 
@@ -63,4 +63,4 @@ def test_the_weights_of_two_models_that_changed_places_are_refused(folder: Path)
     Encoder(tiny.model("bert", 2, seed=1)).model.save_pretrained(folder / "other")
     (folder / "other/model.safetensors").replace(folder / "model.safetensors")
     with pytest.raises(UserError, match=r"model\.safetensors: its content is not what was written .*; run `dvc repro"):
-        read_run(folder, RERUN)
+        Finished.open(folder, RERUN)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from kdcore.distil.student import distil
 from kdcore.errors import UserError
 from tests import on_disk
 
@@ -20,16 +19,17 @@ def modernbert(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Callable[.
 
 
 def test_maps_that_a_window_can_never_show_are_refused(modernbert: on_disk.Ingredients, store: Path):
-    recipe = on_disk.recipe("sid", layers=3, init="teacher_lower")  # full, window, full match 1, 3, 4
+    # full, window, full match 1, 3, 4
     with pytest.raises(UserError, match="student layer 2 sees a window and teacher layer 3 the whole text"):
-        distil(recipe, modernbert.sources(), on_disk.loop())
+        on_disk.distilled(modernbert, "sid", layers=3, init="teacher_lower")
 
 
 @pytest.mark.parametrize(
-    ("method", "changes"), [("sid-cos", {}), ("sid", {"kl_weight": 0.0}), ("soft", {}), ("sid", {"init": "teacher"})]
+    ("method", "changes"),
+    [("sid-cos", {}), ("sid", {"weights": {"cos": 1.0}}), ("soft", {}), ("sid", {"init": "teacher"})],
 )
 def test_a_student_that_learns_no_such_map_is_trained(
     modernbert: on_disk.Ingredients, store: Path, method: str, changes: dict[str, object]
 ):
-    recipe = on_disk.recipe(method, **({"layers": 3, "init": "teacher_lower"} | changes))
-    assert (distil(recipe, modernbert.sources(), on_disk.loop()) / "model.safetensors").is_file()
+    folder = on_disk.distilled(modernbert, method, **({"layers": 3, "init": "teacher_lower"} | changes))
+    assert (folder / "model.safetensors").is_file()

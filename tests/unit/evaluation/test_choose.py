@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kdcore.evaluation.choose import DIFFER, FAR, LONGEST, USUAL, Choice, choose, compared
+from kdcore.evaluation.attention import DIFFER, FAR, LONGEST, USUAL, Choice, choose, compared
 
 LENGTHS = np.array([5, 9, 9, 40, 12, 9])
 TEACHER = np.array([[0.0, 2.0]] * 6)

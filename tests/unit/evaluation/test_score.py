@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdcore.data.prepared import load_split
+from kdcore.artefacts import link_folder, seal
+from kdcore.data.prepared import Data
 from kdcore.distil import teacher as stage
-from kdcore.distil.student import distil
+from kdcore.distil.finished import Finished
+from kdcore.distil.signals import Targets
 from kdcore.errors import UserError
 from kdcore.evaluation import score as module
 from kdcore.evaluation.score import read_point, score_run
@@ -25,12 +27,20 @@ from tests.distilling import examples
 @pytest.fixture
 def student(tiny_ingredients: on_disk.Ingredients, store: Path) -> Path:
     """A SID student of two layers, of the shared tiny task."""
-    return distil(on_disk.recipe("sid"), tiny_ingredients.sources(), on_disk.loop())
+    return on_disk.distilled(tiny_ingredients)
 
 
 def scored(model: Path, found: on_disk.Ingredients, **changes: Any) -> Path:
-    how = {"data": found.data, "teacher": found.teacher, "targets": found.targets, "batch_size": 8}
-    return score_run(model, **(how | changes))
+    """As `kdcore evaluate` scores a model; changes: other folders than those of `found`, another batch_size."""
+    given = {"data": found.data, "teacher": found.teacher, "targets": found.targets, "batch_size": 8} | changes
+    data, teacher = Data.open(given["data"]), on_disk.opened(given["teacher"])
+    targets = given["targets"] and Targets.open(given["targets"], data, teacher)
+    return score_run(Finished.open(model, "dvc repro -f student"), data, teacher, targets, given["batch_size"])
+
+
+def scored_teacher(teacher: Path, data: Path) -> Path:
+    made = on_disk.opened(teacher)
+    return score_run(made, Data.open(data), made, None, 8)
 
 
 def test_a_students_point(tiny_ingredients: on_disk.Ingredients, student: Path):
@@ -75,7 +85,7 @@ def test_the_score_is_that_of_the_predictions_beside_it(tiny_ingredients: on_dis
 def test_predictions_are_in_the_datas_order_whatever_the_model_and_the_batch(
     tiny_ingredients: on_disk.Ingredients, student: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    expected = load_split(tiny_ingredients.data, "validation")
+    expected = Data.open(tiny_ingredients.data).frame("validation")
     tables = [
         pd.read_parquet(scored(student, tiny_ingredients) / "predictions.parquet"),
         pd.read_parquet(scored(tiny_ingredients.teacher, tiny_ingredients, targets=None) / "predictions.parquet"),
@@ -96,7 +106,7 @@ def test_every_validation_split_is_scored_and_the_headline_is_the_plain_one(
     raw["validation_mismatched"] = raw["validation"].assign(label=["bad", "good"] * 12).head(20)
     data = on_disk.prepared(tmp_path, raw, task)
     teacher = on_disk.fine_tuned(tmp_path, data, tiny_ingredients.model)
-    folder = score_run(teacher, data, teacher, None, 8)
+    folder = scored_teacher(teacher, data)
     point = read_point(folder)
     assert set(point["scores"]) == {"validation", "validation_mismatched"}
     assert all(set(found) == {"accuracy", "f1"} for found in point["scores"].values())
@@ -109,7 +119,7 @@ def test_a_regressions_point(tmp_path: Path, store: Path, tiny_ingredients: on_d
     data = on_disk.prepared(tmp_path, on_disk.rows(on_disk.SCORES), on_disk.SCORES)
     teacher = on_disk.fine_tuned(tmp_path, data, tiny_ingredients.model)
     made = on_disk.Ingredients(data, teacher, on_disk.signals(tmp_path, data, teacher), tiny_ingredients.model)
-    student = distil(on_disk.recipe("sid"), made.sources(), on_disk.loop())
+    student = on_disk.distilled(made)
     folder = scored(student, made)
     point = read_point(folder)
     assert set(point["scores"]["validation"]) == {"pearson", "spearman"}
@@ -164,8 +174,9 @@ def test_an_adopted_teacher_of_another_length_is_scored_anew(
     tables = []
     for length in (8, 24):
         out = tmp_path / str(length)
-        stage.adopt(tiny_ingredients.data, out, name=str(tiny_classifier()), revision=None, max_length=length)
-        tables.append(pd.read_parquet(score_run(out, tiny_ingredients.data, out, None, 8) / "predictions.parquet"))
+        model = on_disk.pretrained("unused", length)
+        link_folder(stage.adopt(Data.open(tiny_ingredients.data), str(tiny_classifier()), None, model).folder, out)
+        tables.append(pd.read_parquet(scored_teacher(out, tiny_ingredients.data) / "predictions.parquet"))
     assert not tables[0].equals(tables[1])
 
 
@@ -174,7 +185,7 @@ def test_fidelity_is_that_to_the_signals_which_are_given(
     tmp_path: Path, tiny_ingredients: on_disk.Ingredients, store: Path, method: str
 ):
     """Also where the student does not depend on their precision."""
-    student = distil(on_disk.recipe(method), tiny_ingredients.sources(), on_disk.loop())
+    student = on_disk.distilled(tiny_ingredients, method)
     exact = on_disk.signals(tmp_path, tiny_ingredients.data, tiny_ingredients.teacher, dtype="float32")
     rough, fine = (
         read_point(scored(student, tiny_ingredients, targets=t))["fidelity"] for t in (tiny_ingredients.targets, exact)
@@ -185,14 +196,12 @@ def test_fidelity_is_that_to_the_signals_which_are_given(
 
 def test_students_that_are_told_apart_by_name_only_keep_their_names(tiny_ingredients: on_disk.Ingredients, store: Path):
     """Equal weights by other methods: the point says which method it was."""
-    one = distil(on_disk.recipe("none"), tiny_ingredients.sources(), on_disk.loop())
+    one = on_disk.distilled(tiny_ingredients, "none")
     other = store / "other"
     shutil.copytree(one, other)
     facts = json.loads((other / "run.json").read_text())
     (other / "run.json").write_text(json.dumps(facts | {"method": "soft"}))
     (other / "manifest.json").unlink()
-    from kdcore.artefacts import seal
-
     seal(other)
     assert [read_point(scored(folder, tiny_ingredients))["method"] for folder in (one, other)] == ["none", "soft"]
 
@@ -220,5 +229,5 @@ def test_texts_that_the_tokenizer_has_never_seen_are_scored_all_the_same(
     raw = on_disk.rows()
     raw["validation"]["sentence"] = ["🎬 שלום 映画 " + "x" * 500] * len(raw["validation"])
     data = on_disk.prepared(tmp_path, raw)
-    point = read_point(score_run(tiny_ingredients.teacher, data, tiny_ingredients.teacher, None, 8))
+    point = read_point(scored_teacher(tiny_ingredients.teacher, data))
     assert point["degenerate"] is True

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from kdcore.evaluation.tokens import readable
+from kdcore.evaluation.attention import readable
 from tests import tiny
 
 SPECIAL = {"<s>": 0, "</s>": 1, "<unk>": 2}

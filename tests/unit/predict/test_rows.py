@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from kdcore.data.prepared import Data
 from kdcore.data.tasks import GLUE, MOVIES, Task
 from kdcore.errors import UserError
 from kdcore.predict.rows import own_file, unseen_splits
@@ -17,13 +18,13 @@ def test_a_prepared_test_split_comes_in_the_order_of_its_source(tmp_path):
     data = on_disk.prepared(tmp_path, rows, TASK)
     stored = pd.read_parquet(data / "test.parquet")
     assert stored["text_a"].tolist() != test["sentence"].tolist()
-    assert unseen_splits(data)["test"]["text_a"].tolist() == test["sentence"].tolist()
+    assert unseen_splits(Data.open(data))["test"]["text_a"].tolist() == test["sentence"].tolist()
 
 
 def test_a_task_without_a_test_split_is_refused(tmp_path):
     data = on_disk.prepared(tmp_path, on_disk.rows(), TASK)
     with pytest.raises(UserError, match="has no test split to predict, has train, validation"):
-        unseen_splits(data)
+        unseen_splits(Data.open(data))
 
 
 def test_a_file_needs_no_label_and_may_name_its_columns_otherwise(tmp_path):

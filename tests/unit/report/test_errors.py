@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdcore.data.prepared import load_split
+from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 from kdcore.report import errors
@@ -146,7 +146,7 @@ def test_text_is_shown_as_it_is(text, line):
 def headline(tmp_path):
     """Prepared data and predictions of a teacher and two students, the second degenerate."""
     data = on_disk.prepared(tmp_path, on_disk.rows())
-    rows = load_split(data, "validation")
+    rows = Data.open(data).frame("validation")
     truth = rows["label"].to_numpy(dtype=int)
     for name, classes in {"teacher": truth, "soft-s0": truth, "sid-s0": truth * 0}.items():
         frame = rows[["row", "label"]].assign(split="validation", logit_0=1.0 - classes, logit_1=1.0 * classes)
@@ -165,7 +165,7 @@ def test_the_files_agree_with_each_other(headline):
     out = analysed(headline)
     found = json.loads((out / "errors.json").read_text())["tiny"]
     table = pd.read_csv(out / "errors.csv")
-    rows = load_split(headline / "data/tiny", "validation").set_index("row")
+    rows = Data.open(headline / "data/tiny").frame("validation").set_index("row")
     assert found["methods"]["sid"]["runs"][0]["only_teacher_right"] == len(table) == int((rows["label"] == 1).sum())
     assert table["text_a"].tolist() == rows.loc[table["row"], "text_a"].tolist()
     assert set(table["sid"]) == {"bad"}

@@ -1,0 +1,153 @@
+"""Checkpoints of the loop: where it is, what it has seen, weights, optimizer moments and random states; and when."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from kdcore import interrupt
+from kdcore.console import say, warn
+from kdcore.model.encoder import Encoder
+from kdcore.model.words import OccurringWords
+from kdcore.runs import Run
+
+SHARE = 0.03  # of the time may go into writing them, at most
+
+
+@dataclass
+class Position:
+    """Where the loop is: the next batch of an epoch of a phase; `epochs` counts those finished in all."""
+
+    phase: int = 0
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    epochs: int = 0
+
+
+@dataclass
+class Record:
+    """What the loop has seen: finished epochs, and this process's sums of the one in progress."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    gflop: float = 0.0
+    seconds: float = 0.0
+
+
+class Checkpoints:
+    """The checkpoints of one run of the loop, written every `patience` seconds; 0 is after every step."""
+
+    def __init__(
+        self,
+        run: Run,
+        accelerator: Accelerator,
+        encoder: Encoder,
+        optimizer: Any,
+        words: OccurringWords,
+        patience: float,
+    ) -> None:
+        self.run, self.accelerator, self.patience = run, accelerator, patience
+        self.encoder, self.optimizer, self.words = encoder, optimizer, words
+        self.saved_at, self.saving = time.monotonic(), 0.0  # when the last one was written, and for how long
+
+    def save_if_due(self, position: Position, record: Record) -> None:
+        """Save when the time has come. Raises Interrupted, after saving, where SIGTERM or Ctrl-C asked to stop."""
+        signum = interrupt.requested()
+        # Where writing one takes long, they come less often.
+        patience = max(self.patience, self.saving / SHARE) if self.patience else 0.0
+        due = int(time.monotonic() - self.saved_at >= patience)
+        if self.accelerator.num_processes > 1:  # all of them save at the same step, or none
+            wishes = torch.tensor([[signum, due]], device=self.accelerator.device)
+            signum, due = self.accelerator.gather(wishes).amax(0).tolist()
+        if due or signum:
+            self._save(position, record)
+        if signum:
+            raise interrupt.Interrupted(signum)
+
+    def _save(self, position: Position, record: Record) -> None:
+        started = time.monotonic()
+        random, sums = random_states(self.accelerator), summed(record.sums, self.accelerator)
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = {
+                "position": asdict(position),
+                "record": {**asdict(record), "sums": sums},
+                "kept": self.words.kept,
+                "scaler": scaler.state_dict() if scaler else None,
+            }
+            self.run.save(position.step, {**tensors(self.encoder, self.optimizer), "random": random}, state)
+        self.accelerator.wait_for_everyone()
+        self.saved_at = time.monotonic()
+        self.saving = self.saved_at - started
+
+    def restore(self) -> tuple[Position, Record, bool]:
+        """Put the newest one back, where there is one; returns whether dropout goes on as it would have, too."""
+        checkpoint = self.run.restore()
+        if checkpoint is None:
+            return Position(), Record(), True
+        values, state = checkpoint
+        load(values, self.encoder, self.optimizer)
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.words.kept = state["kept"]
+        position, record = Position(**state["position"]), Record(**state["record"])
+        if not self.accelerator.is_main_process:  # the sums are of all processes, and are added up again
+            record.sums = dict.fromkeys(record.sums, 0.0)
+        name = self.run.folder.name
+        say(f"{name}: goes on at epoch {position.epochs + 1}, step {position.step}")
+        same = set_random_states(self.accelerator, values["random"])
+        if not same:
+            began, go_on = len(values["random"]), self.accelerator.num_processes
+            warn(f"{name}: begun by {began} processes, goes on in {go_on}: dropout is drawn anew from here")
+        return position, record, same
+
+
+def summed(sums: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:
+    """The sums of all processes."""
+    local = torch.tensor(list(sums.values()), dtype=torch.float64)
+    everyones = accelerator.reduce(local.to(accelerator.device), "sum")
+    return dict(zip(sums, everyones.tolist(), strict=True))
+
+
+def tensors(encoder: Encoder, optimizer: Any) -> dict[str, Tensor]:
+    """Weights and optimizer moments by parameter name."""
+    values = {f"model.{name}": value.contiguous() for name, value in encoder.state_dict().items()}
+    for name, parameter in encoder.named_parameters():
+        for slot, value in optimizer.state.get(parameter, {}).items():
+            values[f"optimizer.{slot}.{name}"] = value
+    return values
+
+
+def load(values: Mapping[str, Tensor], encoder: Encoder, optimizer: Any) -> None:
+    """Put back what `tensors` took."""
+    encoder.load_state_dict({k.removeprefix("model."): v for k, v in values.items() if k.startswith("model.")})
+    parameters = dict(encoder.named_parameters())
+    for key, value in values.items():
+        if key.startswith("optimizer."):
+            _, slot, name = key.split(".", 2)
+            parameter = parameters[name]
+            optimizer.state[parameter][slot] = value.to(parameter.device)
+
+
+def random_states(accelerator: Accelerator) -> Tensor:
+    """(processes, bytes): the generator that dropout draws from, of every process."""
+    device = accelerator.device
+    state = torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+    return accelerator.gather(state.to(device)[None]).cpu()
+
+
+def set_random_states(accelerator: Accelerator, states: Tensor) -> bool:
+    """Put this process's generator back; False where the states are those of another number of processes."""
+    if len(states) != accelerator.num_processes:
+        return False
+    state = states[accelerator.process_index].clone()  # torch reads a view of it from the wrong place
+    if accelerator.device.type == "cuda":
+        torch.cuda.set_rng_state(state, accelerator.device)
+    else:
+        torch.set_rng_state(state)
+    return True

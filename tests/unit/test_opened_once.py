@@ -1,0 +1,62 @@
+"""A command proves each file once: what it opened is handed on, and nothing is hashed or parsed again."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdcore import artefacts, cli, processes
+from kdcore.data import prepared
+from tests.on_disk import Ingredients
+from tests.pipeline.conftest import ROOT, SMALL, TASK, edit_params
+
+Run = Callable[..., tuple[Counter[str], Counter[str]]]
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, tiny_ingredients: Ingredients, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Counter[str], Counter[str]]]:
+    """run(command, …): how often it hashed each file, and how often it parsed each split."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    own = {"methods": ["soft", "sid"], "student.rows": 24, "model.name": str(tiny_ingredients.model)}
+    edit_params(tmp_path / "params.yaml", SMALL | own)
+    monkeypatch.chdir(tmp_path)
+    places = [str(getattr(tiny_ingredients, name)) for name in ("data", "teacher", "targets")]
+
+    def ran(command: str, before: list[str], after: list[str]) -> tuple[Counter[str], Counter[str]]:
+        hashed: Counter[str] = Counter()
+        parsed: Counter[str] = Counter()
+        sha256, read_table = artefacts.sha256, prepared.pq.read_table
+        with monkeypatch.context() as patch:
+            patch.setattr(processes, "_dismissed", False)
+            patch.setattr(artefacts, "sha256", lambda path: hashed.update([str(path)]) or sha256(path))
+            patch.setattr(prepared.pq, "read_table", lambda path: parsed.update([path.stem]) or read_table(path))
+            cli.app([command, TASK, *before, *places, *after], standalone_mode=False)
+        return hashed, parsed
+
+    return ran
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path) for path in folder.rglob("*") if path.is_file() and path.name != artefacts.MANIFEST}
+
+
+def test_a_student_proves_and_reads_each_file_once(run: Run, tiny_ingredients: Ingredients):
+    hashed, parsed = run("student", ["sid", "2", "0"], ["students/sid-s0"])
+    assert set(hashed.values()) == {1}
+    needed = (tiny_ingredients.data, tiny_ingredients.teacher, tiny_ingredients.targets / "train")
+    assert set().union(*map(files, needed)) <= set(hashed)
+    assert not files(tiny_ingredients.targets / "validation") & set(hashed)
+    assert parsed == {"train": 1, "validation": 1}
+
+
+def test_an_evaluation_of_several_models_proves_each_file_once(run: Run, tiny_ingredients: Ingredients, tmp_path: Path):
+    for method in ("soft", "sid"):
+        run("student", [method, "2", "0"], [f"students/{method}-s0"])
+    hashed, _ = run("evaluate", [], ["students", "points", "predictions"])
+    assert set(hashed.values()) == {1}
+    needed = (tiny_ingredients.data, tiny_ingredients.teacher, tiny_ingredients.targets / "validation")
+    assert set().union(*map(files, needed)) <= set(hashed)
+    assert {f"students/{method}-s0/model.safetensors" for method in ("soft", "sid")} <= set(hashed)
