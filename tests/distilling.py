@@ -138,7 +138,7 @@ def train(**knobs: Any) -> sections.Train:
         "clip": 0.0,
         "precision": "no",
         "threads": 1,
-        "checkpoint_seconds": 1e9,
+        "checkpoint_seconds": 1e6,
         "history_rows": 8,
     }
     return sections.Train.model_validate(usual | knobs)

@@ -236,9 +236,9 @@ def test_more_rows_than_there_are_mean_all_and_are_the_same_run(
     tmp_path: Path, store: Path, tiny_ingredients: on_disk.Ingredients
 ):
     runs = [
-        read_run(
-            on_disk.fine_tuned(tmp_path / str(rows), tiny_ingredients.data, tiny_ingredients.model, rows=rows), "-"
-        )
+        on_disk.opened(
+            on_disk.fine_tuned(tmp_path / str(rows), tiny_ingredients.data, tiny_ingredients.model, rows=rows)
+        ).fingerprint
         for rows in (4000, None)
     ]
     assert runs[0] == runs[1]

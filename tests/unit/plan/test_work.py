@@ -10,8 +10,6 @@ import pytest
 from kdcore.data import tasks
 from kdcore.distil import targets
 from kdcore.distil.methods import Method
-from kdcore.distil.student import distil
-from kdcore.distil.training import Settings
 from kdcore.errors import UserError
 from kdcore.model.cost import attention_bytes
 from kdcore.params.read import load
@@ -94,20 +92,13 @@ def test_a_live_teacher_runs_up_to_the_top_layer_that_is_matched():
 
 
 @pytest.mark.parametrize("method", ["soft", "sid"])
-def test_the_plan_of_a_student_is_what_its_run_writes_down(
-    method: str, tiny_ingredients: Ingredients, store: Path, small_loop: Settings
-):
-    folder = distil(on_disk.recipe(method), tiny_ingredients.sources(), small_loop)
+def test_the_plan_of_a_student_is_what_its_run_writes_down(method: str, tiny_ingredients: Ingredients, store: Path):
+    folder = on_disk.distilled(tiny_ingredients, method)
     lengths = np.load(tiny_ingredients.targets / "train" / "lengths.npy")
     expected = work.distilling(planned(method), encoder_of(tiny.config("bert"), 2), lengths)
     recorded = json.loads((folder / "run.json").read_text())
     assert round(sum(expected.values()) / 1e9, 3) == recorded["gflop"] > 0
     assert planned(method).epochs == recorded["epochs"]
-
-
-@pytest.fixture
-def small_loop() -> Settings:
-    return on_disk.loop(history_rows=8)
 
 
 # Bytes
