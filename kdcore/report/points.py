@@ -61,7 +61,7 @@ def study(
             says = {"task": task, **cell.says, "seed": seed}
             keys = {"tasks": task, **cell.keys, "seeds": seed}
             file = points / task / f"{cell.name}-s{seed}.json"
-            wanted.append(Wanted(file, keys, says, f"dvc repro stages/{name}/dvc.yaml"))
+            wanted.append(Wanted(file, keys, says, f"dvc repro stages/dvc.yaml:{name}"))
     return wanted
 
 

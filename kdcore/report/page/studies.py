@@ -18,7 +18,7 @@ class Study:
 
     @property
     def command(self) -> str:
-        return f"dvc repro stages/{self.name}/dvc.yaml"
+        return f"dvc repro stages/dvc.yaml:{self.name}"
 
 
 STUDIES = (

@@ -126,7 +126,7 @@ def test_the_maps_in_the_page_are_those_that_were_compared(text):
 def test_a_study_that_has_not_run_is_named_with_its_command(document):
     said = " ".join(document.texts)
     for study in STUDIES:
-        assert f"dvc repro stages/{study.name}/dvc.yaml" in said
+        assert f"dvc repro stages/dvc.yaml:{study.name}" in said
 
 
 def test_a_study_that_has_run_is_shown(tmp_path):
@@ -136,7 +136,7 @@ def test_a_study_that_has_run_is_shown(tmp_path):
     table = "| layers | sid |\n| :--- | ---: |\n| 1 | 0.5 |"
     write(project / "metrics/depth/table.md", f"## movies: accuracy by layers\n\n{table}\n")
     text = results.page(project).read_text()
-    assert "stages/depth/dvc.yaml" not in text
+    assert "stages/dvc.yaml:depth" not in text
     assert 'id="depth-depth-' in text
     assert "movies: accuracy by layers" in text
 
