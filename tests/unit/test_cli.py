@@ -275,7 +275,7 @@ def test_ctrl_c_outside_training_ends_the_command_without_a_traceback(
 
 def test_a_command_cannot_read_what_it_does_not_declare(project: Callable[..., Path]):
     folder = project()
-    params = door.params_for(cli.COMMANDS["targets"].keys(None))
+    params = door.params_for(cli.keys("targets"))
     assert params.student.rows == load(folder / "params.yaml").student.rows == SMALL["student.rows"]
     assert params.targets == load(folder / "params.yaml").targets
     for read in (lambda: params.teacher, lambda: params.student.layers, lambda: params.evaluate.confidence):
@@ -292,8 +292,8 @@ def test_what_a_command_reads_is_right_as_a_whole(project: Callable[..., Path]):
 
 def test_of_the_studies_a_command_reads_the_one_that_it_names(project: Callable[..., Path]):
     project()
-    assert "study.depth" not in cli.COMMANDS["targets"].keys(None)
-    params = door.params_for(cli.COMMANDS["curve"].keys("depth"), "depth")
+    assert "study.depth" not in cli.keys("targets")
+    params = door.params_for(cli.keys("curve", "depth"), "depth")
     assert {name: grid["layers"] for name, grid in params.study.items()} == {"depth": (1, 2)}
 
 
@@ -307,6 +307,7 @@ def test_of_the_studies_a_command_reads_the_one_that_it_names(project: Callable[
         ("depth", "student.layers", "params.yaml: study.depth.layers: 9 is too many"),
         ("data_size", "student.layers", "params.yaml: student.layers: 9 is too many"),
         ("ablation", "student.layer_map", "params.yaml: study.ablation.layer_maps: 9 is too many"),
+        (None, "distill.weights.kl", "params.yaml: distill.weights.kl: 9 is too many"),
         ("depth", "student", "student: 9 is too many"),  # a folder of that name
         (None, "data/student.layers", "data/student.layers: 9 is too many"),
     ],
