@@ -6,7 +6,6 @@ Heavy imports happen inside the commands, so that `--help` and a wrong value in 
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -37,12 +36,9 @@ DataFolder = Annotated[Path, typer.Argument(help="Prepared data of the task.")]
 TeacherFolder = Annotated[Path, typer.Argument(help="The teacher's folder.")]
 TargetsFolder = Annotated[Path, typer.Argument(help="The teacher's signals.")]
 Method = Annotated[str, typer.Argument(help=f"One of {', '.join(METHODS)}.", callback=door.one_of(METHODS))]
-StudyName = Annotated[
-    str, typer.Argument(help="A name under `study:` in params.yaml.", callback=door.one_of([*STUDIES]))
-]
-StudyOption = Annotated[
-    str | None, typer.Option(help="A name under `study:` in params.yaml.", callback=door.one_of([*STUDIES]))
-]
+NAMES: Any = {"help": "A name under `study:` in params.yaml.", "callback": door.one_of(tuple(STUDIES))}
+StudyName = Annotated[str, typer.Argument(**NAMES)]
+StudyOption = Annotated[str | None, typer.Option(**NAMES)]
 SET_PARAM = inspect.Parameter(
     "set_param",
     inspect.Parameter.KEYWORD_ONLY,
@@ -53,31 +49,25 @@ SET_PARAM = inspect.Parameter(
 )
 
 
-@dataclass(frozen=True)
-class Command:
-    """reads: the keys of params.yaml that it reads, {study} being the argument; trains: in every process launched."""
-
-    reads: tuple[str, ...]
-    trains: bool
-
-    def keys(self, study: str | None) -> list[str]:
-        return [key.format(study=study) for key in self.reads if study or "{study}" not in key]
-
-
-COMMANDS: dict[str, Command] = {}
 Body: TypeAlias = Callable[..., None]
+_reads: dict[str, tuple[str, ...]] = {}  # by command
+
+
+def keys(command: str, study: str | None = None) -> list[str]:
+    """The keys of params.yaml that a command reads, with those of the study where it is given one."""
+    return [key.format(study=study) for key in _reads[command] if study or "{study}" not in key]
 
 
 def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = False) -> Callable[[Body], Body]:
     """Make the function a command: it gets the params that it declares, before its arguments.
 
-    Of processes that a launcher started together, all run a command that trains, and the first alone any other.
-    changes: whether `-S key=value` changes the params before they are checked.
+    reads: keys of params.yaml, {study} being the command's argument; trains: where a launcher started several
+    processes, all of them run it, and any other the first alone; changes: whether it takes `-S key=value`.
     """
 
     def register(body: Body) -> Body:
         name = body.__name__.rstrip("_")
-        COMMANDS[name] = Command(reads, trains)
+        _reads[name] = reads
 
         @functools.wraps(body)
         def run(**arguments: Any) -> None:
@@ -85,7 +75,7 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
                 processes.dismiss()
             study, changed = arguments.get("study"), arguments.pop("set_param", None) or ()
             with door.speaking_of_params(study):
-                body(door.params_for(COMMANDS[name].keys(study), study, changed), **arguments)
+                body(door.params_for(keys(name, study), study, changed), **arguments)
 
         _, *own = inspect.signature(body).parameters.values()
         run.__signature__ = inspect.Signature(own + [SET_PARAM] * changes)  # type: ignore[attr-defined]

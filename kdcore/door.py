@@ -101,7 +101,7 @@ def _is_knob(source: str) -> bool:
     """Whether it is a dotted key of params.yaml, and no file."""
     section, _, name = source.partition(".")
     kind = Params.model_fields[section].annotation if section in Params.model_fields else None
-    return name in getattr(kind, "model_fields", ())
+    return name.partition(".")[0] in getattr(kind, "model_fields", ())
 
 
 def run(command: Callable[[], Any]) -> None:

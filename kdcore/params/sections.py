@@ -130,11 +130,8 @@ class Attention(Section):
 
 Grid: TypeAlias = dict[str, tuple[Any, ...]]  # the section of one study: list name -> values
 
-VARIED: dict[str, type[Section]] = {
-    "student": Student,
-    "distill": Distill,
-    "train": Train,
-}  # the sections whose knobs a study may vary
+# The sections whose knobs a study may vary: those of a student, so that all of its students have one teacher.
+VARIED: dict[str, type[Section]] = {"student": Student, "distill": Distill, "train": Train}
 
 
 def _values_of(key: str) -> Any:

@@ -54,16 +54,16 @@ def _list(value: Any, inner: Callable[[Any], Any]) -> Any:
     return result
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, inner: Callable[[Any], Any]) -> Any:
     """A value that files and stages can be named after: studies name theirs so."""
     if not isinstance(value, str | int | float):
         wrong = f"must be one name or number in a study, whose files are named after it, found {shown(value)}"
         raise PydanticCustomError("said", "{said}", {"said": wrong})
-    return value
+    return inner(value)
 
 
 LIST = WrapValidator(_list)
-PLAIN = WrapValidator(lambda value, inner: inner(_plain(value)))
+PLAIN = WrapValidator(_plain)
 
 # Every number has an upper end, far beyond what anybody trains: a slip of the finger ends here and not in an overflow.
 Count = Annotated[int, Strict(), Field(ge=1, le=10**6), says("an integer of at least 1, at most 1000000")]

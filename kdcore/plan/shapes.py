@@ -55,10 +55,10 @@ def _given(shape: str) -> Any:
     path = Path(shape).expanduser()
     if path.exists():
         return _read(path / "config.json" if path.is_dir() else path)
-    found = _known(shape)
-    if found is None:
+    config = _known(shape)
+    if config is None:
         raise UserError("--shape", f"unknown shape {shape!r}{near(shape, SHAPES)}; {_choices()}")
-    return found
+    return config
 
 
 def _choices() -> str:
@@ -76,8 +76,8 @@ def _known(name: str) -> Any | None:
 
 def _read(path: Path) -> Any:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        config = AutoConfig.for_model(found.pop("model_type"), **found)
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        config = AutoConfig.for_model(fields.pop("model_type"), **fields)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(str(path), f"no model's config can be read: {type(error).__name__}: {error}") from error
     family(config, str(path))

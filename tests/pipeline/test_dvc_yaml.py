@@ -136,7 +136,7 @@ def test_no_out_of_a_study_is_looked_for_in_the_cache_before_the_study_ran(stage
 @every
 def test_the_params_of_a_stage_are_those_that_its_command_reads(stage: Stage):
     """And none is missing, but those that the command line sets."""
-    reads = set(cli.COMMANDS[stage.command].keys(stage.arguments().get("study")))
+    reads = set(cli.keys(stage.command, stage.arguments().get("study")))
     assert reads - set(stage.changes()) <= set(stage.body["params"]) <= reads
 
 

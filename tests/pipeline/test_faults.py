@@ -129,7 +129,7 @@ def test_signals_that_find_no_room_are_refused_before_one_is_written(
     said = refusal(begin(STAGES["targets"]))
     assert re.fullmatch(
         r"params\.yaml: targets\.store: disk needs 0\.0 GB for the attention maps, and 0\.0 GB are free; "
-        r"use live, or fewer student\.rows",
+        r"use live, or fewer rows",
         said,
     )
     assert disk.files() == set()

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -18,7 +19,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from kdcore import cli
+from kdcore import cli, door
 from kdcore.data.prepare import prepare
 from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError
@@ -590,8 +591,10 @@ DATA = [
 @pytest.mark.parametrize("bad", DATA, ids=lambda bad: bad.name)
 def test_bad_data(tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch, bad: Bad):
     raw = write(tmp_path / "raw", bad.task.name, bad.files)
-    read = {"task": {bad.task.name: bad.task}, "data": data(raw, columns=bad.columns)}
-    monkeypatch.setattr(cli, "Knobs", lambda _: read)  # as params.yaml would say; reading it takes most of the time
+    read = SimpleNamespace(task={bad.task.name: bad.task}, data=data(raw, columns=bad.columns))
+    monkeypatch.setattr(
+        door, "params_for", lambda *_: read
+    )  # as params.yaml would say; reading it takes most of the time
     problems = refused(str(raw / bad.task.name), bad.task.name)
     assert any(all(word in problem for word in bad.said) for problem in problems), problems
 

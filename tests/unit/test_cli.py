@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from kdcore import cli, door
+from kdcore import cli
 from kdcore.distil import teacher as stage
-from kdcore.errors import UserError
 from kdcore.interrupt import Interrupted
-from kdcore.params.read import load
 from tests import on_disk, tiny
 from tests.pipeline.conftest import ROOT, SMALL, edit_params
 
@@ -268,55 +266,6 @@ def test_ctrl_c_outside_training_ends_the_command_without_a_traceback(
     monkeypatch.setattr(stage, "fine_tune", pressed)
     assert teach(project(), monkeypatch, tiny_ingredients.data) == 130
     assert "Traceback" not in capsys.readouterr().err
-
-
-# What a command reads
-
-
-def test_a_command_cannot_read_what_it_does_not_declare(project: Callable[..., Path]):
-    folder = project()
-    params = door.params_for(cli.COMMANDS["targets"].keys(None))
-    assert params.student.rows == load(folder / "params.yaml").student.rows == SMALL["student.rows"]
-    assert params.targets == load(folder / "params.yaml").targets
-    for read in (lambda: params.teacher, lambda: params.student.layers, lambda: params.evaluate.confidence):
-        with pytest.raises(LookupError, match=r"is not among the params that this command declares: student\.rows, "):
-            read()
-    assert door.params_for(["student.layers", *(f"student.{name}" for name in ("rows", "init", "layer_map"))]).student
-
-
-def test_what_a_command_reads_is_right_as_a_whole(project: Callable[..., Path]):
-    edit_params(project() / "params.yaml", {"teacher.rows": -1})
-    with pytest.raises(UserError, match=r"teacher\.rows"):
-        door.params_for(["student.rows"])
-
-
-def test_of_the_studies_a_command_reads_the_one_that_it_names(project: Callable[..., Path]):
-    project()
-    assert "study.depth" not in cli.COMMANDS["targets"].keys(None)
-    params = door.params_for(cli.COMMANDS["curve"].keys("depth"), "depth")
-    assert {name: grid["layers"] for name, grid in params.study.items()} == {"depth": (1, 2)}
-
-
-# How a mistake is said
-
-
-@pytest.mark.parametrize(
-    ("study", "source", "said"),
-    [
-        (None, "student.layers", "params.yaml: student.layers: 9 is too many"),
-        ("depth", "student.layers", "params.yaml: study.depth.layers: 9 is too many"),
-        ("data_size", "student.layers", "params.yaml: student.layers: 9 is too many"),
-        ("ablation", "student.layer_map", "params.yaml: study.ablation.layer_maps: 9 is too many"),
-        ("depth", "student", "student: 9 is too many"),  # a folder of that name
-        (None, "data/student.layers", "data/student.layers: 9 is too many"),
-    ],
-)
-def test_a_knob_that_the_library_names_is_said_of_the_file_and_of_the_study_that_asks(
-    study: str | None, source: str, said: str
-):
-    with pytest.raises(UserError) as caught, door.speaking_of_params(study):
-        raise UserError(source, "9 is too many")
-    assert str(caught.value) == said
 
 
 def test_ctrl_c_while_python_still_imports_is_one_line(tmp_path: Path):

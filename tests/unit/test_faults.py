@@ -1,7 +1,5 @@
 """What the machine refuses is one line: the file, the reason, what to do; nothing half-written stays."""
 
-import errno
-import os
 import re
 from pathlib import Path
 
@@ -12,30 +10,6 @@ from kdcore.door import explained
 from kdcore.errors import UserError
 
 FULL = "No space left on device"
-
-
-@pytest.mark.parametrize(
-    ("code", "advice"),
-    [
-        (errno.ENOSPC, "make room on that disk"),
-        (errno.EACCES, "give this user permission"),
-        (errno.EROFS, "make it writable, or work in another folder"),
-        (errno.EEXIST, "move that file away, or write elsewhere"),
-        (errno.EMFILE, "allow more open files (`ulimit -n`)"),
-    ],
-)
-def test_a_fault_names_the_file_the_reason_and_what_to_do(code: int, advice: str):
-    said = explained(OSError(code, os.strerror(code), "runs/x"))
-    kept = "then run the same command again: what is finished is kept"
-    assert said == f"runs/x: {os.strerror(code)}; {advice}, {kept}"
-
-
-def test_a_fault_without_advice_is_only_named():
-    assert (
-        explained(FileNotFoundError(errno.ENOENT, "No such file or directory", "x")) == "x: No such file or directory"
-    )
-    assert explained(ConnectionError("refused")) == "refused"
-    assert explained(OSError()) == "OSError"
 
 
 @pytest.mark.parametrize("error", [OSError(28, FULL), RuntimeError(f"I/O error: {FULL} (os error 28)")])

@@ -98,7 +98,8 @@ def test_params_with_any_value(choice: st.DataObject):
         raw = write_params(Path(folder) / "params.yaml", {f"{section}.{key}": value}).read_bytes()
     loaded = load(raw)
     if loaded:
-        kept = getattr(getattr(loaded, section), key)
+        part = getattr(loaded, section)
+        kept = part[key] if isinstance(part, dict) else getattr(part, key)
         assert kept == value
         assert isinstance(kept, bool) == isinstance(value, bool)
 

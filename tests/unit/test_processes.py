@@ -12,6 +12,7 @@ import pytest
 from kdcore import cli, console, processes
 from kdcore.errors import UserError
 from kdcore.runs import Run
+from tests.unit.test_cli import COMMANDS, some_arguments
 
 LAUNCHED = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
@@ -121,6 +122,18 @@ def test_of_a_command_that_does_not_train_the_others_do_nothing(
     rank(0)
     assert run(monkeypatch, "prepare", "tiny", "out") == 2
     assert "params.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_others_take_part_in_the_commands_that_train_and_in_no_other(
+    rank: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+):
+    """Who takes part finds that there is no params.yaml."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.chdir(tmp_path)
+    rank(1)
+    trains = command in ("teacher", "student", "point")
+    assert run(monkeypatch, command, *some_arguments(COMMANDS[command])) == (2 if trains else 0)
 
 
 STUDENT = ("student", "tiny", "sid", "2", "0", "data", "teacher", "targets", "out")

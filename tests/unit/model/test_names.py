@@ -79,5 +79,5 @@ def test_a_tokenizer_that_is_not_there_is_a_users_error(tmp_path: Path, tiny_fol
 def test_texts_are_no_longer_than_the_model_has_positions(family: str):
     config = tiny.config(family)
     check_length(config, 128, "mine")
-    with pytest.raises(UserError, match=r"params\.yaml: model\.max_length: at most 128 for mine, found 129"):
+    with pytest.raises(UserError, match=r"model\.max_length: at most 128 for mine, found 129"):
         check_length(config, 129, "mine")

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -222,11 +221,12 @@ def test_reading_is_fast_and_needs_no_torch():
     )
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = os.times()
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - start)
+        after = os.times()  # the processor's time: other work on the machine does not count
+        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
         assert done.stdout.strip() == "[]"
-    assert min(times) < 1.0  # 0.15 s on an idle machine
+    assert min(times) < 1.0  # 0.2 s on an idle machine
 
 
 # `-S key=value`

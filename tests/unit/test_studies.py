@@ -1,0 +1,56 @@
+"""The studies as data: which students each asks for, how their points are named, which key asks for what."""
+
+import pytest
+
+from kdcore.params.read import load
+from kdcore.studies import STUDIES, cells
+from tests.pipeline.conftest import ROOT
+
+# A small grid of each study -> the names of its points before the seed, which committed results have too.
+NAMES = {
+    "methods": ({"methods": ["none", "sid-kl"]}, ["none", "sid-kl"]),
+    "depth": ({"methods": ["soft"], "layers": [1, 5]}, ["soft-L1", "soft-L5"]),
+    "data_size": ({"methods": ["sid"], "rows": [250, 4000]}, ["sid-n250", "sid-n4000"]),
+    "convergence": ({"methods": ["none", "pid"], "head": ["pid"]}, ["none-model", "pid-model", "pid-head"]),
+    "ablation": (
+        {"methods": ["sid"], "layer_maps": ["uniform", "last"], "inits": ["teacher", "random"]},
+        ["sid-uniform-teacher", "sid-uniform-random", "sid-last-teacher", "sid-last-random"],
+    ),
+}
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_points_are_named_by_what_the_study_varies(study: str):
+    grid, names = NAMES[study]
+    assert [cell.name for cell in cells(STUDIES[study], grid)] == names
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_points_that_are_committed_are_those_that_params_ask_for(study: str):
+    folder = ROOT / "metrics" / study / "points" / "movies"
+    params = load(ROOT / "params.yaml", study=study)
+    wanted = {f"{cell.name}-s{seed}" for cell in cells(STUDIES[study], params.study[study]) for seed in params.seeds}
+    assert {path.stem for path in folder.glob("*.json")} == wanted
+
+
+def test_a_cell_says_what_it_sets_and_which_keys_ask_for_it():
+    *_, cell = cells(STUDIES["ablation"], NAMES["ablation"][0])
+    assert cell.sets == {"student.layer_map": "last", "student.init": "random"}
+    assert cell.fields == {"method": "sid", "layer_map": "last", "init": "random"}
+    assert cell.asked == {
+        "study.ablation.methods": "sid",
+        "study.ablation.layer_maps": "last",
+        "study.ablation.inits": "random",
+    }
+    *_, head = cells(STUDIES["convergence"], NAMES["convergence"][0])
+    assert (head.sets, head.asked) == ({"distill.trains": "head"}, {"study.convergence.head": "pid"})
+
+
+def test_a_problem_with_a_knob_is_said_of_the_list_that_asks_for_it():
+    assert STUDIES["depth"].renamed("student.layers: must be 1") == "study.depth.layers: must be 1"
+    assert STUDIES["depth"].renamed("student.rows: must be 1") == "student.rows: must be 1"
+
+
+def test_a_head_can_train_alone_where_there_is_a_phase_for_it():
+    _, head = STUDIES["convergence"].arms
+    assert head.allowed == ("pid", "pid-kl", "pid-cos", "sid", "sid-kl", "sid-cos")
