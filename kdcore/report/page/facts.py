@@ -45,7 +45,7 @@ class Student(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     mapped: tuple[int, ...]
-    versions: dict[str, str]
+    versions: dict[str, Any]
     weights: dict[str, float] = {}  # by internal loss
 
     @property
