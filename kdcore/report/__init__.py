@@ -1,1 +1,1 @@
-"""Results of evaluated runs in; tables, plot data and pictures out. Nothing here trains or predicts."""
+"""Results of evaluated runs in; tables, pictures and the page out. Nothing here trains or predicts."""

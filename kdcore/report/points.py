@@ -171,7 +171,16 @@ def read(wanted: Sequence[Wanted]) -> list[Run]:
     Raises UserError for missing files (by params key), broken ones, and mix-ups.
     """
     check_all_exist(wanted)
-    return [parse(point).run() for point in wanted]
+    runs = [parse(point).run() for point in wanted]
+    metrics: dict[str, str] = {}
+    for point, run in zip(wanted, runs, strict=True):
+        if run["metric"] != metrics.setdefault(run["task"], run["metric"]):
+            expected = metrics[run["task"]]
+            raise UserError(
+                str(point.path),
+                f"metric: expected {expected} as in the other points of {run['task']}, found {run['metric']}",
+            )
+    return runs
 
 
 def check_all_exist(wanted: Sequence[Wanted]) -> None:

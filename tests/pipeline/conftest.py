@@ -118,10 +118,9 @@ def edit_params(path: Path, values: dict[str, Any]) -> None:
 
 
 def copy_sources(target: Path) -> None:
-    """Copy what a clone brings, with the plots' templates, whatever they are called."""
+    """Copy what a clone brings."""
     ignore = shutil.ignore_patterns("__pycache__", "dvc.lock")
-    plots = [str(path.relative_to(ROOT)) for path in (ROOT / ".dvc").glob("plots*")]
-    for name in (*SOURCES, *plots):
+    for name in SOURCES:
         source, copy = ROOT / name, target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():

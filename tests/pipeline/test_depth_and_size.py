@@ -62,11 +62,11 @@ def test_a_point_is_what_its_name_says(studied: tuple[Project, dict[str, list[st
 
 
 @pytest.mark.parametrize(("study", "column", "values"), [("depth", "layers", {1, 2}), ("data_size", "rows", {16, 32})])
-def test_a_study_leaves_curve_table_and_picture(
+def test_a_study_leaves_table_and_picture(
     studied: tuple[Project, dict[str, list[str]]], study: str, column: str, values: set[int]
 ):
     folder = studied[0].root / "metrics" / study
-    curve = pd.read_csv(folder / "curve.csv")
+    curve = pd.read_csv(folder / "table.csv")
     for method in ("soft", "sid"):
         assert set(curve.loc[curve["method"] == method, column]) == values
     assert "teacher" in set(curve["method"])
@@ -86,7 +86,7 @@ def test_another_depth_trains_that_depth_only(studied: tuple[Project, dict[str, 
     grown.edit({"study.depth.layers": [1, 2, 3]})
     assert sorted(repro(grown, "depth")) == ["depth", f"depth-point@{TASK}-sid-3-0", f"depth-point@{TASK}-soft-3-0"]
     assert len(students(grown) - students(before)) == 2
-    curve = pd.read_csv(grown.root / "metrics/depth/curve.csv")
+    curve = pd.read_csv(grown.root / "metrics/depth/table.csv")
     assert set(curve.loc[curve["method"] == "sid", "layers"]) == {1, 2, 3}
 
 
@@ -99,5 +99,5 @@ def test_a_depth_that_is_taken_out_leaves_the_curve_without_training(
     shrunk.edit({"study.depth.layers": [2]})
     assert repro(shrunk, "depth") == ["depth"]
     assert students(shrunk) == students(before)
-    curve = pd.read_csv(shrunk.root / "metrics/depth/curve.csv")
+    curve = pd.read_csv(shrunk.root / "metrics/depth/table.csv")
     assert set(curve.loc[curve["method"] != "teacher", "layers"]) == {2}

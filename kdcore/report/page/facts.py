@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 
 from kdcore.distil.methods import INTERNAL
 from kdcore.errors import UserError
-from kdcore.report.errors import COUNTS
 from kdcore.report.points import problems
 from kdcore.report.statistics import Difference, star
 from kdcore.report.summary import Row
@@ -45,7 +44,7 @@ class Student(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     mapped: tuple[int, ...]
-    versions: dict[str, str]
+    versions: dict[str, Any]
     weights: dict[str, float] = {}  # by internal loss
 
     @property
@@ -186,7 +185,7 @@ class Method(BaseModel):
 
     def parts(self, examples: int) -> Iterator[Part]:
         start = 0.0
-        for name in COUNTS:
+        for name in Counts.model_fields:
             count = sum(getattr(run, name) for run in self.runs) / len(self.runs)
             width = 100 * count / examples
             yield Part(name, count, round(start, 3), round(width, 3))

@@ -112,3 +112,11 @@ def test_a_field_that_a_study_varies_need_not_be_known(movies):
     wanted = points.Wanted(path, {"study.heat.temperatures": 3.0}, {"method": "sid", "temperature": 3.0})
     with pytest.raises(UserError, match=r"temperature: expected 3\.0, found 2\.0"):
         points.parse(wanted)
+
+
+def test_points_of_one_task_have_one_headline_metric(movies):
+    synthetic.write(movies / "movies/sid-s1.json", synthetic.point("movies", "sid", 1, metric="f1"))
+    with pytest.raises(
+        UserError, match="metric: expected accuracy as in the other points of movies, found f1"
+    ):
+        read(movies, ["movies"], ["sid"])

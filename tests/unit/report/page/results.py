@@ -91,7 +91,7 @@ def run() -> dict[str, object]:
     weights = {"temperature": 1.0, "hard_label_weight": 0.1, "weights": {"kl": 1.0, "cos": 0.5}}
     epochs = {"epochs_per_layer": 2, "classification_epochs": 4, "trains": "model"}
     chosen = {"init": "teacher", "layer_map": "uniform", "mapped": [2, 4, 6]}
-    return chosen | weights | epochs | {"versions": {"python": "3.11", "torch": "2.13"}}
+    return chosen | weights | epochs | {"versions": {"python": "3.11", "torch": "2.13", "threads": 2}}
 
 
 def page(folder: Path, tasks: Sequence[str] = ("movies",)) -> Path:
