@@ -458,7 +458,7 @@ def _check_targets(targets: Path, data: Path, teacher: Path) -> None:
 
 
 def _check_vocabulary(init: str, model: Any, teacher: Path) -> None:
-    from kdcore.model.vocabulary import check_vocabulary
+    from kdcore.model.names import check_vocabulary
 
     if init.startswith("pretrained"):
         check_vocabulary(model.name, model.revision, teacher)

@@ -17,7 +17,7 @@ from kdcore.distil.training import Settings, Trainer
 from kdcore.distil.validation import validator
 from kdcore.errors import UserError
 from kdcore.model.build import build
-from kdcore.model.encoder import load_config
+from kdcore.model.config import load_config
 from kdcore.model.layers import check_windows, layer_map
 from kdcore.model.names import identity, resolve, tokenizer_of
 from kdcore.runs import CODE, code_digest, open_run
@@ -78,7 +78,7 @@ def distil(
     layers_key, rows_key: what params.yaml calls the recipe's depth and rows, for messages.
     """
     facts, teacher = read_run(sources.teacher, "dvc repro -f teacher")
-    mapped = layer_map(recipe.layer_map, recipe.layers, facts["layers"], layers_key)
+    mapped = layer_map(recipe.layer_map, recipe.layers, facts["layers"])
     with open_run("student", _identity(recipe, sources, settings, mapped, teacher)) as run:
         if not run.finished:
             prepared = Prepared.open(sources.data, tokenizer_of(sources.teacher), facts["max_length"])

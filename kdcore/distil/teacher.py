@@ -5,14 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from kdcore.artefacts import link_folder
 from kdcore.console import say, warn
 from kdcore.data.examples import Examples, Prepared
 from kdcore.data.metrics import task_metrics
 from kdcore.data.prepared import fingerprint, load_split, read_task
-from kdcore.data.tasks import Task
 from kdcore.distil.finished import write_model
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Method, Phase
@@ -20,8 +18,11 @@ from kdcore.distil.state import Record
 from kdcore.distil.training import Settings, Trainer
 from kdcore.distil.validation import validator
 from kdcore.errors import UserError
-from kdcore.model.encoder import Encoder, load_classifier
+from kdcore.model.encoder import Encoder
+from kdcore.model.labels import check_scale, labels_of, match_labels
+from kdcore.model.loading import load_classifier, load_pretrained
 from kdcore.model.names import check_length, identity, resolve, tokenizer_of
+from kdcore.model.predict import logits_of
 from kdcore.runs import CODE, code_digest, open_run
 
 OWN_CODE = (*CODE, "distil/teacher")
@@ -54,7 +55,7 @@ def fine_tune(
             prepared = Prepared.open(data, tokenizer_of(place, revision=revision), max_length)
             examples = _labelled(prepared, rows)
             torch.manual_seed(settings.seed)
-            encoder = Encoder(load_classifier(place, revision=revision, **labels_of(prepared.task)))
+            encoder = Encoder(load_pretrained(place, revision, labels_of(prepared.task)))
             check_length(encoder.config, max_length, model)
             phases = (Phase("classification", epochs),)
             validate = validator(prepared.task, prepared.split("validation"), settings)
@@ -91,6 +92,9 @@ def adopt(data: Path, out: Path, *, name: str, revision: str | None, max_length:
             encoder = Encoder(load_classifier(place, revision=revision))
             check_length(encoder.config, max_length, name)
             match_labels(encoder, prepared.task, name)
+            if prepared.task.regression:
+                some = prepared.split("validation").first(256)
+                check_scale(logits_of(encoder, some, 32)[:, 0], some.labels, name)
             facts = _facts(prepared, encoder, None, None)
             run.finish(lambda folder: write_model(folder, encoder, prepared.tokenizer, facts, Record()))
         say(f"teacher: {name} is used as it is")
@@ -129,40 +133,3 @@ def _facts(prepared: Prepared, encoder: Encoder, rows: int | None, seed: int | N
         "seed": seed,
         "max_length": prepared.max_length,
     }
-
-
-def labels_of(task: Task) -> dict[str, Any]:
-    """The part of a model's config that says what its outputs mean."""
-    if task.regression:
-        return {"num_labels": 1, "problem_type": "regression", "id2label": {0: "score"}, "label2id": {"score": 0}}
-    return {
-        "num_labels": len(task.labels),
-        "problem_type": "single_label_classification",
-        "id2label": dict(enumerate(task.labels)),
-        "label2id": {label: index for index, label in enumerate(task.labels)},
-    }
-
-
-def match_labels(encoder: Encoder, task: Task, name: str) -> None:
-    """Put the classifier's outputs in the order of the task's labels; names match whatever their case."""
-    own = [str(encoder.config.id2label[index]).casefold() for index in range(encoder.output.out_features)]
-    wanted = [label.casefold() for label in task.labels]
-    if task.regression and len(own) != 1:
-        raise UserError(name, f"{task.name} is a regression and needs one output, found labels {own}")
-    if not task.regression:
-        if sorted(own) != sorted(wanted):
-            raise UserError(
-                name,
-                f"its labels {list(encoder.config.id2label.values())} are not those of {task.name}, "
-                f"{list(task.labels)}: name them alike in the model's config.json (id2label)",
-            )
-        _reorder(encoder.output, [own.index(label) for label in wanted])
-    for key, value in labels_of(task).items():
-        setattr(encoder.config, key, value)
-
-
-def _reorder(output: nn.Linear, order: list[int]) -> None:
-    with torch.no_grad():
-        output.weight.copy_(output.weight[order].clone())
-        if output.bias is not None:
-            output.bias.copy_(output.bias[order].clone())

@@ -12,7 +12,8 @@ from kdcore.data.examples import Examples
 from kdcore.data.metrics import predictions
 from kdcore.distil.losses import attention_kl_by_head, cls_cosine
 from kdcore.distil.signals import Signals, Teaching
-from kdcore.model.encoder import Encoder, Internals
+from kdcore.model.capture import Internals
+from kdcore.model.encoder import Encoder
 
 
 @torch.inference_mode()

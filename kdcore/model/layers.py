@@ -7,28 +7,23 @@ from typing import Any
 from kdcore.errors import UserError
 
 
-def layer_map(
-    spec: str | Sequence[int], layers: int, teacher_layers: int, layers_key: str = "student.layers"
-) -> tuple[int, ...]:
+def layer_map(spec: str | Sequence[int], layers: int, teacher_layers: int) -> tuple[int, ...]:
     """Return g(1)…g(L_S): the 1-based teacher layer of each student layer.
 
     `uniform` is g(i) = floor(i·L_T/L_S + 1/2), which is 2, 4, …, 12 for 12 → 6 (paper, Figure 1);
     `last` takes the last L_S layers; a list is taken as it is. g is strictly increasing and ends at L_T.
 
-    Raises UserError for a map that is not, or, naming the params key `layers_key`, for a student deeper than its
-    teacher.
+    Raises UserError for a map that is not so, or for a student deeper than its teacher.
     """
     if not 1 <= layers <= teacher_layers:
-        raise UserError(
-            "params.yaml", f"{layers_key}: must be 1 to {teacher_layers} (the teacher's depth), found {layers}"
-        )
+        raise UserError("student.layers", f"must be 1 to {teacher_layers} (the teacher's depth), found {layers}")
     mapped = _mapped(spec, layers, teacher_layers)
     increasing = all(lower < upper for lower, upper in pairwise(mapped))
     in_range = all(1 <= layer <= teacher_layers for layer in mapped)
     if len(mapped) != layers or not increasing or not in_range or mapped[-1] != teacher_layers:
         raise UserError(
-            "params.yaml",
-            f"student.layer_map: {list(mapped)} does not map {layers} student layers to {teacher_layers} teacher "
+            "student.layer_map",
+            f"{list(mapped)} does not map {layers} student layers to {teacher_layers} teacher "
             f"layers; it needs {layers} strictly increasing numbers from 1 to {teacher_layers} that end at "
             f"{teacher_layers}",
         )
@@ -41,7 +36,7 @@ def _mapped(spec: str | Sequence[int], layers: int, teacher_layers: int) -> tupl
     if spec == "last":
         return tuple(range(teacher_layers - layers + 1, teacher_layers + 1))
     if isinstance(spec, str):
-        raise UserError("params.yaml", f"student.layer_map: must be uniform, last or a list, found {spec!r}")
+        raise UserError("student.layer_map", f"must be uniform, last or a list, found {spec!r}")
     return tuple(spec)
 
 
@@ -54,7 +49,7 @@ def check_windows(student: Any, teacher: Any, mapped: tuple[int, ...]) -> None:
     for layer, (kind, target) in enumerate(zip(own, mapped, strict=False), start=1):
         if (kind, theirs[target - 1]) == ("sliding_attention", "full_attention"):
             raise UserError(
-                "params.yaml",
-                f"student.layer_map: student layer {layer} sees a window and teacher layer {target} the whole text, so "
+                "student.layer_map",
+                f"student layer {layer} sees a window and teacher layer {target} the whole text, so "
                 "their attention KL is infinite; use another map, student.init: teacher, or a method that ends in -cos",
             )

@@ -49,9 +49,7 @@ class TaskPlan:
         self.config = for_task(config, found.task)
         self._encoders: dict[int, Encoder] = {}
         self.mapped = {
-            student.name: layer_map(
-                student.recipe.layer_map, student.recipe.layers, self.config.num_hidden_layers, asked.layers_key
-            )
+            student.name: layer_map(student.recipe.layer_map, student.recipe.layers, self.config.num_hidden_layers)
             for student in asked.students
         }
         self.taught = self._taught()

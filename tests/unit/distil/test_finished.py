@@ -15,7 +15,8 @@ from kdcore.artefacts import seal
 from kdcore.distil.finished import read_run, write_history, write_model
 from kdcore.distil.state import Record
 from kdcore.errors import UserError
-from kdcore.model.encoder import FAMILIES, Encoder
+from kdcore.model.encoder import Encoder
+from kdcore.model.families import FAMILIES
 from kdcore.model.predict import logits_of
 from tests import tiny
 from tests.distilling import MAX_TOKENS, examples
