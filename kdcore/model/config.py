@@ -73,6 +73,10 @@ def _problems(raw: dict[str, Any], place: str) -> list[str]:
     if not isinstance(kind, str):
         raise UserError(place, f"config.json: model_type must name an architecture, found {shown(kind)}")
     family(kind, place)
+    if not isinstance(raw.get("architectures"), list | None):
+        raise UserError(
+            place, f"config.json: architectures must be a list of names, found {shown(raw['architectures'])}"
+        )
     problems = [f"{key} asks for a decoder" for key in ("is_decoder", "add_cross_attention") if raw.get(key)]
     problems += [
         f"{key} asks for quantised weights; save the model without it"

@@ -39,7 +39,7 @@ UNUSED = re.compile(
 def load_classifier(name: str | Path, revision: str | None = None) -> Any:
     """A sequence classifier as its file has it. Raises UserError where any of it is missing or not understood."""
     config = load_config(name, revision)
-    named = [str(kind) for kind in config.architectures or ()]
+    named = [kind for kind in (config.architectures or ()) if isinstance(kind, str)]
     if others := [kind for kind in named if "For" in kind and "ForSequenceClassification" not in kind]:
         raise UserError(str(name), f"is a {others[0]} (config.json: architectures), not a sequence classifier")
     return _load(name, config, new_head=False)
@@ -217,11 +217,12 @@ def _other_shape(key: str, stored: tuple[int, ...], wanted: tuple[int, ...], con
 
 
 def _check_computes(place: str, model: Any) -> None:
-    """Raises UserError where weights, or the logits of two tokens, are not finite numbers."""
+    """Raises UserError where weights, or the logits of two tokens and a padding, are not finite numbers."""
     broken = [key for key, weight in model.named_parameters() if not weight.isfinite().all()]
     if broken:
         raise UserError(place, f"weights can't be used: {len(broken)} hold NaN or infinity, first {broken[0]}")
     with readable(place, "the model can't compute"), torch.no_grad():
-        logits = model(input_ids=torch.zeros(1, 2, dtype=torch.int64), attention_mask=torch.ones(1, 2)).logits
+        tokens, mask = torch.zeros(1, 3, dtype=torch.int64), torch.tensor([[1, 1, 0]])
+        logits = model(input_ids=tokens, attention_mask=mask).logits
         if logits.shape != (1, model.config.num_labels) or not logits.isfinite().all():
             raise ValueError(f"its logits for two tokens are {logits.tolist()}")

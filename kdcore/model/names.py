@@ -1,5 +1,6 @@
 """Names of models in params.yaml → where their files are, what determines them, and their tokenizers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def tokenizer_of(place: str | Path, revision: str | None = None) -> Any:
     name = str(place)
     problem = "no tokenizer can be read"
     with readable(name, problem):
+        _check_template(Path(place) / "tokenizer.json")
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
         vocabulary = tokenizer.get_vocab()
         if set(vocabulary) <= set(tokenizer.all_special_tokens):  # transformers makes one up, which knows no word
@@ -53,6 +55,16 @@ def tokenizer_of(place: str | Path, revision: str | None = None) -> Any:
     if problems:
         raise UserError(name, problems)
     return tokenizer
+
+
+def _check_template(file: Path) -> None:
+    """Raises ValueError where a template adds tokens that it does not define: tokenizers would panic over them."""
+    processor = (json.loads(file.read_text(encoding="utf-8")).get("post_processor") or {}) if file.is_file() else {}
+    for part in (processor, *processor.get("processors", ())):
+        pieces = (*part.get("single", ()), *part.get("pair", ()))
+        used = {piece["SpecialToken"]["id"] for piece in pieces if "SpecialToken" in piece}
+        if unknown := used - set(part.get("special_tokens", ())):
+            raise ValueError(f"tokenizer.json: its post_processor adds {min(unknown)!r}, which it does not define")
 
 
 def _padding(tokenizer: Any, vocabulary: dict[str, int]) -> str:
