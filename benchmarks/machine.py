@@ -28,7 +28,8 @@ def sgemm_rates(threads: int) -> Sgemm:
     from kdcore.model.encoder import device
 
     def by_onednn(left: Any, right: Any) -> Any:
-        return conv2d(left[None, None].permute(0, 3, 1, 2), right[:, :, None, None])  # as in kdcore.model.linear
+        tokens = left[None, None].permute(0, 3, 1, 2)
+        return conv2d(tokens, right[:, :, None, None], dilation=2)  # as in kdcore.model.linear
 
     torch.set_num_threads(threads)
     left, right = torch.randn(SIZE, SIZE), torch.randn(SIZE, SIZE)

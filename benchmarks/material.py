@@ -11,8 +11,8 @@ from kdcore.data import embedded, prepared, tasks
 from kdcore.data.examples import Examples, encode
 from kdcore.data.prepare import prepare
 from kdcore.model.build import build
-from kdcore.model.encoder import Encoder
 from kdcore.model.layers import layer_map
+from kdcore.model.loading import load_pretrained
 from kdcore.model.names import tokenizer_of
 from kdcore.params.sections import Data
 
@@ -58,7 +58,7 @@ def mapped(layers: int) -> tuple[int, ...]:
 def save_models(material: Material, depths: tuple[int, ...]) -> None:
     place = embedded.find(embedded.MODEL)
     torch.manual_seed(0)
-    Encoder.load(place, num_labels=2).model.save_pretrained(material.teacher)
+    load_pretrained(place, None, {"num_labels": 2}).save_pretrained(material.teacher)
     tokenizer_of(place).save_pretrained(material.teacher)
     for layers in depths:
         student = build(material.teacher, "", layers=layers, init="teacher", mapped="uniform", seed=0)

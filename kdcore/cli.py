@@ -198,7 +198,7 @@ def _distilled(
 ) -> "Finished":
     """The student that the arguments determine, trained now where it is not in the store."""
     from kdcore.distil.student import distil
-    from kdcore.model.vocabulary import check_vocabulary
+    from kdcore.model.names import check_vocabulary
 
     if own.init.startswith("pretrained"):
         check_vocabulary(params.model.name, params.model.revision, teacher.folder)

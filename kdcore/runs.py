@@ -27,7 +27,7 @@ from kdcore.errors import UserError
 # identity already (the content of data, the files of a model and its tokenizer, the values of params).
 OUTSIDE = (
     *("artefacts", "console", "errors", "interrupt", "memory", "params", "processes", "runs"),
-    *("data/embedded", "data/prepared", "data/tasks", "distil/finished", "model/names"),
+    *("data/embedded", "data/prepared", "data/tasks", "distil/finished", "model/foreign"),
 )
 
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes

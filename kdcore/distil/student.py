@@ -16,7 +16,7 @@ from kdcore.distil.training import Trainer, identity, validator
 from kdcore.errors import UserError
 from kdcore.model import names
 from kdcore.model.build import build
-from kdcore.model.encoder import load_config
+from kdcore.model.config import load_config
 from kdcore.model.layers import check_windows, layer_map
 from kdcore.params.sections import Distill, Model, Student, Train
 from kdcore.runs import code_digest, open_run

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from kdcore.artefacts import read_manifest
 from kdcore.console import say, warn
@@ -19,8 +18,11 @@ from kdcore.distil.schedule import Phase
 from kdcore.distil.training import Trainer, identity, validator
 from kdcore.errors import UserError
 from kdcore.model import names
-from kdcore.model.encoder import Encoder, load_classifier
+from kdcore.model.encoder import Encoder
+from kdcore.model.labels import check_scale, labels_of, match_labels
+from kdcore.model.loading import load_classifier, load_pretrained
 from kdcore.model.names import check_length, tokenizer_of
+from kdcore.model.predict import logits_of
 from kdcore.params.sections import Model, Teacher, Train
 from kdcore.runs import code_digest, open_run
 
@@ -56,7 +58,7 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, train: Train) -> Finis
                 )
             examples = examples.labelled()
             torch.manual_seed(teacher.seed)
-            encoder = Encoder(load_classifier(place, revision=model.revision, **labels_of(data.task)))
+            encoder = Encoder(load_pretrained(place, model.revision, labels_of(data.task)))
             check_length(encoder.config, model.max_length, model.name)
             validate = validator(data.task, encode(tokenizer, data.frame("validation"), model.max_length), train)
             record = Trainer(encoder, examples, phases, Objective(), train, teacher.seed, run, validate).train()
@@ -78,6 +80,9 @@ def adopt(data: Data, name: str, revision: str | None, model: Model) -> Finished
             encoder = Encoder(load_classifier(place, revision=revision))
             check_length(encoder.config, model.max_length, name)
             match_labels(encoder, data.task, name)
+            if data.task.regression:
+                some = encode(tokenizer, data.frame("validation").head(256), model.max_length)
+                check_scale(logits_of(encoder, some, 32)[:, 0], some.labels, name)
             facts = _facts(data.task, encoder, model) | {"rows": None, "seed": None}
             run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, Record()))
         say(f"teacher: {name} is used as it is")
@@ -112,40 +117,3 @@ def chance(data: Data) -> float:
     metric, labels = data.task.metrics[0], data.frame("validation")["label"].dropna().to_numpy(np.float64)
     answers = np.eye(max(1, len(data.task.labels)))
     return max(task_metrics((metric,), np.tile(answer, (len(labels), 1)), labels)[metric] for answer in answers)
-
-
-def labels_of(task: Task) -> dict[str, Any]:
-    """The part of a model's config that says what its outputs mean."""
-    if task.regression:
-        return {"num_labels": 1, "problem_type": "regression", "id2label": {0: "score"}, "label2id": {"score": 0}}
-    return {
-        "num_labels": len(task.labels),
-        "problem_type": "single_label_classification",
-        "id2label": dict(enumerate(task.labels)),
-        "label2id": {label: index for index, label in enumerate(task.labels)},
-    }
-
-
-def match_labels(encoder: Encoder, task: Task, name: str) -> None:
-    """Put the classifier's outputs in the order of the task's labels; names match whatever their case."""
-    own = [str(encoder.config.id2label[index]).casefold() for index in range(encoder.output.out_features)]
-    wanted = [label.casefold() for label in task.labels]
-    if task.regression and len(own) != 1:
-        raise UserError(name, f"{task.name} is a regression and needs one output, found labels {own}")
-    if not task.regression:
-        if sorted(own) != sorted(wanted):
-            raise UserError(
-                name,
-                f"its labels {list(encoder.config.id2label.values())} are not those of {task.name}, "
-                f"{list(task.labels)}: name them alike in the model's config.json (id2label)",
-            )
-        _reorder(encoder.output, [own.index(label) for label in wanted])
-    for key, value in labels_of(task).items():
-        setattr(encoder.config, key, value)
-
-
-def _reorder(output: nn.Linear, order: list[int]) -> None:
-    with torch.no_grad():
-        output.weight.copy_(output.weight[order].clone())
-        if output.bias is not None:
-            output.bias.copy_(output.bias[order].clone())

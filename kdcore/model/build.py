@@ -9,8 +9,10 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from kdcore.errors import UserError
-from kdcore.model.encoder import Encoder, family, load_classifier, load_config
+from kdcore.model.config import load_config
+from kdcore.model.encoder import Encoder
 from kdcore.model.layers import layer_map
+from kdcore.model.loading import load_classifier, load_pretrained
 
 
 def build(
@@ -42,7 +44,7 @@ def build(
         if init.startswith("teacher"):
             _copy(load_classifier(Path(teacher)), student, sources)
         elif init.startswith("pretrained"):
-            source = load_classifier(pretrained, revision=revision)
+            source = load_pretrained(pretrained, revision, labels={})
             _check_same_shape(source.config, config, pretrained, teacher)
             _copy(source.base_model, student, sources)
     return student
@@ -69,7 +71,7 @@ def _copy(source: Any, student: Encoder, sources: tuple[int, ...]) -> None:
     there leaves its own behind.
     """
     whole = student.model if _has_head(source) else student.model.base_model
-    known = family(student.config, "student")
+    known = student.family
     prefix = f"{source.base_model_prefix}." if _has_head(source) else ""
     stack = f"{prefix}{known.layers}."
     weights = source.state_dict()
@@ -92,9 +94,9 @@ def _check_same_shape(pretrained: Any, teacher: Any, name: str | Path, teacher_n
     keys = ("model_type", "num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size")
     values = [(key, getattr(pretrained, key, None), getattr(teacher, key, None)) for key in keys]
     problems = [
-        f"{key} is {found}, but the teacher at {teacher_name} has {wanted}"
-        for key, found, wanted in values
-        if found != wanted
+        f"{key} is {own}, but the teacher at {teacher_name} has {wanted}"
+        for key, own, wanted in values
+        if own != wanted
     ]
     if problems:
         raise UserError(str(name), problems)

@@ -11,20 +11,20 @@ from kdcore.model.encoder import Encoder
 def forward_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = None) -> float:
     """Operations of one forward pass over examples of these lengths through layers 1…depth (None: all and head).
 
-    A linear layer costs 2 per weight and token; attention's two products cost 4·n²·H per example and layer. The last
-    layer has one token per example after its map (`Encoder.narrowed`): 2·n·H for the map's row and as much for what
-    it mixes, A times that where it mixes the layer's input and values are given to the result. That a loss may ask for
-    the whole map, 2·n²·H more, is not counted.
+    A linear layer costs 2 per weight and token. Attention costs 4·n²·H per example and layer: 2·n²·H for the products
+    of queries with keys, 2·n²·H for the mean of the values. The last layer computes [CLS] alone (last_layer.py): its
+    queries' one row costs 2·n·H and so does the mean of the values, or 2·n·H for each of the A heads where the heads
+    mix the layer's input instead. The other rows, which only an attention loss asks for, are not counted.
     """
-    layers, last = encoder.layers[:depth], encoder.narrowed(depth)
+    layers, last = encoder.layers[:depth], encoder.last_layer(depth)
     tokens, examples = float(lengths.sum()), len(lengths)
     pairs = float(np.square(lengths.astype(np.float64)).sum())
     linear = products = 0.0
     for number, layer in enumerate(layers, start=1):
         if number == last:
-            every, heads = _weights_of_every_token(encoder, layer)
+            every, mixed = _weights_of_every_token(encoder, layer)
             linear += every * tokens + (linear_weights(layer) - every) * examples
-            products += tokens * (1 + heads) / 2
+            products += tokens * (1 + mixed) / 2
         else:
             linear += linear_weights(layer) * tokens
             products += pairs
@@ -33,12 +33,12 @@ def forward_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = Non
 
 
 def _weights_of_every_token(encoder: Encoder, layer: nn.Module) -> tuple[int, int]:
-    """Of a last layer: linear weights that every token meets, and inputs as wide as H that its row mixes."""
-    mixing = layer.get_submodule(encoder.family.mixing)
+    """A last layer's linear weights that every token meets, and how many times [CLS] mixes vectors as wide as H."""
+    attention = layer.get_submodule(encoder.family.attention)
     if encoder.family.values is None:
-        return linear_weights(mixing), 1
-    values = linear_weights(mixing.get_submodule(encoder.family.values))
-    return linear_weights(mixing) - values, encoder.config.num_attention_heads
+        return linear_weights(attention), 1
+    values = linear_weights(attention.get_submodule(encoder.family.values))
+    return linear_weights(attention) - values, encoder.config.num_attention_heads
 
 
 def training_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = None, trains: str = "model") -> float:

@@ -13,7 +13,7 @@ def layer_map(spec: str | Sequence[int], layers: int, teacher_layers: int) -> tu
     `uniform` is g(i) = floor(i·L_T/L_S + 1/2), which is 2, 4, …, 12 for 12 → 6 (paper, Figure 1);
     `last` takes the last L_S layers; a list is taken as it is. g is strictly increasing and ends at L_T.
 
-    Raises UserError for a map that is not, or for a student deeper than its teacher.
+    Raises UserError for a map that is not so, or for a student deeper than its teacher.
     """
     if not 1 <= layers <= teacher_layers:
         raise UserError("student.layers", f"must be 1 to {teacher_layers} (the teacher's depth), found {layers}")

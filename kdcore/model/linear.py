@@ -1,8 +1,9 @@
-"""Linear layers computed by oneDNN on a CPU, in the same float32.
+"""Linear layers computed by oneDNN on AMD processors with AVX-512, in the same float32.
 
-torch gives products of float32 matrices to MKL, which seems not to use AVX-512 on an AMD processor: there oneDNN, which
-comes with torch too and computes its convolutions, was measured twice as fast (docs/performance.md), and a tenth slower
-on an Intel processor, which is left to MKL. A linear layer is a convolution with a kernel of 1 × 1 over the tokens.
+torch gives products of float32 matrices to MKL, which seems not to use AVX-512 on a processor that is not Intel's.
+oneDNN, with which torch computes its convolutions, does: it was measured twice as fast there (docs/performance.md). On
+Intel processors it is a tenth slower than MKL, and on AMD's without AVX-512 6 to 20 % slower; both are left to MKL.
+A linear layer is a convolution over the tokens with a kernel of 1 × 1.
 """
 
 import platform
@@ -31,29 +32,35 @@ def replace_linear(model: nn.Module) -> None:
 
 
 def linear(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(..., in) → (..., out), by oneDNN where values are float32, many, and on an AMD CPU; by torch's own elsewhere."""
-    if not _by_onednn(values):
+    """(..., in) → (..., out), by oneDNN where `by_onednn` and values are float32 and many; by torch's own elsewhere."""
+    if not _worth_it(values):
         return F.linear(values, weight, bias)
     tokens = values.reshape(1, 1, -1, values.shape[-1]).permute(0, 3, 1, 2)  # (1, in, 1, tokens), channels last
-    mixed = F.conv2d(tokens, weight[:, :, None, None], bias)
+    # A kernel of 1 × 1 has nothing to dilate. But on one thread torch takes oneDNN for such a kernel only where it is
+    # dilated, and else a product of MKL's behind a copy.
+    mixed = F.conv2d(tokens, weight[:, :, None, None], bias, dilation=2)
     return mixed.permute(0, 2, 3, 1).reshape(*values.shape[:-1], len(weight))
 
 
-def _by_onednn(values: Tensor) -> bool:
+def _worth_it(values: Tensor) -> bool:
     return (
-        _slow_products()
+        by_onednn()
         and values.device.type == "cpu"
         and values.dtype == torch.float32
         and values.numel() >= SMALL
-        and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")  # reduced precision is oneDNN's already
     )
 
 
 @cache
-def _slow_products() -> bool:
-    """Whether torch's own products are MKL's, on a processor of another maker than MKL's."""
-    return torch.backends.mkl.is_available() and "AuthenticAMD" in _maker()
+def by_onednn() -> bool:
+    """Whether large products are oneDNN's on this machine, which decides their last bits."""
+    return (
+        torch.backends.mkl.is_available()
+        and torch.backends.mkldnn.is_available()
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and "AuthenticAMD" in _maker()
+    )
 
 
 def _maker() -> str:

@@ -1,5 +1,6 @@
 """Names of models in params.yaml → where their files are, what determines them, and their tokenizers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ from transformers import AutoTokenizer
 from kdcore.artefacts import digest, sha256
 from kdcore.data import embedded
 from kdcore.errors import UserError
-from kdcore.model.encoder import load_config
+from kdcore.model.config import load_config, readable
 from kdcore.model.positions import positions
+
+ODD = "The Ωmega ☃ of 2026, naïve"  # letters, digits, marks and signs that few vocabularies have
 
 
 def resolve(name: str) -> str | Path:
@@ -24,22 +27,74 @@ def resolve(name: str) -> str | Path:
 def identity(name: str, revision: str | None) -> str:
     """What determines a model's weights: the files of a local folder, the commit of a hub model."""
     place = resolve(name)
+    config = load_config(place, revision if isinstance(place, str) else None, labels={})
     if isinstance(place, Path):
-        load_config(place)  # raises UserError where there is no model
-        files = sorted(p for p in place.iterdir() if p.suffix in (".json", ".safetensors", ".txt", ".model"))
+        files = sorted(p for p in place.iterdir() if p.suffix in (".json", ".safetensors", ".txt", ".model", ".codes"))
         return digest({path.name: sha256(path) for path in files})
-    return digest([name, getattr(load_config(place, revision=revision), "_commit_hash", revision)])
+    return digest([name, config._commit_hash or revision])
 
 
-def tokenizer_of(place: str | Path, **kwargs: Any) -> Any:
-    """A model's tokenizer. Raises UserError where it has none."""
-    try:
-        found = AutoTokenizer.from_pretrained(place, **kwargs)
-    except (OSError, ValueError) as error:
-        raise UserError(str(place), f"no tokenizer can be read: {str(error).splitlines()[0]}") from error
-    if set(found.get_vocab()) <= set(found.all_special_tokens):  # transformers makes one up, which knows no word
-        raise UserError(str(place), "no tokenizer can be read: its files are missing, or hold no vocabulary")
-    return found
+def tokenizer_of(place: str | Path, revision: str | None = None) -> Any:
+    """The tokenizer of the model at `place`, as the model needs it: [CLS] first, every id an embedding, padding.
+
+    Where it has no padding token another special token pads: attention masks it. Where the model knows one type of
+    token it gives no types. Raises UserError where it has none, or one that does not fit the model.
+    """
+    name = str(place)
+    problem = "no tokenizer can be read"
+    with readable(name, problem):
+        _check_template(Path(place) / "tokenizer.json")
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
+        vocabulary = tokenizer.get_vocab()
+        if set(vocabulary) <= set(tokenizer.all_special_tokens):  # transformers makes one up, which knows no word
+            raise UserError(name, f"{problem}: its files are missing, or hold no vocabulary")
+    config = load_config(place, revision, labels={})
+    with readable(name, "its tokenizer can't be used"):
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = _padding(tokenizer, vocabulary)
+        if getattr(config, "type_vocab_size", 1) < 2:
+            tokenizer.model_input_names = [key for key in tokenizer.model_input_names if key != "token_type_ids"]
+        problems = _misfits(tokenizer, vocabulary, config)
+    if problems:
+        raise UserError(name, problems)
+    return tokenizer
+
+
+def _check_template(file: Path) -> None:
+    """Raises ValueError where a template adds tokens that it does not define: tokenizers would panic over them."""
+    processor = (json.loads(file.read_text(encoding="utf-8")).get("post_processor") or {}) if file.is_file() else {}
+    for part in (processor, *processor.get("processors", ())):
+        pieces = (*part.get("single", ()), *part.get("pair", ()))
+        used = {piece["SpecialToken"]["id"] for piece in pieces if "SpecialToken" in piece}
+        if unknown := used - set(part.get("special_tokens", ())):
+            raise ValueError(f"tokenizer.json: its post_processor adds {min(unknown)!r}, which it does not define")
+
+
+def _padding(tokenizer: Any, vocabulary: dict[str, int]) -> str:
+    usual = [token for token in ("[PAD]", "<pad>") if token in vocabulary]
+    special = [tokenizer.sep_token, tokenizer.eos_token, tokenizer.cls_token, tokenizer.unk_token]
+    return next(token for token in (*usual, *special) if token is not None)
+
+
+def _misfits(tokenizer: Any, vocabulary: dict[str, int], config: Any) -> list[str]:
+    one = tokenizer(ODD, return_special_tokens_mask=True)
+    pair = tokenizer(ODD, ODD)["input_ids"]
+    most = max(*vocabulary.values(), *one["input_ids"], *pair, tokenizer.pad_token_id)
+    problems = []
+    if one["special_tokens_mask"][0] != 1:
+        problems.append(
+            "its tokenizer puts no [CLS] before a text (tokenizer.json: post_processor), and the classifier reads it "
+            "from there"
+        )
+    if most >= config.vocab_size:
+        problems.append(
+            f"its tokenizer has token ids up to {most}, its embeddings {config.vocab_size} rows (config.json: "
+            "vocab_size): save model and tokenizer together, after resize_token_embeddings"
+        )
+    types = getattr(config, "type_vocab_size", 1)
+    if "token_type_ids" in tokenizer.model_input_names and max(tokenizer(ODD, ODD)["token_type_ids"]) >= types:
+        problems.append(f"its tokenizer gives token types that the model has not: it knows {types} (type_vocab_size)")
+    return problems
 
 
 def check_length(config: Any, max_length: int, name: str | Path) -> None:
@@ -47,3 +102,19 @@ def check_length(config: Any, max_length: int, name: str | Path) -> None:
     most = positions(config.to_dict())
     if most is not None and max_length > most:
         raise UserError("model.max_length", f"at most {most} for {name}, found {max_length}")
+
+
+def check_vocabulary(pretrained: str, revision: str | None, teacher: Path) -> None:
+    """Raises UserError where two tokenizers have other tokens, or the same under other ids.
+
+    A student is fed by its teacher's tokenizer, so its embeddings must mean the same tokens.
+    """
+    own = tokenizer_of(resolve(pretrained), revision=revision).get_vocab()
+    wanted = tokenizer_of(teacher).get_vocab()
+    if own != wanted:
+        token = min(word for word, _ in own.items() ^ wanted.items())
+        raise UserError(
+            pretrained,
+            f"its tokenizer is not that of the teacher at {teacher}: they differ in {token!r}; "
+            "a student can't start from these embeddings, let it start from the teacher (student.init)",
+        )

@@ -12,9 +12,8 @@ from kdcore.model.encoder import Encoder
 def logits_of(encoder: Encoder, examples: Examples, batch_size: int) -> np.ndarray:
     """(N, K) logits in the examples' order."""
     encoder.eval()
-    found = np.empty((len(examples), encoder.output.out_features), np.float32)
+    logits = np.empty((len(examples), encoder.output.out_features), np.float32)
     for rows in in_order(examples.lengths, batch_size):
         batch = collate(examples, rows).to(encoder.device)
-        internals = encoder(batch.inputs)
-        found[rows] = internals.logits.float().cpu().numpy()
-    return found
+        logits[rows] = encoder(batch.inputs).logits.float().cpu().numpy()
+    return logits

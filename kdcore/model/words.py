@@ -1,4 +1,4 @@
-"""Word embeddings of which only the words that training reads are trained: of all others the gradient is always 0.
+"""Word embeddings that train the words of the training set only: every other word's gradient is always 0.
 
 Most weights of a small model are word embeddings, and most words do not occur in a training set. A dense gradient is
 cleared, measured for clipping and run through AdamW for all of them; here that is done for those that occur.
@@ -13,19 +13,19 @@ from kdcore.model.encoder import Encoder
 
 
 class OccurringWords(nn.Module):
-    """In the place of an encoder's word embeddings while it trains: `weight` has a row for each word that occurs.
+    """Stands in for an encoder's word embeddings while it trains: `weight` has a row for each word that occurs.
 
-    All other words lose what weight decay takes, and nothing else. In eval mode every word is known.
+    The other words change by weight decay alone. In eval mode every word is known.
     """
 
     rows: Tensor  # (W,) ids of the words that occur
-    places: Tensor  # (V,) of every id in `weight`, -1 for those that do not occur
-    whole: Tensor  # (V, H) for eval mode
+    places: Tensor  # (V,) each id's row in `weight`, -1 for words that do not occur
+    whole: Tensor  # (V, H) all embeddings, for eval mode
 
     def __init__(self, encoder: Encoder, tokens: np.ndarray) -> None:
         """tokens: ids of the training examples and of padding."""
         super().__init__()
-        # In tuples, so that nothing of them becomes a part of this module.
+        # In tuples: as attributes they would become submodules, whose weights the optimizer would see.
         self._base = (encoder.model.base_model,)
         self._former: tuple[nn.Embedding] = (encoder.model.base_model.get_input_embeddings(),)
         start, padding = self._former[0].weight.detach(), self._former[0].padding_idx
@@ -35,7 +35,7 @@ class OccurringWords(nn.Module):
         for name, value in {"rows": rows, "places": places, "whole": torch.empty_like(start)}.items():
             self.register_buffer(name, value, persistent=False)
         self.weight = nn.Parameter(start[rows])
-        self.kept = 1.0  # of the words that do not occur, after weight decay
+        self.kept = 1.0  # the share that weight decay has left of the words that do not occur
         self._padding = int(places[padding]) if padding is not None and padding in rows else None
         self._base[0].set_input_embeddings(self)
         self.train(self._former[0].training)

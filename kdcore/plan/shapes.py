@@ -10,9 +10,11 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from kdcore.data.tasks import Task
-from kdcore.distil.teacher import labels_of
 from kdcore.errors import UserError, near
-from kdcore.model.encoder import Encoder, family, load_config
+from kdcore.model.config import load_config
+from kdcore.model.encoder import Encoder
+from kdcore.model.families import family
+from kdcore.model.labels import labels_of
 from kdcore.model.names import resolve
 
 # Name -> family, and where it differs from the family's defaults in transformers, which are those of its base model.
@@ -46,7 +48,7 @@ def config_of(shape: str | None, model: str, revision: str | None) -> tuple[Any,
     if isinstance(place, str) and _known(place) is not None:
         return _known(place), model
     try:
-        return load_config(place, **({"revision": revision} if isinstance(place, str) else {})), model
+        return load_config(place, revision, labels={}), model
     except UserError as error:
         raise UserError(error.source, [*error.problems, f"name its shape instead: {_choices()}"]) from error
 
@@ -80,7 +82,7 @@ def _read(path: Path) -> Any:
         config = AutoConfig.for_model(fields.pop("model_type"), **fields)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(str(path), f"no model's config can be read: {type(error).__name__}: {error}") from error
-    family(config, str(path))
+    family(config.model_type, str(path))
     return config
 
 

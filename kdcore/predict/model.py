@@ -14,9 +14,9 @@ from kdcore.data import tasks
 from kdcore.data.examples import encode
 from kdcore.data.tasks import Task
 from kdcore.distil.finished import Finished
-from kdcore.distil.teacher import match_labels
 from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder
+from kdcore.model.labels import match_labels
 from kdcore.model.names import check_length, tokenizer_of
 from kdcore.model.predict import logits_of
 

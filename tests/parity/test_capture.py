@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 from kdcore.data.batches import Batch, collate
-from kdcore.model.encoder import Encoder, Internals
+from kdcore.model.capture import Internals
+from kdcore.model.encoder import Encoder
 from tests import tiny
 from tests.distilling import encoder, examples, padded, whole_batch
 

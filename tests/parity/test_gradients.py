@@ -151,7 +151,7 @@ def test_cheap_masks_give_the_gradient_of_plain_dropout_with_the_same_masks(
     family: str, phase: Phase, monkeypatch: pytest.MonkeyPatch
 ):
     batch, teacher, plainly = whole_batch(found(family)), Live(encoder(family)), SlowDropout()
-    monkeypatch.setattr(Encoder, "narrowed", lambda *_: None)  # the plain model draws masks for all of its last layer
+    monkeypatch.setattr(Encoder, "last_layer", lambda *_: None)  # the plain model draws masks for all of its last layer
     torch.manual_seed(0)
     dropped = learned(encoder(family, seed=1), teacher, batch, phase)
     monkeypatch.setattr(torch.nn.functional, "dropout", plainly)

@@ -34,7 +34,7 @@ def test_losses_and_gradients_are_those_of_a_pass_that_computes_every_token(
 ):
     steps = phases_of(method, layers=4)
     found = [learned(family, method, phase) for phase in steps]
-    monkeypatch.setattr(Encoder, "narrowed", lambda *_: None)
+    monkeypatch.setattr(Encoder, "last_layer", lambda *_: None)
     for phase, (losses, moved) in zip(steps, found, strict=True):
         expected, expected_moved = learned(family, method, phase)
         torch.testing.assert_close(losses, expected, rtol=1e-6, atol=1e-7)

@@ -20,7 +20,7 @@ LARGE = (8, 40, 192)  # more numbers than SMALL, so oneDNN's
 @pytest.fixture(autouse=True)
 def slow_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor where torch's own products are slow."""
-    monkeypatch.setattr(module, "_slow_products", lambda: True)
+    monkeypatch.setattr(module, "by_onednn", lambda: True)
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def convolved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     real = F.conv2d
 
-    def conv2d(tokens: Tensor, *rest: Tensor | None) -> Tensor:
+    def conv2d(tokens: Tensor, *rest: Tensor | None, **how: int) -> Tensor:
         seen.append(tokens.shape[-1])
-        return real(tokens, *rest)
+        return real(tokens, *rest, **how)
 
     monkeypatch.setattr(F, "conv2d", conv2d)
     return seen
@@ -92,22 +92,38 @@ def test_few_values_reduced_precision_and_other_types_stay_torchs_own(convolved:
 
 
 @pytest.mark.parametrize(
-    ("maker", "mkl", "slow"),
+    ("maker", "capability", "mkl", "chosen"),
     [
-        ("vendor_id\t: AuthenticAMD", True, True),
-        ("AMD64 Family 25 Model 33 Stepping 0, AuthenticAMD", True, True),
-        ("vendor_id\t: GenuineIntel", True, False),
-        ("CPU implementer\t: 0x41", False, False),
-        ("vendor_id\t: AuthenticAMD", False, False),
+        ("vendor_id\t: AuthenticAMD", "AVX512", True, True),
+        ("AMD64 Family 25 Model 97 Stepping 2, AuthenticAMD", "AVX512", True, True),
+        ("vendor_id\t: AuthenticAMD", "AVX2", True, False),  # Zen 2 and 3
+        ("vendor_id\t: GenuineIntel", "AVX512", True, False),
+        ("CPU implementer\t: 0x41", "DEFAULT", False, False),
+        ("vendor_id\t: AuthenticAMD", "AVX512", False, False),
     ],
 )
-def test_onednn_computes_where_products_are_mkls_on_a_processor_of_another_maker(maker, mkl, slow, monkeypatch):
+def test_onednn_computes_where_it_is_faster_than_mkl(maker, capability, mkl, chosen, monkeypatch):
     monkeypatch.undo()  # the rule itself
     monkeypatch.setattr(module, "_maker", lambda: maker)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
-    module._slow_products.cache_clear()
-    assert module._slow_products() is slow
-    module._slow_products.cache_clear()
+    module.by_onednn.cache_clear()
+    assert module.by_onednn() is chosen
+    module.by_onednn.cache_clear()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_convolution_is_onednns_on_any_number_of_threads_in_the_same_bits(threads: int):
+    one, values = layer(), torch.randn(LARGE, requires_grad=True)
+    torch.set_num_threads(threads)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        result = linear(values, one.weight, one.bias)
+        result.square().sum().backward()
+    ran = {event.key for event in profiler.key_averages()}
+    assert "aten::mkldnn_convolution" in ran
+    assert not [name for name in ran if "slow_conv2d" in name]
+    torch.set_num_threads(3 - threads)
+    assert torch.equal(linear(values, one.weight, one.bias), result)
 
 
 def test_the_processors_maker_is_found():

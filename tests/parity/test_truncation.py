@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from kdcore.distil.schedule import Phase
-from kdcore.model.encoder import Encoder, Internals
+from kdcore.model.capture import Internals
+from kdcore.model.encoder import Encoder
 from tests import tiny
 from tests.distilling import encoder, examples, gradients, objective, phases_of, whole_batch
 

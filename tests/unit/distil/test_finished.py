@@ -15,7 +15,8 @@ from kdcore.artefacts import seal
 from kdcore.distil.checkpoint import Record
 from kdcore.distil.finished import Finished, write_history, write_model
 from kdcore.errors import UserError
-from kdcore.model.encoder import FAMILIES, Encoder
+from kdcore.model.encoder import Encoder
+from kdcore.model.families import FAMILIES
 from kdcore.model.predict import logits_of
 from tests import tiny
 from tests.distilling import MAX_TOKENS, examples

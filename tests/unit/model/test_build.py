@@ -12,7 +12,8 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from kdcore.errors import UserError
 from kdcore.model.build import build
-from kdcore.model.encoder import FAMILIES, Encoder
+from kdcore.model.encoder import Encoder
+from kdcore.model.families import FAMILIES
 from tests import tiny
 from tests.distilling import examples, whole_batch
 

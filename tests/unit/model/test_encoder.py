@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from kdcore.errors import UserError
-from kdcore.model import encoder as module
-from kdcore.model.encoder import ATTENTION, FAMILIES, Encoder, load_classifier, load_config
+from kdcore.model.capture import NONE, in_progress
+from kdcore.model.config import load_config
+from kdcore.model.encoder import ATTENTION, Encoder
+from kdcore.model.families import FAMILIES
+from kdcore.model.loading import load_classifier
 from tests import tiny
 from tests.distilling import encoder, examples, whole_batch
 
@@ -105,60 +107,6 @@ def test_an_unknown_architecture_is_refused_by_name_with_those_that_are_known(tm
         Encoder(tiny.model(tiny.UNSUPPORTED))
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path: Path):
-    with pytest.raises(UserError, match=rf"{tmp_path}: no model here: a local model is a folder with config\.json"):
-        Encoder.load(tmp_path)
-    with pytest.raises(UserError, match="no model here"):
-        Encoder.load("./nowhere")
-
-
-def test_a_config_that_cannot_be_read_is_refused(tmp_path: Path):
-    (tmp_path / "config.json").write_text("{broken")
-    with pytest.raises(UserError, match=rf"{tmp_path}: no model can be read: "):
-        load_config(tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "no-such-thing"}')
-    with pytest.raises(UserError, match=rf"{tmp_path}: no model can be read: "):
-        load_config(tmp_path)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"text, and no tensors"])
-def test_weights_that_cannot_be_read_are_refused(tmp_path: Path, content: bytes | None):
-    tiny.save_finetuned(tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    if content is not None:
-        (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(UserError, match=rf"{tmp_path}: weights can't be read: \S"):
-        Encoder.load(tmp_path)
-
-
-@pytest.mark.parametrize("lost", ["embeddings.word_embeddings.weight", "encoder.layer.3.output.dense.weight"])
-def test_weights_of_the_encoder_that_are_missing_are_not_made_up(tmp_path: Path, lost: str):
-    folder = tiny.save_pretrained(tmp_path)
-    weights = load_file(folder / "model.safetensors")
-    del weights[lost]
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=rf"weights can't be read: 1 of the encoder's are missing, first .*{lost}"):
-        Encoder.load(folder)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float):
-    folder, lost = tiny.save_pretrained(tmp_path), "encoder.layer.3.output.dense.bias"
-    weights = load_file(folder / "model.safetensors")
-    weights[lost][2] = value
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=rf"weights can't be used: 1 hold NaN or infinity, first .*{lost}"):
-        Encoder.load(folder)
-
-
-def test_pickled_weights_are_never_loaded(tmp_path: Path):
-    tiny.save_finetuned(tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    torch.save(tiny.model().state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(UserError, match="weights can't be read"):
-        Encoder.load(tmp_path)
-
-
 # Loading
 
 
@@ -182,15 +130,6 @@ def test_a_model_that_could_not_be_written_still_captures(tmp_path: Path, monkey
     assert set(model(inputs, attention=(1,)).attention) == {1}
 
 
-@families
-def test_a_bare_encoder_gets_a_new_head_with_the_labels_asked_for(tiny_folder: Callable[..., Path], family: str):
-    label2id = {"x": 0, "y": 1, "z": 2}
-    id2label = {index: label for label, index in label2id.items()}
-    loaded = Encoder.load(tiny_folder(family), num_labels=3, id2label=id2label, label2id=label2id)
-    assert loaded.output.out_features == 3
-    assert (loaded.config.label2id, loaded.config.id2label) == (label2id, id2label)
-
-
 def test_weights_are_loaded_in_float32(tmp_path: Path):
     tiny.model().half().save_pretrained(tmp_path)
     assert {p.dtype for p in Encoder.load(tmp_path).parameters()} == {torch.float32}
@@ -203,14 +142,14 @@ def test_a_model_outside_of_an_encoder_is_not_captured():
     model, batch = encoder(), whole_batch(examples())
     expected = model(batch.inputs).logits
     torch.testing.assert_close(model.model(**batch.inputs).logits, expected)
-    assert module._capture is None
+    assert in_progress() is NONE
 
 
 def test_a_failed_pass_leaves_no_capture_behind():
     model = encoder()
     with pytest.raises(ValueError, match="input_ids"):
         model({"no_such_input": torch.zeros(1)}, attention=(1,))
-    assert module._capture is None
+    assert in_progress() is NONE
     inputs = whole_batch(examples()).inputs
     assert sorted(model(inputs, attention=(2,)).attention) == [2]
 

@@ -1,14 +1,16 @@
 """Model names: where they lead, what identifies the weights behind them, and what is refused."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kdcore.data import embedded
 from kdcore.errors import UserError
-from kdcore.model.names import check_length, identity, resolve, tokenizer_of
+from kdcore.model.names import check_length, check_vocabulary, identity, resolve, tokenizer_of
 from tests import tiny
 
 
@@ -79,5 +81,78 @@ def test_a_tokenizer_that_is_not_there_is_a_users_error(tmp_path: Path, tiny_fol
 def test_texts_are_no_longer_than_the_model_has_positions(family: str):
     config = tiny.config(family)
     check_length(config, 128, "mine")
-    with pytest.raises(UserError, match=r"model\.max_length: at most 128 for mine, found 129"):
+    with pytest.raises(UserError, match=r"^model\.max_length: at most 128 for mine, found 129"):
         check_length(config, 129, "mine")
+
+
+# Tokenizers that do not fit
+
+
+def changed(folder: Path, file: str, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """The folder, with one of its JSON files changed."""
+    content = json.loads((folder / file).read_text(encoding="utf-8"))
+    change(content)
+    (folder / file).write_text(json.dumps(content))
+    return folder
+
+
+def test_a_tokenizer_without_padding_pads_with_what_attention_masks(tmp_path: Path):
+    folder = changed(tiny.save_finetuned(tmp_path), "tokenizer_config.json", lambda config: config.pop("pad_token"))
+    assert tokenizer_of(folder).pad_token == "[PAD]"
+
+
+def test_a_tokenizer_that_knows_no_padding_token_pads_with_another_special_one(tmp_path: Path):
+    folder = changed(tiny.save_finetuned(tmp_path), "tokenizer_config.json", lambda config: config.pop("pad_token"))
+
+    def forget(content: dict[str, Any]) -> None:
+        content["model"]["vocab"]["padding"] = content["model"]["vocab"].pop("[PAD]")
+        content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] != "[PAD]"]
+
+    assert tokenizer_of(changed(folder, "tokenizer.json", forget)).pad_token == "[SEP]"
+
+
+@pytest.mark.parametrize("processor", [None, "$A [SEP]"])
+def test_a_tokenizer_that_adds_no_cls_is_refused(tmp_path: Path, processor: str | None):
+    def change(content: dict[str, Any]) -> None:
+        if processor is None:
+            content["post_processor"] = None
+        else:
+            content["post_processor"]["single"].pop(0)
+
+    folder = changed(tiny.save_finetuned(tmp_path), "tokenizer.json", change)
+    with pytest.raises(UserError, match=r"its tokenizer puts no \[CLS\] before a text"):
+        tokenizer_of(folder)
+
+
+def test_ids_beyond_the_embeddings_are_refused_with_both_sizes(tmp_path: Path):
+    words = tiny.tokenizer()
+    rows = len(words)
+    tiny.save_finetuned(tmp_path)
+    words.add_tokens(["brandnew", "newer"])
+    words.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=rf"token ids up to {rows + 1}, its embeddings {rows} rows"):
+        tokenizer_of(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["bert", "electra"])
+def test_a_model_of_one_token_type_is_given_none(tmp_path: Path, family: str):
+    folder = changed(tiny.save_finetuned(tmp_path, family), "config.json", lambda c: c.update(type_vocab_size=1))
+    tokenizer = tokenizer_of(folder)
+    assert "token_type_ids" not in tokenizer("a", "b")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    shutil.copy(folder / "config.json", tmp_path / "saved")
+    assert "token_type_ids" not in tokenizer_of(tmp_path / "saved")("a", "b")
+
+
+def test_a_tokenizers_broken_files_are_refused(tmp_path: Path):
+    for number, content in enumerate(("", "{broken", "[]", "{}", '{"model": {"type": "NoSuch"}}')):
+        folder = tiny.save_finetuned(tmp_path / str(number))
+        (folder / "tokenizer.json").write_text(content)
+        with pytest.raises(UserError, match=r"its tokenizer can't be used|no tokenizer can be read"):
+            tokenizer_of(folder)
+
+
+def test_other_tokens_than_the_teachers_are_refused(tmp_path: Path, tiny_folder: Callable[..., Path]):
+    check_vocabulary(str(tiny_folder("bert")), None, tiny_folder("bert"))
+    with pytest.raises(UserError, match="its tokenizer is not that of the teacher"):
+        check_vocabulary(str(tiny_folder("roberta")), None, tiny_folder("bert"))

@@ -1,0 +1,93 @@
+"""The forward pass in progress: what it was asked for, which layer is at work, and what it hands out.
+
+transformers gives its attention function no handle on whoever runs the model, so the pass is kept in this module.
+An attention map's way: `Encoder.forward` opens a pass, a hook enters the layer, `attention` in encoder.py hands the
+layer's map to the pass, and the pass's `Internals` are what `forward` returns to the loss.
+
+Shapes: B examples, T tokens of the longest, A heads, H hidden size, K classes (1 for a regression).
+"""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass
+class Internals:
+    """What one forward pass hands out, by 1-based layer.
+
+    attention: (B, A, T, T) log-probabilities before dropout; cls: (B, H) output of the first token;
+    logits: (B, K), None where the pass stopped below the classifier.
+    """
+
+    attention: dict[int, Tensor] = field(default_factory=dict)
+    cls: dict[int, Tensor] = field(default_factory=dict)
+    logits: Tensor | None = None
+
+
+@dataclass
+class Pass:
+    """One forward pass.
+
+    maps: the layers whose attention maps are wanted; last: the layer of which only [CLS] is read, None where every
+    layer's tokens are; layer: the one at work; held: its values' linear layer and that layer's input (B, T, H), while
+    last_layer.py holds the values back.
+    """
+
+    maps: Collection[int]
+    last: int | None
+    internals: Internals = field(default_factory=Internals)
+    layer: int = 0
+    held: tuple[nn.Linear, Tensor] | None = None
+
+    @property
+    def wants_map(self) -> bool:
+        return self.layer in self.maps
+
+    @property
+    def reads_cls_only(self) -> bool:
+        return self.layer == self.last
+
+    def hand_out(self, log_maps: Tensor) -> None:
+        """(B, A, T, T) log-probabilities of the layer at work, before dropout."""
+        self.internals.attention[self.layer] = log_maps
+
+
+NONE = Pass((), None)  # what a model runs in that no `Encoder` called: nothing is wanted, every token is read
+_pass = NONE
+
+
+def in_progress() -> Pass:
+    return _pass
+
+
+@contextmanager
+def captured(maps: Collection[int], last: int | None) -> Iterator[Internals]:
+    """While the body runs the model, its layers fill the internals that are yielded."""
+    global _pass
+    _pass = Pass(maps, last)
+    try:
+        yield _pass.internals
+    finally:
+        _pass = NONE
+
+
+def watch(layers: nn.ModuleList) -> None:
+    """Hook the layers, so that a pass knows which one is at work and gets each one's [CLS] vector."""
+    for index, layer in enumerate(layers, start=1):
+        layer.register_forward_pre_hook(lambda *_, index=index: _enter(index))
+        layer.register_forward_hook(lambda _, __, output, index=index: _leave(index, output))
+
+
+def _enter(layer: int) -> None:
+    if _pass is not NONE:
+        _pass.layer = layer
+
+
+def _leave(layer: int, output: Any) -> None:
+    if _pass is not NONE:
+        hidden = output[0] if isinstance(output, tuple) else output  # (B, T, H)
+        _pass.internals.cls[layer] = hidden[:, 0]

@@ -1,0 +1,121 @@
+"""A model's config, from a folder or the hub: what is computed, never how, nor whose code computes it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from kdcore.errors import UserError, shown
+from kdcore.model import foreign
+from kdcore.model.families import family
+from kdcore.model.positions import OFFSET
+
+# Keys of a config that choose how it is computed or handed out, not what: here they have one value for every model.
+HOW = (
+    *("_attn_implementation", "_attn_implementation_internal", "attn_implementation", "_experts_implementation"),
+    *("auto_map", "chunk_size_feed_forward", "device_map", "dtype", "output_attentions", "output_hidden_states"),
+    *("reference_compile", "return_dict", "torch_dtype", "torchscript", "use_return_dict", "_name_or_path"),
+)
+LABELS = ("num_labels", "id2label", "label2id", "problem_type")
+MOST = {"num_hidden_layers": 1_000, "n_layers": 1_000, "num_labels": 1_000_000}  # beyond it is a slip, and costs hours
+
+
+@contextmanager
+def readable(source: str, problem: str) -> Iterator[None]:
+    """Whatever the body raises over a broken file becomes a UserError: transformers and tokenizers raise anything."""
+    try:
+        yield
+    except UserError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # a panic of Rust code
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        said = text if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {text}"
+        raise UserError(source, f"{problem}: {said[:200]}") from error
+
+
+def load_config(name: str | Path, revision: str | None = None, labels: Mapping[str, Any] | None = None) -> Any:
+    """A model's config. labels: the keys LABELS for a head of one's own, in the place of the file's; {} drops those.
+
+    Raises UserError where there is none, or where it asks for what can't be computed here.
+    """
+    place = str(name)
+    if _is_path(name) and not (Path(name) / "config.json").is_file():
+        hint = foreign.folder_without_config(Path(name))
+        raise UserError(place, f"no model here: {hint or 'a local model is a folder with config.json'}")
+    with readable(place, "no model can be read"):
+        raw, _ = PreTrainedConfig.get_config_dict(name, revision=revision)
+        if not isinstance(raw, dict):
+            raise ValueError(f"config.json holds no object but {shown(raw)}")
+    commit = raw.pop("_commit_hash", None)
+    problems = _problems(raw, place)
+    raw = {key: value for key, value in raw.items() if key not in HOW}
+    if labels is None:
+        problems += _number_labels(raw)
+    else:
+        raw = {key: value for key, value in raw.items() if key not in LABELS} | dict(labels)
+    if problems:
+        raise UserError(place, [f"config.json: {problem}" for problem in problems])
+    with readable(place, "no model can be read"):
+        config = CONFIG_MAPPING[raw["model_type"]].from_dict(raw)
+    config._name_or_path, config._commit_hash = place, commit
+    if config.model_type in OFFSET and config.pad_token_id is None:
+        config.pad_token_id = type(config)().pad_token_id  # without one transformers computes no position
+    return config
+
+
+def _problems(raw: dict[str, Any], place: str) -> list[str]:
+    """What can't be computed here."""
+    kind = raw.get("model_type")
+    if not isinstance(kind, str):
+        raise UserError(place, f"config.json: model_type must name an architecture, found {shown(kind)}")
+    family(kind, place)
+    if not isinstance(raw.get("architectures"), list | None):
+        raise UserError(
+            place, f"config.json: architectures must be a list of names, found {shown(raw['architectures'])}"
+        )
+    problems = [f"{key} asks for a decoder" for key in ("is_decoder", "add_cross_attention") if raw.get(key)]
+    problems += [
+        f"{key} asks for quantised weights; save the model without it"
+        for key in ("quantization_config", "compression_config")
+        if raw.get(key)
+    ]
+    return problems + [
+        f"{key} must be at most {most}, found {shown(raw[key])}"
+        for key, most in MOST.items()
+        if isinstance(raw.get(key), (int, float)) and raw[key] > most
+    ]
+
+
+def _number_labels(raw: dict[str, Any]) -> list[str]:
+    """Number the file's labels from 0, in place; returns what is wrong with them.
+
+    Labels numbered from 1 without a gap are taken in that order; where only label2id is there, it is turned round.
+    """
+    names, ids = raw.get("id2label"), raw.pop("label2id", None)
+    try:
+        ids = {str(name): int(index) for name, index in (ids or {}).items()}
+        names = {int(index): str(name) for index, name in names.items()} if names else {i: n for n, i in ids.items()}
+    except (AttributeError, TypeError, ValueError):
+        return [f"id2label must map numbers to names, found {shown(raw.get('id2label') or ids)}"]
+    if not names:
+        raw.pop("id2label", None)
+        return []
+    order = sorted(names)
+    if order not in (list(range(len(names))), list(range(1, len(names) + 1))):
+        return [f"id2label must number the labels from 0 on, found {shown(order)}"]
+    if wrong := [name for name in sorted(ids) if name in names.values() and names.get(ids[name]) != name]:
+        return [f"id2label and label2id contradict each other about {shown(wrong[0])}"]
+    if raw.pop("num_labels", len(names)) != len(names):
+        return [f"num_labels and id2label differ: id2label has {len(names)} labels"]
+    raw["id2label"] = {place: names[index] for place, index in enumerate(order)}
+    raw["label2id"] = {name: index for index, name in raw["id2label"].items()}
+    return []
+
+
+def _is_path(name: str | Path) -> bool:
+    return isinstance(name, Path) or name.startswith((".", "/", "~")) or Path(name).exists()

@@ -1,0 +1,46 @@
+"""The architectures whose internals can be captured, and what each calls its parts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kdcore.errors import UserError
+
+
+@dataclass(frozen=True)
+class Family:
+    """Names of an architecture's parts, as `get_submodule` takes them.
+
+    layers: the list of layers, within the bare encoder
+    output: the linear layer that gives the logits, within the classifier
+
+    The others are names within one layer, for the shortcut in last_layer.py alone:
+    attention: the part in which tokens look at each other
+    values: the linear layer within `attention` that gives the values and nothing else; None where queries, keys and
+        values come from one layer
+    after_attention: the first part after `attention`; from its inputs on, each token is computed without the others
+    """
+
+    layers: str
+    output: str
+    attention: str = "attention.self"
+    values: str | None = "value"
+    after_attention: str = "attention.output"
+
+
+FAMILIES: Mapping[str, Family] = {
+    "bert": Family("encoder.layer", "classifier"),
+    "roberta": Family("encoder.layer", "classifier.out_proj"),
+    "xlm-roberta": Family("encoder.layer", "classifier.out_proj"),
+    "camembert": Family("encoder.layer", "classifier.out_proj"),
+    "electra": Family("encoder.layer", "classifier.out_proj"),
+    "distilbert": Family("transformer.layer", "classifier", "attention", "v_lin", "sa_layer_norm"),
+    "modernbert": Family("layers", "classifier", "attn", None, "mlp_norm"),
+}
+
+
+def family(model_type: str, name: str) -> Family:
+    """The family of the model `name`. Raises UserError that lists those that can be captured."""
+    if model_type not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise UserError(name, f"architecture {model_type!r} can't be captured; these can: {known}")
+    return FAMILIES[model_type]

@@ -1,0 +1,70 @@
+"""What a folder is that is no model as it should be, and the one line that makes it one."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from kdcore.errors import UserError
+
+OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf")
+
+
+def folder_without_config(folder: Path) -> str | None:
+    """What a folder without config.json is, where that can be told."""
+    check_adapter(folder)
+    if not folder.is_dir():
+        return None
+    inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    if inside:
+        return f"config.json is in its folder {inside[-1]!r}; name {folder / inside[-1]}"
+    return None
+
+
+def check_adapter(folder: Path) -> None:
+    """Raises UserError for a folder with a LoRA adapter: on its own, or beside weights that may have it or not."""
+    if (folder / "adapter_config.json").is_file():
+        raise UserError(
+            str(folder),
+            "is an adapter (adapter_config.json, LoRA), not a model; merge it into its model, and name the result: "
+            'python -c "from peft import AutoPeftModelForSequenceClassification as M; '
+            f"M.from_pretrained('{folder}').merge_and_unload().save_pretrained('merged')\"",
+        )
+
+
+def without_safetensors(folder: Path, wanted: str) -> str:
+    """What weights a model without safetensors has."""
+    others = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern)) if folder.is_dir() else []
+    if "pytorch_model.bin" in others:
+        return (
+            "pytorch_model.bin is a pickle, which could run code and is never opened; convert it: "
+            'python -c "import torch, safetensors.torch as s; '
+            f"w = torch.load('{folder}/pytorch_model.bin', map_location='cpu', weights_only=True); "
+            f"s.save_file({{k: v.clone().contiguous() for k, v in w.items()}}, '{folder}/{wanted}', "
+            "{'format': 'pt'})\""
+        )
+    if others:
+        return (
+            f"{', '.join(others[:3])} is not safetensors; load it with the library that wrote it, and save it as "
+            f"{wanted} (save_pretrained)"
+        )
+    return f"there is no {wanted}"
+
+
+def renamed(stored: Iterable[str], wanted: Iterable[str], prefix: str) -> str:
+    """Why names are not those of the model, where that can be told, and how to put it right."""
+    names = list(stored)
+    if any("lora_" in name or ".base_layer." in name for name in names):
+        return "; a LoRA adapter is in it that was not merged: merge_and_unload() before it is saved"
+    targets = set(wanted) | {key.removeprefix(prefix) for key in wanted}
+    other = [name for name in names if name not in targets]
+    before = Counter(name[: -len(key)] for name in other for key in targets if name.endswith(f".{key}"))
+    if not before:
+        return ""
+    # The longest of those that most weights have: `module.` rather than `module.bert.`, which is bare names' alone.
+    most = max(before.values())
+    extra = min((start for start, count in before.items() if count == most), key=len)
+    return (
+        f"; {most} of its names begin with {extra!r}, as a wrapper leaves them; write it without: "
+        "python -c \"import safetensors.torch as s; f = 'model.safetensors'; "
+        f"s.save_file({{k.removeprefix('{extra}'): v for k, v in s.load_file(f).items()}}, f, {{'format': 'pt'}})\""
+    )
