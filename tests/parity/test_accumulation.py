@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from kdcore.distil.state import Record
 
 from kdcore.data.batches import collate
 from kdcore.data.examples import Examples
+from kdcore.distil.checkpoint import Record
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Phase
 from kdcore.model.encoder import Encoder

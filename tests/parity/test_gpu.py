@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from kdcore.distil.state import Record
 from torch import Tensor
 
 from kdcore import interrupt
 from kdcore.data.batches import collate
+from kdcore.distil.checkpoint import Record
 from kdcore.distil.objective import Objective
 from kdcore.distil.signals import Stored
 from kdcore.model.predict import logits_of

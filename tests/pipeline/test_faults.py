@@ -235,3 +235,27 @@ def test_a_value_that_cannot_be_ends_dvc_with_the_same_message(finished_copy: Pr
     assert "Traceback" not in said
     # DVC takes away what the stage was to write anew; `dvc checkout` brings it back.
     assert content(finished_copy.root / "metrics").items() <= there.items()
+
+
+# Damage
+
+
+def test_what_the_message_about_a_damaged_student_says_to_run_makes_it_whole_again(finished_copy: Project):
+    """A bit flips on the disk, in a file that DVC's cache has by another name; its time stays, so DVC does not look.
+
+    What is made again is the same file to DVC, which then gives out what it has in its cache: the damaged one.
+    """
+    file = finished_copy.root / f"runs/student/{TASK}/soft-s0/model.safetensors"
+    whole, status = file.read_bytes(), file.stat()
+    file.chmod(0o644)
+    with file.open("r+b") as opened:
+        opened.write(bytes([whole[0] ^ 1]))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    file.chmod(status.st_mode)
+    refused = finished_copy.run("dvc", "repro", "-f", "-s", "evaluate", check=False)
+    advised = re.search(r"model\.safetensors: its content is not what was written .*; run `([^`]+)`", refused.stderr)
+    assert refused.returncode != 0
+    assert advised, refused.stderr
+    finished_copy.run(*advised[1].split())
+    assert file.read_bytes() == whole
+    finished_copy.run("dvc", "repro", "-f", "-s", "evaluate")
