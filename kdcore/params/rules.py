@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from kdcore.data import embedded
-from kdcore.data.tasks import BUILT_IN, CLASS_METRICS, GLUE, MOVIES, RESERVED, SCORE_METRICS
+from kdcore.data.metrics import CLASS_METRICS, METRICS, SCORE_METRICS
+from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, RESERVED, SPLITS
 from kdcore.errors import near, shown
 
 Problems = Iterator[str]
@@ -57,8 +58,8 @@ def _own_metrics(key: str, task: Any) -> Problems:
     for i, metric in enumerate(task.metrics):
         if metric not in fitting:
             yield f"{key}.metrics.{i}: must be {' | '.join(fitting)} for {kind}, found {shown(metric)}"
-        elif metric == "f1" and len(task.labels) != 2:
-            yield f"{key}.metrics.{i}: f1 is of the second of two labels, found {len(task.labels)} labels"
+        elif METRICS[metric].classes not in (None, len(task.labels)):
+            yield f"{key}.metrics.{i}: {metric} is of the second of two labels, found {len(task.labels)} labels"
 
 
 def right_source(tasks: Any, data: Any, own: Any) -> Problems:
@@ -79,6 +80,16 @@ def known_columns(tasks: Any, data: Any, own: Any) -> Problems:
     theirs = list(data.columns.values())
     for name in dict.fromkeys(name for name in theirs if theirs.count(name) > 1):
         yield f"data.columns: {shown(name)} stands for more than one column"
+
+
+def known_splits(data: Any) -> Problems:
+    for split in data.splits:
+        if split not in SPLITS:
+            hint = near(split, SPLITS) or f", allowed are {', '.join(SPLITS)}"
+            yield f"data.splits.{split}: unknown split{hint}"
+    theirs = list(data.splits.values())
+    for name in dict.fromkeys(name for name in theirs if theirs.count(name) > 1):
+        yield f"data.splits: {shown(name)} stands for more than one split"
 
 
 def explicit_map(student: Any) -> Problems:
@@ -145,6 +156,7 @@ RULES: dict[Callable[..., Problems], tuple[str, ...]] = {
     own_tasks: ("task",),
     right_source: ("tasks", "data", "task"),
     known_columns: ("tasks", "data", "task"),
+    known_splits: ("data",),
     explicit_map: ("student",),
     internal_weights: ("methods", "distill", "study"),
     micro_batches: ("train",),

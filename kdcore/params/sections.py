@@ -25,6 +25,7 @@ from kdcore.params.values import (
     Schedule,
     Seed,
     Share,
+    ShareOrNull,
     Source,
     Store,
     TaskName,
@@ -46,7 +47,10 @@ class Data(Section):
     path: Text
     hub: Text
     revision: Text
+    configuration: TextOrNull = None
     columns: dict[Text, Text]
+    splits: dict[Text, Text] = {}
+    validation_share: ShareOrNull = None
 
 
 class UserTask(Section):
@@ -55,10 +59,7 @@ class UserTask(Section):
     text: Annotated[tuple[Text, ...], LIST]
     label: Text
     labels: tuple[Text, ...] = ()
-    metrics: Annotated[
-        tuple[Annotated[Metric, one_of(Metric)], ...],
-        LIST,
-    ]
+    metrics: Annotated[tuple[Metric, ...], LIST]
 
 
 class Model(Section):

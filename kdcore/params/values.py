@@ -1,11 +1,12 @@
 """The values that a knob of params.yaml may have, each with the words that say so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import Field, Strict, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
+from kdcore.data.metrics import METRICS
 from kdcore.errors import near, shown
 
 
@@ -22,16 +23,20 @@ def says(allowed: str) -> WrapValidator:
 
 
 def one_of(kind: Any) -> WrapValidator:
-    """Of a Literal's names: the wording lists them, and the one that is near."""
-    names = get_args(kind)
+    """One of a Literal's names: the wording lists them, and the one that is near."""
+    return name_of(get_args(kind))
+
+
+def name_of(names: Iterable[str]) -> WrapValidator:
+    """One of the names of a table, said as for a Literal."""
+    allowed = list(names)
 
     def check(value: Any, inner: Callable[[Any], Any]) -> Any:
-        try:
+        if isinstance(value, str) and value in allowed:
             return inner(value)
-        except ValidationError:
-            hint = near(value, names) if isinstance(value, str) else ""
-            said = f"must be {' | '.join(names)}, found {shown(value)}{hint}"
-            raise PydanticCustomError("said", "{said}", {"said": said}) from None
+        hint = near(value, allowed) if isinstance(value, str) else ""
+        said = f"must be {' | '.join(allowed)}, found {shown(value)}{hint}"
+        raise PydanticCustomError("said", "{said}", {"said": said})
 
     return WrapValidator(check)
 
@@ -57,6 +62,12 @@ Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False), says("a 
 Weight = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False), says("a finite number of at least 0")]
 Share = Annotated[float, Strict(), Field(ge=0, lt=1, allow_inf_nan=False), says("at least 0 and less than 1")]
 Between = Annotated[float, Strict(), Field(gt=0, lt=1, allow_inf_nan=False), says("greater than 0 and less than 1")]
+ShareOrNull = Annotated[
+    float | None,
+    Strict(),
+    Field(gt=0, lt=1, allow_inf_nan=False),
+    says("greater than 0 and less than 1, or null for none"),
+]
 Cosine = Annotated[float, Strict(), Field(ge=0, le=2, allow_inf_nan=False), says("a number from 0 to 2")]
 FloatOrNull = Annotated[float | None, Strict(), Field(allow_inf_nan=False), says("a finite number, or null")]
 TEXT = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"  # one line, not blank
@@ -83,7 +94,7 @@ Classification: TypeAlias = Literal["last", "always"]
 Trains: TypeAlias = Literal["model", "head"]
 Schedule: TypeAlias = Literal["per_phase", "whole"]
 Precision: TypeAlias = Literal["no", "bf16", "fp16"]
-Metric: TypeAlias = Literal["accuracy", "f1", "matthews", "pearson", "spearman"]
+Metric = Annotated[str, name_of(METRICS)]
 
 
 def layer_map(value: Any, inner: Callable[[Any], Any]) -> LayerMap:

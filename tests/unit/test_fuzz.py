@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from kdcore import params
 from kdcore.data import tables
-from kdcore.data.cells import class_id, fault, number
-from kdcore.data.formats import READERS
+from kdcore.data.checks import class_id, fault, number
+from kdcore.data.tables import READERS
 from kdcore.data.prepare import load_split, prepare
 from kdcore.errors import UserError, shown
 from tests.unit.raw_files import REVIEWS, ROOT, VALIDATION, all_params, data, write, write_params
@@ -62,7 +62,7 @@ def read(kind: str, raw: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"train.{kind}"
         path.write_bytes(raw)
-        table, error = attempt(lambda: tables.read(path, {"review": "review", "stars": "stars"}))
+        table, error = attempt(lambda: tables.read([path], {"review": "review", "stars": "stars"}))
         if error:
             assert error.source == f"train.{kind}"
         else:
