@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from kdcore import params
 from kdcore.data import tables
 from kdcore.data.checks import class_id, fault, number
-from kdcore.data.tables import READERS
 from kdcore.data.prepare import load_split, prepare
+from kdcore.data.tables import READERS
 from kdcore.errors import UserError, shown
 from tests.unit.raw_files import REVIEWS, ROOT, VALIDATION, all_params, data, write, write_params
 
