@@ -118,10 +118,12 @@ def teacher(
     """Fine-tune the teacher, or take one that is fine-tuned already, and score it."""
     knobs = Knobs("teacher")
     _heavy()
-    from kdcore.artefacts import write_json
+    from kdcore.artefacts import check_file, check_folder, publish
     from kdcore.distil import teacher as stage
     from kdcore.evaluation.score import read_point, score_run
 
+    check_folder(out, data)
+    check_file(point, data, out)
     model, own = knobs["model"], knobs["teacher"]
     _check_task(task, data)
     if own.finetuned is not None:
@@ -139,7 +141,7 @@ def teacher(
         )
     found = read_point(score_run(out, data, out, None, knobs["evaluate.batch_size"]))
     stage.check_floor(found, own.floor, stage.chance(data))
-    write_json(point, found)
+    publish(point, found)
 
 
 @app.command()
@@ -153,8 +155,10 @@ def targets(
     """Write the teacher's logits, [CLS] vectors and attention maps."""
     knobs = Knobs("targets", study)
     _heavy()
+    from kdcore.artefacts import check_folder
     from kdcore.distil.targets import write_targets
 
+    check_folder(out, data, teacher)
     _check_task(task, data)
     write_targets(
         data,
@@ -183,9 +187,10 @@ def student(
     """Distil one student of the headline run."""
     knobs = Knobs("student")
     _heavy()
-    from kdcore.artefacts import link_folder
+    from kdcore.artefacts import check_folder, link_folder
     from kdcore.distil.student import Recipe, Sources, distil
 
+    check_folder(out, data, teacher, targets)
     _check_task(task, data)
     _check_targets(targets, data, teacher)
     _check_vocabulary(knobs["student"].init, knobs["model"], teacher)
@@ -210,9 +215,12 @@ def evaluate(
     _heavy()
     import shutil
 
-    from kdcore.artefacts import new_folder, write_json
+    from kdcore.artefacts import check_folder, new_folder, publish, seal
+    from kdcore.data.prepared import fingerprint
     from kdcore.evaluation.score import read_point, score_run
 
+    check_folder(points, data, teacher, targets, students, predictions)
+    check_folder(predictions, data, teacher, targets, students, points)
     _check_task(task, data)
     _check_targets(targets, data, teacher)
     names = [f"{method}-s{seed}" for method in knobs["methods"] for seed in knobs["seeds"]]
@@ -222,16 +230,19 @@ def evaluate(
             compared = None if folder == teacher else targets
             found = score_run(folder, data, teacher, compared, knobs["evaluate.batch_size"])
             method = {"method": name.rpartition("-s")[0] or name}  # equal students share the run of the first
-            write_json(new_points / f"{name}.json", read_point(found) | method)
+            publish(new_points / f"{name}.json", read_point(found) | method)
             shutil.copyfile(found / "predictions.parquet", new_predictions / f"{name}.parquet")
+        seal(new_predictions, data=fingerprint(data))
 
 
 @app.command()
 def plots(points: Path, students: Path, out: Path) -> None:
     """Write the tables, the plot data and the pictures of the headline run."""
     knobs = Knobs("plots")
+    from kdcore.artefacts import check_place
     from kdcore.report.plots import write_main
 
+    check_place(out, points, students)
     write_main(points, students, out, *(knobs[key] for key in READS["plots"]))
 
 
@@ -249,11 +260,13 @@ def attention(
     """Compare attention maps of teacher, standard and internal student on chosen validation examples."""
     knobs = Knobs("attention")
     _heavy()
+    from kdcore.artefacts import check_place
     from kdcore.console import say
     from kdcore.evaluation.attention import compare
     from kdcore.evaluation.choose import compared
     from kdcore.report.attention_files import write_attention
 
+    check_place(out, data, teacher, targets, students, points, predictions)
     _check_task(task, data)
     _check_targets(targets, data, teacher)
     own, seed = knobs["attention"], knobs["seeds"][0]
@@ -275,8 +288,10 @@ def report(
 ) -> None:
     """Write the page: every result in one HTML file that opens without a network."""
     knobs = Knobs("report")
+    from kdcore.artefacts import check_file
     from kdcore.report.page.write import write_page
 
+    check_file(out, metrics, students)
     write_page(metrics, students, out, *(knobs[key] for key in READS["report"]))
 
 
@@ -288,8 +303,10 @@ def errors(
 ) -> None:
     """Write how the students of the headline run repeat the teacher's errors, and the examples."""
     knobs = Knobs("errors")
+    from kdcore.artefacts import check_place
     from kdcore.report.error_files import write_errors
 
+    check_place(out, data, predictions)
     write_errors(predictions, data, out, *(knobs[key] for key in READS["errors"]))
 
 
@@ -312,10 +329,14 @@ def point(
     """Distil one student of a study and score it, in one process."""
     knobs = Knobs("point")
     _heavy()
-    from kdcore.artefacts import write_bytes, write_json
+    from kdcore.artefacts import check_file, publish
     from kdcore.distil.student import Recipe, Sources, distil
     from kdcore.evaluation.score import read_point, score_run
 
+    if out.suffix != ".json":
+        raise UserError(str(out), "must end in .json")
+    for file in (out, out.with_suffix(".csv")):
+        check_file(file, data, teacher, targets)
     _check_task(task, data)
     _check_targets(targets, data, teacher)
     asked = {
@@ -336,8 +357,8 @@ def point(
         rows_key=ROWS_KEYS.get(study or "", "student.rows"),
     )
     found = read_point(score_run(folder, data, teacher, targets, knobs["evaluate.batch_size"]))
-    write_bytes(out.with_suffix(".csv"), (folder / "history.csv").read_bytes())
-    write_json(out, found | asked)  # equal students share a run, which keeps the names of the first that asked
+    publish(out.with_suffix(".csv"), (folder / "history.csv").read_bytes())
+    publish(out, found | asked)  # equal students share a run, which keeps the names of the first that asked
 
 
 @app.command()
@@ -349,8 +370,10 @@ def curve(
 ) -> None:
     """Write the table, the plot data and the picture of a study from its points."""
     knobs = Knobs("curve", study)
+    from kdcore.artefacts import check_place
     from kdcore.report.study import write_study
 
+    check_place(out, points, teachers)
     by_task = {task: teachers / f"{task}.json" for task in knobs["tasks"]}
     grid = knobs["study"].model_dump()
     write_study(study, points, out, by_task, grid, knobs["seeds"], knobs["evaluate.confidence"])
@@ -368,12 +391,17 @@ def predict(
     """Predict a test set, for the GLUE server where it is one of GLUE's, or any file with the task's texts."""
     knobs = Knobs("predict")
     _heavy()
+    from kdcore.artefacts import check_file, check_place
     from kdcore.predict.model import logits, task_of
     from kdcore.predict.rows import own_file
     from kdcore.predict.run import check_options, predict_file, predict_folder, zip_files
-    from kdcore.predict.server import check_name
+    from kdcore.predict.server import ZIP, check_name
 
     check_options(data.is_dir(), server, zip_)
+    check_place(out, model, data)
+    named = [] if data.is_dir() else [out if server is None else out / f"{server}.tsv"]
+    for file in [*named, *([out / ZIP] if zip_ else [])]:
+        check_file(file, model, data)
     described = task_of(model, knobs["task"], task)
     how = {"max_length": knobs["model.max_length"], "batch_size": knobs["evaluate.batch_size"]}
     if server is not None:

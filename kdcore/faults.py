@@ -3,6 +3,7 @@
 import errno
 
 MAKE_ROOM = "make room on that disk"
+LOCKS = "let its server give out locks, or set KDCORE_WORK to a folder on another disk"
 ADVICE = {
     errno.ENOSPC: MAKE_ROOM,
     errno.EDQUOT: MAKE_ROOM,
@@ -14,6 +15,7 @@ ADVICE = {
     errno.EROFS: "make it writable, or work in another folder",
     errno.EMFILE: "allow more open files (`ulimit -n`)",
     errno.ENFILE: "close other programs: the machine has no open files left",
+    **dict.fromkeys((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ESTALE), LOCKS),
     errno.EIO: "the disk may be failing: look into the system's log",
 }
 

@@ -4,6 +4,7 @@ A run lives in `work/<kind>-<fingerprint>/`, which DVC does not know and so neve
 """
 
 import ast
+import errno
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kdcore import processes
-from kdcore.artefacts import HOST, digest, named, new_folder, open_sealed, seal, write_bytes, write_json
+from kdcore.artefacts import HOST, digest, named, new_folder, open_sealed, seal, store, write_bytes, write_json
 from kdcore.console import say, warn
 from kdcore.errors import UserError
 
@@ -47,13 +48,6 @@ CODE = (
 )
 
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
-
-
-def store() -> Path:
-    """Where runs live: `work/` of the project, shared by DVC's temporary workspaces through DVC_ROOT; now it exists."""
-    folder = Path(os.environ.get("KDCORE_WORK") or Path(os.environ.get("DVC_ROOT", ".")) / "work")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def code_digest(modules: tuple[str, ...] = CODE) -> str:
@@ -162,6 +156,9 @@ def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
     folder = store() / f"{kind}-{name[:20]}"
     folder.mkdir(parents=True, exist_ok=True)
     _check_same(folder, int(name[:15], 16))
+    if (folder / "result").is_dir() and not os.access(folder, os.W_OK):  # a group's store: finished runs can be read
+        yield Run(folder)
+        return
     lock = FileLock(folder / "lock")
     try:
         with named(folder):
@@ -198,4 +195,6 @@ def _taken(lock: FileLock, seconds: float) -> bool:
         lock.acquire(timeout=seconds, poll_interval=0.5)
     except Timeout:
         return False
+    except NotImplementedError as error:  # filelock's, for a file system without locks
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(lock.lock_file)) from error
     return True

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from kdcore.runs import store
+from kdcore.artefacts import store
 
 
 def free_disk() -> int:

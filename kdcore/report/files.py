@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdcore.artefacts import write_bytes
+from kdcore.artefacts import publish
 from kdcore.report.canvas import encode
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write aside, then move into place; folders are made as needed."""
-    write_bytes(path, content.encode() if isinstance(content, str) else content)
+    """Write aside, then move into place; folders are made as needed. Raises UserError where a file is the user's."""
+    publish(path, content.encode() if isinstance(content, str) else content)
 
 
 def csv(frame: pd.DataFrame) -> str:
