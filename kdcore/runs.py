@@ -4,7 +4,6 @@ A run lives in `work/<kind>-<fingerprint>/`, which DVC does not know and so neve
 """
 
 import ast
-import errno
 import json
 import os
 import shutil
@@ -195,6 +194,4 @@ def _taken(lock: FileLock, seconds: float) -> bool:
         lock.acquire(timeout=seconds, poll_interval=0.5)
     except Timeout:
         return False
-    except NotImplementedError as error:  # filelock's, for a file system without locks
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(lock.lock_file)) from error
     return True

@@ -96,7 +96,8 @@ def local(task: Task, data: Data) -> Raw:
     """<data.path>/<task>/: a file, or shards, of any format per split; `save_to_disk`'s folders; GLUE's own zip."""
     folder = Path(data.path) / task.name
     if not folder.is_dir():
-        raise UserError(str(folder), f"no such folder; it must hold {_expected(task)} (data.source: local)")
+        tracked = "; a clone and a queued experiment have only what `git add` or `dvc add` tracks"
+        raise UserError(str(folder), f"no such folder; it must hold {_expected(task)} (data.source: local){tracked}")
     splits: dict[str, Table] = {}
     with collected(str(folder)) as part:
         place = _unpacked(task, folder)
@@ -142,7 +143,7 @@ def _unpacked(task: Task, folder: Path) -> Any:
         inside = zipfile.Path(zips[-1], f"{layout.folder}/")
         return inside if inside.is_dir() else zipfile.Path(zips[-1])
     except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(zips[-1].name, f"is not a readable zip: {error}") from error
+        raise UserError(str(folder), f"{zips[-1].name}: is not a readable zip: {error}") from error
 
 
 def _files(folder: Any, names: Sequence[str]) -> list[File]:
