@@ -73,15 +73,15 @@ def publish(path: Path, content: Any) -> None:
         return
     check_file(path)
     with suppress(OSError):  # a store that is read-only: the file is then protected from kdcore as well
-        _note(written).touch()
+        _note(path.name, written).touch()
     write_bytes(path, written)
 
 
-def _note(content: bytes) -> Path:
-    """A file of the store that exists where kdcore published exactly this content."""
+def _note(name: str, content: bytes) -> Path:
+    """A file of the store that exists where kdcore published exactly this content under this name."""
     folder = store() / "written"
     folder.mkdir(exist_ok=True)
-    return folder / hashlib.sha256(content).hexdigest()
+    return folder / hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
 
 
 @contextmanager
@@ -166,7 +166,7 @@ def _sealed(folder: Path) -> set[str]:
 
 
 def _published(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink() and _note(path.read_bytes()).exists()
+    return path.is_file() and not path.is_symlink() and _note(path.name, path.read_bytes()).exists()
 
 
 def _entries(folder: Path) -> list[Path]:

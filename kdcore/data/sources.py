@@ -19,7 +19,7 @@ from kdcore.data import checks, embedded, tables
 from kdcore.data.glue import LAYOUTS
 from kdcore.data.order import nested
 from kdcore.data.tables import READERS, File, Raw, Table
-from kdcore.data.tasks import GLUE, NEEDED, Task
+from kdcore.data.tasks import GLUE, NEEDED, SPLITS, Task
 from kdcore.errors import UserError, collected, shown
 
 if TYPE_CHECKING:
@@ -53,17 +53,17 @@ def _columns(task: Task, data: Data) -> dict[str, str]:
 
 
 def split_names(task: Task, data: Data) -> dict[str, tuple[str, ...]]:
-    """Our split -> the names that it may have in the source, the first being its own; data.splits alone decides where
-    it names one, and what it takes is no other split's."""
-    named = data.splits
-    taken = named.values()
-    return {
-        split: (named[split],)
-        if split in named
-        else tuple(alias for alias in (name, *ALSO.get(name, ())) if alias not in taken)
-        for split, name in (task.splits | dict(named)).items()
-        if split in named or name not in taken
+    """Our split -> the names that it may have in the source, the first of them in messages.
+
+    Where data.splits names one, only that one counts, and it is no other split's.
+    """
+    taken = data.splits.values()
+    free = {split: name for split, name in task.splits.items() if split not in data.splits and name not in taken}
+    names = {split: (name,) for split, name in data.splits.items()} | {
+        split: tuple(alias for alias in (name, *ALSO.get(name, ())) if alias not in taken)
+        for split, name in free.items()
     }
+    return {split: names[split] for split in SPLITS if split in names}
 
 
 def _needed(split: str, data: Data) -> bool:
@@ -74,7 +74,10 @@ def with_validation(task: Task, raw: Raw, share: float) -> Raw:
     """A share of the labelled train rows as validation: stratified by label, chosen by the sha256 of their texts."""
     train = raw.tables["train"]
     labels = [str(label) for label in train.frame[task.label]]
-    known = [i for i, label in enumerate(train.frame[task.label]) if not checks.absent(label) and labels[i] != "-1"]
+    hidden = () if task.regression else ("-1", "-1.0")
+    known = [
+        i for i, label in enumerate(train.frame[task.label]) if not checks.absent(label) and labels[i] not in hidden
+    ]
     texts = train.frame[list(task.text)].astype(str).agg("\t".join, axis=1).tolist()
     strata = ["number" if task.regression else labels[i] for i in known]
     order = [known[i] for i in nested(strata, [texts[i] for i in known])]
