@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from kdcore.data import checks, embedded, tables
+from kdcore.data import checks, embedded, hub, tables
 from kdcore.data.glue import LAYOUTS
 from kdcore.data.order import nested
 from kdcore.data.tables import READERS, File, Raw, Table
@@ -41,11 +39,17 @@ def read(task: Task, data: Data) -> Raw:
         raise UserError("tasks", f"must be a plain name of a-z 0-9 _ -, found {shown(task.name)}")
     if data.source == "embedded":
         return movies()
-    raw = hub(task, data) if data.source == "hub" else local(task, data)
+    columns, names = _columns(task, data), split_names(task, data)
+    needed = NEEDED if data.validation_share is None else ("train",)
+    raw = (
+        hub.read(task, data, columns, names, needed)
+        if data.source == "hub"
+        else local(task, data, columns, names, needed)
+    )
     if "validation" not in raw.tables and data.validation_share is not None:
         raw = with_validation(task, raw, data.validation_share)
     licence = GLUE_LICENCE if task.name in GLUE else OWN_LICENCE
-    return replace(raw, origin={**raw.origin, "columns": _columns(task, data), "licence": licence})
+    return replace(raw, origin={**raw.origin, "columns": columns, "licence": licence})
 
 
 def _columns(task: Task, data: Data) -> dict[str, str]:
@@ -64,10 +68,6 @@ def split_names(task: Task, data: Data) -> dict[str, tuple[str, ...]]:
         for split, name in free.items()
     }
     return {split: names[split] for split in SPLITS if split in names}
-
-
-def _needed(split: str, data: Data) -> bool:
-    return split in NEEDED and not (split == "validation" and data.validation_share is not None)
 
 
 def with_validation(task: Task, raw: Raw, share: float) -> Raw:
@@ -95,30 +95,35 @@ def with_validation(task: Task, raw: Raw, share: float) -> Raw:
 # Local files
 
 
-def local(task: Task, data: Data) -> Raw:
+def local(
+    task: Task,
+    data: Data,
+    columns: Mapping[str, str],
+    splits: Mapping[str, Sequence[str]],
+    needed: Collection[str],
+) -> Raw:
     """<data.path>/<task>/: a file, or shards, of any format per split; `save_to_disk`'s folders; GLUE's own zip."""
     folder = Path(data.path) / task.name
     if not folder.is_dir():
         tracked = "; a clone and a queued experiment have only what `git add` or `dvc add` tracks"
         raise UserError(str(folder), f"no such folder; it must hold {_expected(task)} (data.source: local){tracked}")
-    splits: dict[str, Table] = {}
+    found: dict[str, Table] = {}
     with collected(str(folder)) as part:
         place = _unpacked(task, folder)
-        for split, names in split_names(task, data).items():
+        for split, names in splits.items():
             with part():
-                files = _files(place, names)
-                if not files and _needed(split, data):
+                if files := _files(place, names):
+                    found[split] = _table(task, files, columns, task.optional(split))
+                elif split in needed:
                     raise UserError(names[0], _missing(place, split, names[0]))
-                if files:
-                    splits[split] = _table(task, data, files, split)
-    facts = {split: {"file": f"{task.name}/{one.file}", "sha256": one.sha256} for split, one in splits.items()}
-    return Raw(splits, str(folder), {"source": "local", "files": facts})
+    facts = {split: {"file": f"{task.name}/{one.file}", "sha256": one.sha256} for split, one in found.items()}
+    return Raw(found, str(folder), {"source": "local", "files": facts})
 
 
-def _table(task: Task, data: Data, files: Sequence[File], split: str) -> Table:
+def _table(task: Task, files: Sequence[File], columns: Mapping[str, str], optional: Collection[str]) -> Table:
     try:
-        return tables.read(files, _columns(task, data), task.optional(split), layout=LAYOUTS.get(task.name))
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        return tables.read(files, columns, optional, layout=LAYOUTS.get(task.name))
+    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: it has a password
         raise UserError(files[0].name, f"cannot be read from its zip: {error}") from error
 
 
@@ -194,72 +199,6 @@ def _saved(folder: Any, name: str) -> list[File]:
     if wrong := [part for part in names if not re.fullmatch(r"[\w-][\w.-]*\.arrow", part)]:
         raise UserError(f"{name}/state.json", f"must name arrow files beside it, found {shown(wrong[0])}")
     return [folder / name / part for part in names]
-
-
-# A hub
-
-
-def hub(task: Task, data: Data) -> Raw:
-    """A data set repository at a pinned revision. No other source uses a network."""
-    configuration = data.configuration or _configuration(task, data)
-    where = f"{data.hub} {configuration or 'default'} (data.hub)"
-    found = _load(data, configuration, where)
-    splits: dict[str, Table] = {}
-    with collected(where) as part:
-        for split, names in split_names(task, data).items():
-            with part():
-                name = next((name for name in names if name in found), None)
-                if name is not None:
-                    splits[split] = _of_hub(found[name], name, _columns(task, data), task.optional(split))
-                elif _needed(split, data):
-                    hint = "; data.splits names others, data.validation_share takes a share of train"
-                    raise UserError(names[0], f"no such split, has {', '.join(found)}{hint}")
-    facts = {"repository": data.hub, "configuration": configuration or "default", "revision": data.revision}
-    version = importlib.metadata.version("datasets")
-    return Raw(splits, where, {"source": "hub", **facts, "datasets": version})
-
-
-def _configuration(task: Task, data: Data) -> str | None:
-    """The task's name for GLUE, and where the repository has such a configuration; else its default, None."""
-    if task.name in GLUE:
-        return task.name
-    from datasets import get_dataset_config_names
-
-    where = f"{data.hub} (data.hub)"
-    with _readable(where):
-        names = get_dataset_config_names(data.hub, revision=data.revision)
-    if task.name in names:
-        return task.name
-    if "default" not in names and len(names) > 1:
-        raise UserError(where, f"has several configurations, set data.configuration to one: {', '.join(names[:20])}")
-    return None if "default" in names or not names else names[0]
-
-
-def _load(data: Data, configuration: str | None, where: str) -> Mapping[str, Any]:
-    from datasets import DatasetDict, load_dataset
-
-    with _readable(where):
-        found = load_dataset(data.hub, name=configuration, revision=data.revision)
-    if not isinstance(found, DatasetDict):
-        raise UserError(where, f"must have the splits {', '.join(NEEDED)}, found {type(found).__name__}")
-    return found
-
-
-@contextmanager
-def _readable(where: str) -> Iterator[None]:
-    from datasets.exceptions import DatasetsError
-
-    try:
-        yield
-    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(where, f"cannot be loaded: {' '.join(str(error).split())[:400]}") from error
-
-
-def _of_hub(dataset: Any, name: str, columns: Mapping[str, str], optional: tuple[str, ...]) -> Table:
-    wanted = [column for column in dataset.column_names if column in columns.values()]
-    names = {column: getattr(dataset.features[column], "names", None) for column in wanted}
-    cells = {column: tables.by_name(dataset[column][:], names[column]) for column in wanted}
-    return Table(tables.select(dataset.column_names, cells, columns, optional, name), name)
 
 
 # The embedded movies: rated review snippets -> clear opinions, 1,000 of them fixed for validation.

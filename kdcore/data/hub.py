@@ -1,0 +1,89 @@
+"""A data set repository on a hub, at a pinned revision -> raw rows. Nothing else here uses a network."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from kdcore.data import tables
+from kdcore.data.tables import Raw, Table
+from kdcore.data.tasks import GLUE, NEEDED, Task
+from kdcore.errors import UserError, collected
+
+if TYPE_CHECKING:
+    from kdcore.params import Data
+
+
+def read(
+    task: Task,
+    data: Data,
+    columns: Mapping[str, str],
+    splits: Mapping[str, Sequence[str]],
+    needed: Collection[str],
+) -> Raw:
+    """The rows of one configuration.
+
+    columns: ours -> the data set's; splits: ours -> the names that it may have there; needed: splits that it must
+    have. Raises UserError where they cannot be had.
+    """
+    configuration = data.configuration or _configuration(task, data)
+    where = f"{data.hub} {configuration or 'default'} (data.hub)"
+    published = _load(data, configuration, where)
+    found: dict[str, Table] = {}
+    with collected(where) as part:
+        for split, names in splits.items():
+            with part():
+                name = next((name for name in names if name in published), None)
+                if name is not None:
+                    found[split] = _table(published[name], name, columns, task.optional(split))
+                elif split in needed:
+                    hint = "data.splits names others, data.validation_share takes a share of train"
+                    raise UserError(names[0], f"no such split, has {', '.join(published)}; {hint}")
+    facts = {"repository": data.hub, "configuration": configuration or "default", "revision": data.revision}
+    version = importlib.metadata.version("datasets")
+    return Raw(found, where, {"source": "hub", **facts, "datasets": version})
+
+
+def _configuration(task: Task, data: Data) -> str | None:
+    """The task's name for GLUE, and where the repository has such a configuration; else its default, None."""
+    if task.name in GLUE:
+        return task.name
+    from datasets import get_dataset_config_names
+
+    where = f"{data.hub} (data.hub)"
+    with _readable(where):
+        names = get_dataset_config_names(data.hub, revision=data.revision)
+    if task.name in names:
+        return task.name
+    if "default" not in names and len(names) > 1:
+        raise UserError(where, f"has several configurations, set data.configuration to one: {', '.join(names[:20])}")
+    return None if "default" in names or not names else names[0]
+
+
+def _load(data: Data, configuration: str | None, where: str) -> Mapping[str, Any]:
+    from datasets import DatasetDict, load_dataset
+
+    with _readable(where):
+        published = load_dataset(data.hub, name=configuration, revision=data.revision)
+    if not isinstance(published, DatasetDict):
+        raise UserError(where, f"must have the splits {', '.join(NEEDED)}, found {type(published).__name__}")
+    return published
+
+
+@contextmanager
+def _readable(where: str) -> Iterator[None]:
+    from datasets.exceptions import DatasetsError
+
+    try:
+        yield
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+        raise UserError(where, f"cannot be loaded: {' '.join(str(error).split())[:400]}") from error
+
+
+def _table(dataset: Any, name: str, columns: Mapping[str, str], optional: tuple[str, ...]) -> Table:
+    wanted = [column for column in dataset.column_names if column in columns.values()]
+    names = {column: getattr(dataset.features[column], "names", None) for column in wanted}
+    cells = {column: tables.by_name(dataset[column][:], names[column]) for column in wanted}
+    return Table(tables.select(dataset.column_names, cells, columns, optional, name), name)
