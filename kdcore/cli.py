@@ -213,10 +213,7 @@ def evaluate(
     """Score the teacher and every student of the headline run on validation data."""
     knobs = Knobs("evaluate")
     _heavy()
-    import shutil
-
-    from kdcore.artefacts import check_folder, new_folder, publish, seal
-    from kdcore.data.prepared import fingerprint
+    from kdcore.artefacts import check_folder, new_folder, publish
     from kdcore.evaluation.score import read_point, score_run
 
     check_folder(points, data, teacher, targets, students, predictions)
@@ -231,8 +228,7 @@ def evaluate(
             found = score_run(folder, data, teacher, compared, knobs["evaluate.batch_size"])
             method = {"method": name.rpartition("-s")[0] or name}  # equal students share the run of the first
             publish(new_points / f"{name}.json", read_point(found) | method)
-            shutil.copyfile(found / "predictions.parquet", new_predictions / f"{name}.parquet")
-        seal(new_predictions, data=fingerprint(data))
+            publish(new_predictions / f"{name}.parquet", (found / "predictions.parquet").read_bytes())
 
 
 @app.command()

@@ -66,7 +66,9 @@ def _write(folder: Path, point: dict[str, Any], logits: dict[str, np.ndarray], d
         .join(pd.DataFrame(found, columns=[f"logit_{k}" for k in range(found.shape[1])]))
         for split, found in logits.items()
     ]
-    pd.concat(tables).to_parquet(folder / "predictions.parquet", index=False)
+    predictions = pd.concat(tables)
+    predictions.attrs["data"] = data_fingerprint(data)  # so that other texts are other predictions, whatever the logits
+    predictions.to_parquet(folder / "predictions.parquet", index=False)
 
 
 def read_point(folder: Path) -> dict[str, Any]:
