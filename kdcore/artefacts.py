@@ -1,6 +1,8 @@
-"""Folders that are complete or absent: written aside, sealed with checksums, moved into place, verified when read."""
+"""Folders that are complete or absent: written aside, sealed with checksums, moved into place, verified when read.
 
-import contextlib
+Nothing that kdcore did not make is ever removed or overwritten: what takes a place is checked against what is there.
+"""
+
 import errno
 import hashlib
 import json
@@ -9,8 +11,9 @@ import re
 import shutil
 import socket
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from kdcore.errors import UserError
 
 MANIFEST = "manifest.json"
 HOST = socket.gethostname()  # several machines may share a store
-CLOCK = 2.0  # seconds by which a file system's clock may be behind
+CLOCK = 2.0  # seconds by which a file's time may be rounded
 NETWORK = (ConnectionError, TimeoutError, socket.gaierror)  # OSErrors too, but of no file
 
 
@@ -34,9 +37,23 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def store() -> Path:
+    """Where runs live: `work/` of the project, shared by DVC's temporary workspaces through DVC_ROOT; now it exists."""
+    folder = Path(os.environ.get("KDCORE_WORK") or Path(os.environ.get("DVC_ROOT", ".")) / "work")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+# Writing
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the file is either the old one or the whole new one."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, _json(value))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -47,13 +64,41 @@ def write_bytes(path: Path, content: bytes) -> None:
         aside.replace(path)
 
 
+def publish(path: Path, content: Any) -> None:
+    """Write a result (bytes, or a value as JSON) where a user may have files of his own.
+
+    Raises UserError where one is there that kdcore did not write, or that was changed since.
+    """
+    written = content if isinstance(content, bytes) else _json(content)
+    if path.is_file() and not path.is_symlink() and path.read_bytes() == written:
+        return
+    check_file(path)
+    with suppress(OSError):  # a store that is read-only: the file is then protected from kdcore as well
+        _note(path.name, written).touch()
+    write_bytes(path, written)
+
+
+def _note(name: str, content: bytes) -> Path:
+    """A file of the store that exists where kdcore published exactly this content under this name."""
+    folder = store() / "written"
+    folder.mkdir(exist_ok=True)
+    return folder / hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder beside `path` to write in; it becomes `path` when the block ends, and is gone when it fails."""
+    """A folder beside `path` to write in; it becomes `path` when the block ends, and is gone when it fails.
+
+    Raises UserError where `path` holds anything but what kdcore made: sealed files, and published ones.
+    """
+    check_folder(path)
     with _aside(path) as aside:
         aside.mkdir()
         yield aside
+        readable = aside.stat().st_mode & 0o666  # what the umask gives; safetensors lets nobody else read
         for file in _files(aside):
+            if file.stat().st_nlink == 1:
+                file.chmod(readable)
             _flush(file)
         if path.exists():
             shutil.rmtree(path)
@@ -61,15 +106,86 @@ def new_folder(path: Path) -> Iterator[Path]:
         _flush(path.parent)
 
 
+# What may be replaced
+
+
+def check_folder(path: Path, *inputs: Path) -> None:
+    """Raises UserError where a folder at `path`, replaced as a whole, would take away what kdcore did not make.
+
+    inputs: what the command reads, which the folder must not contain.
+    """
+    check_place(path, *inputs)
+    for source in inputs:
+        if path.resolve() in source.resolve().parents:
+            raise UserError(str(path), f"contains {source}, an input of this command; write elsewhere")
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UserError(str(path), "must be a folder that kdcore made, or nothing, found a file; move it away")
+    ours = _sealed(path)
+    others = [name for file in _entries(path) if (name := str(file.relative_to(path))) not in ours]
+    if foreign := [name for name in others if not _published(path / name)]:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise UserError(
+            str(path), f"holds what kdcore did not make: {foreign[0]}{more}; move it away, or write elsewhere"
+        )
+
+
+def check_file(path: Path, *inputs: Path) -> None:
+    """Raises UserError where writing the file `path` would take away what kdcore did not write, or an input."""
+    check_place(path, *inputs)
+    if path.is_dir():
+        raise UserError(str(path), "must be a file, found a folder")
+    if path.exists() and not _published(path):
+        raise UserError(
+            str(path),
+            "is there, and kdcore did not write it, or it was changed since; move it away, or write elsewhere",
+        )
+
+
+def check_place(path: Path, *inputs: Path) -> None:
+    """Raises UserError where `path` is no place for results: a link, an input, the folder at work or one around it."""
+    here, at_work = path.resolve(), Path.cwd().resolve()
+    if path.is_symlink():
+        raise UserError(str(path), f"is a link to {os.readlink(path)}; name the place itself")
+    if here == at_work or here in at_work.parents:
+        raise UserError(str(path), f"is the folder that you work in, or one around it ({at_work}); write elsewhere")
+    for source in inputs:
+        if here == source.resolve() or (path.is_file() and source.is_file() and path.samefile(source)):
+            raise UserError(str(path), "is an input of this command, which is never overwritten; write elsewhere")
+
+
+def _sealed(folder: Path) -> set[str]:
+    """The files in a folder that its manifests name, one in each sealed folder inside it."""
+    names = set()
+    for manifest in folder.rglob(MANIFEST):
+        with suppress(UserError):
+            files = read_manifest(manifest.parent, "")["files"]
+            names |= {str((manifest.parent / name).relative_to(folder)) for name in (MANIFEST, *files)}
+    return names
+
+
+def _published(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and _note(path.name, path.read_bytes()).exists()
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Everything in a folder but the folders that hold something, which goes for itself."""
+    return sorted(
+        path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
+    )
+
+
 @contextmanager
 def _aside(path: Path) -> Iterator[Path]:
     """A name beside `path` to write under first. Nothing has it afterwards, nor what killed processes left so."""
     with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{path.name}.{HOST}.*"):
-            if not _owned(left):
+        start = f".{path.name}.{HOST}."
+        for left in path.parent.iterdir():
+            if left.name.startswith(start) and left.name.removeprefix(start).isdecimal() and not _owned(left):
                 _remove(left)
-        aside = path.with_name(f".{path.name}.{HOST}.{os.getpid()}")
+        aside = path.with_name(f"{start}{os.getpid()}")
         try:
             yield aside
         finally:
@@ -119,11 +235,24 @@ def _owned(left: Path) -> bool:
         process = psutil.Process(pid)
         if pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return process.create_time() <= left.lstat().st_mtime + CLOCK
-    except (ValueError, psutil.NoSuchProcess, FileNotFoundError):
+        return process.create_time() <= left.lstat().st_mtime + _behind(left.parent) + CLOCK
+    except (psutil.NoSuchProcess, FileNotFoundError):
         return False
     except psutil.AccessDenied:  # another user's, on some systems
         return True
+
+
+def _behind(folder: Path) -> float:
+    """Seconds by which the clock of this folder's file system is behind the machine's, as a server's may be."""
+    probe = folder / f".clock.{HOST}.{os.getpid()}"
+    try:
+        probe.touch()
+        return max(0.0, time.time() - probe.stat().st_mtime)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+# Sealing
 
 
 def seal(folder: Path, **facts: Any) -> None:
@@ -171,7 +300,7 @@ def _problem(path: Path, facts: dict[str, Any]) -> str | None:
         return None
     # DVC's cache may have this very file by another name, and gives it out again as long as it is read-only and as old
     # as it was. As a writable, new one it is looked at, and dropped.
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         path.chmod(path.stat().st_mode | stat.S_IWUSR)
         path.touch()
     return problem

@@ -103,10 +103,12 @@ def teacher(
 ) -> None:
     """Fine-tune the teacher, or take one that is fine-tuned already, and score it."""
     _heavy()
-    from kdcore.artefacts import link_folder, write_json
+    from kdcore.artefacts import check_file, check_folder, link_folder, publish
     from kdcore.distil import teacher as stage
     from kdcore.evaluation.score import read_point, score_run
 
+    check_folder(out, data)
+    check_file(point, data, out)
     own, prepared = params.teacher, _data(task, data)
     if own.finetuned is not None:
         made = stage.adopt(prepared, own.finetuned, own.revision, params.model)
@@ -115,7 +117,7 @@ def teacher(
     link_folder(made.folder, out)
     scores = read_point(score_run(made, prepared, made, None, params.evaluate.batch_size))
     stage.check_floor(scores, own.floor, stage.chance(prepared))
-    write_json(point, scores)
+    publish(point, scores)
 
 
 @command(reads=("student.rows", "study.{study}", "targets", "evaluate.batch_size"))
@@ -129,8 +131,10 @@ def targets(
 ) -> None:
     """Write the teacher's logits, [CLS] vectors and attention maps, of as many rows as the students need."""
     _heavy()
+    from kdcore.artefacts import check_folder
     from kdcore.distil.targets import write_targets
 
+    check_folder(out, data, teacher)
     rows = [params.student.rows]
     if study:
         knobs = [cell.sets for cell in cells(STUDIES[study], params.study[study])]
@@ -153,8 +157,9 @@ def student(
 ) -> None:
     """Distil one student of the headline run."""
     _heavy()
-    from kdcore.artefacts import link_folder
+    from kdcore.artefacts import check_folder, link_folder
 
+    check_folder(out, data, teacher, targets)
     own = params.student.model_copy(update={"layers": layers})
     opened = _opened(task, data, teacher, targets)
     link_folder(_distilled(method, seed, own, params, *opened).folder, out)
@@ -181,16 +186,20 @@ def point(
 ) -> None:
     """Distil one student of a study and score it, in one process."""
     _heavy()
-    from kdcore.artefacts import write_bytes, write_json
+    from kdcore.artefacts import check_file, publish
     from kdcore.evaluation.score import read_point, score_run
 
+    if out.suffix != ".json":
+        raise UserError(str(out), "must end in .json")
+    for file in (out, out.with_suffix(".csv")):
+        check_file(file, data, teacher, targets)
     own = params.student
     opened = _opened(task, data, teacher, targets)
     model = _distilled(method, seed, own, params, *opened)
     scores = read_point(score_run(model, *opened, params.evaluate.batch_size))
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
-    write_bytes(out.with_suffix(".csv"), (model.folder / "history.csv").read_bytes())
-    write_json(out, scores | asked)  # equal students share a run, which keeps the names of the first that asked
+    publish(out.with_suffix(".csv"), (model.folder / "history.csv").read_bytes())
+    publish(out, scores | asked)  # equal students share a run, which keeps the names of the first that asked
 
 
 def _distilled(
@@ -218,12 +227,12 @@ def evaluate(
 ) -> None:
     """Score the teacher and every student of the headline run on validation data."""
     _heavy()
-    import shutil
-
-    from kdcore.artefacts import new_folder, write_json
+    from kdcore.artefacts import check_folder, new_folder, publish
     from kdcore.distil.finished import Finished
     from kdcore.evaluation.score import read_point, score_run
 
+    check_folder(points, data, teacher, targets, students, predictions)
+    check_folder(predictions, data, teacher, targets, students, points)
     prepared, made, signals = _opened(task, data, teacher, targets)
     methods = {f"{method}-s{seed}": method for method in params.methods for seed in params.seeds}
     with new_folder(points) as new_points, new_folder(predictions) as new_predictions:
@@ -232,15 +241,17 @@ def evaluate(
             compared = None if model is made else signals
             scored = score_run(model, prepared, made, compared, params.evaluate.batch_size)
             # Equal students share the run of the first, which may be of another method.
-            write_json(new_points / f"{name}.json", read_point(scored) | {"method": method})
-            shutil.copyfile(scored / "predictions.parquet", new_predictions / f"{name}.parquet")
+            publish(new_points / f"{name}.json", read_point(scored) | {"method": method})
+            publish(new_predictions / f"{name}.parquet", (scored / "predictions.parquet").read_bytes())
 
 
 @command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
 def plots(params: Params, points: Path, students: Path, out: Path) -> None:
     """Write the tables, the plot data and the pictures of the headline run."""
+    from kdcore.artefacts import check_place
     from kdcore.report.write import write_main
 
+    check_place(out, points, students)
     write_main(points, students, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
 
 
@@ -258,11 +269,13 @@ def attention(
 ) -> None:
     """Compare attention maps of teacher, standard and internal student on chosen validation examples."""
     _heavy()
+    from kdcore.artefacts import check_place
     from kdcore.console import say
     from kdcore.distil.finished import Finished
     from kdcore.evaluation.attention import compare, compared
     from kdcore.report.attention import write_attention
 
+    check_place(out, data, teacher, targets, students, points, predictions)
     own, seed = params.attention, params.seeds[0]
     methods, notes = compared({"standard": own.standard, "internal": own.internal}, params.methods)
     for note in notes:
@@ -282,8 +295,10 @@ def report(
     out: Annotated[Path, typer.Argument(help="HTML file to write.")],
 ) -> None:
     """Write the page: every result in one HTML file that opens without a network."""
+    from kdcore.artefacts import check_file
     from kdcore.report.page.write import write_page
 
+    check_file(out, metrics, students)
     write_page(
         *(metrics, students, out, params.tasks, params.methods, params.seeds),
         params.evaluate.confidence,
@@ -299,8 +314,10 @@ def errors(
     out: Path,
 ) -> None:
     """Write how the students of the headline run repeat the teacher's errors, and the examples."""
+    from kdcore.artefacts import check_place
     from kdcore.report.errors import write_errors
 
+    check_place(out, data, predictions)
     write_errors(predictions, data, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
 
 
@@ -313,8 +330,10 @@ def curve(
     out: Path,
 ) -> None:
     """Write the table, the plot data and the picture of a study from its points."""
+    from kdcore.artefacts import check_place
     from kdcore.report.write import write_study
 
+    check_place(out, points, teachers)
     by_task = {task: teachers / f"{task}.json" for task in params.tasks}
     write_study(STUDIES[study], points, out, by_task, params.study[study], params.seeds, params.evaluate.confidence)
 
@@ -331,12 +350,17 @@ def predict(
 ) -> None:
     """Predict a test set, for the GLUE server where it is one of GLUE's, or any file with the task's texts."""
     _heavy()
+    from kdcore.artefacts import check_file, check_place
     from kdcore.predict.model import logits, task_of
     from kdcore.predict.rows import own_file
     from kdcore.predict.run import check_options, predict_file, predict_folder, zip_files
-    from kdcore.predict.server import check_name
+    from kdcore.predict.server import ZIP, check_name
 
     check_options(data.is_dir(), server, zip_)
+    check_place(out, model, data)
+    named = [] if data.is_dir() else [out if server is None else out / f"{server}.tsv"]
+    for file in [*named, *([out / ZIP] if zip_ else [])]:
+        check_file(file, model, data)
     described = task_of(model, params.task, task)
     how = {"max_length": params.model.max_length, "batch_size": params.evaluate.batch_size}
     if server is not None:
@@ -360,12 +384,14 @@ def export(
 ) -> None:
     """Write a classifier as ONNX, float32 and int8, held against torch on validation rows."""
     _heavy()
+    from kdcore.artefacts import check_folder
     from kdcore.console import say
     from kdcore.data.examples import encode
     from kdcore.data.prepared import Data
     from kdcore.distil.finished import Finished
     from kdcore.export import export as write
 
+    check_folder(out, model)
     made = Finished.open(model, "dvc repro")
     prepared = Data.open(data or Path("data") / made.facts["task"])
     length = made.facts.get("max_length") or params.model.max_length

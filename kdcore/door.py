@@ -25,6 +25,7 @@ PARAMS = "params.yaml"
 WrongCommandLine: Any = typer.BadParameter.__mro__[1]
 
 MAKE_ROOM = "make room on that disk"
+LOCKS = "let its server give out locks, or set KDCORE_WORK to a folder on another disk"
 ADVICE = {
     errno.ENOSPC: MAKE_ROOM,
     errno.EDQUOT: MAKE_ROOM,
@@ -37,6 +38,7 @@ ADVICE = {
     errno.EMFILE: "allow more open files (`ulimit -n`)",
     errno.ENFILE: "close other programs: the machine has no open files left",
     errno.EIO: "the disk may be failing: look into the system's log",
+    **dict.fromkeys((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ESTALE), LOCKS),
 }
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kdcore import processes
-from kdcore.artefacts import HOST, digest, named, new_folder, open_sealed, seal, write_bytes, write_json
+from kdcore.artefacts import HOST, digest, named, new_folder, open_sealed, seal, store, write_bytes, write_json
 from kdcore.console import say, warn
 from kdcore.errors import UserError
 
@@ -31,13 +31,6 @@ OUTSIDE = (
 )
 
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
-
-
-def store() -> Path:
-    """Where runs live: `work/` of the project, shared by DVC's temporary workspaces through DVC_ROOT; now it exists."""
-    folder = Path(os.environ.get("KDCORE_WORK") or Path(os.environ.get("DVC_ROOT", ".")) / "work")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def code_digest(module: str) -> str:
@@ -172,6 +165,9 @@ def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
     folder = store() / f"{kind}-{name[:20]}"
     folder.mkdir(parents=True, exist_ok=True)
     _check_same(folder, int(name[:15], 16))
+    if (folder / "result").is_dir() and not os.access(folder, os.W_OK):  # a group's store: finished runs can be read
+        yield Run(folder)
+        return
     lock = FileLock(folder / "lock")
     try:
         with named(folder):

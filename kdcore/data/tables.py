@@ -1,14 +1,23 @@
-"""Raw rows as they were found: one table per split, under our column names, and where they come from."""
+"""Files of rows -> one table per split, under our column names. Formats: parquet, csv, tsv, jsonl, `datasets`' arrow.
 
-from collections.abc import Collection, Mapping
+A file that is not what its name says is a UserError with every bad row; what the cells hold is checked later.
+"""
+
+import csv
+import io
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
-from typing import Any
+from itertools import accumulate
+from typing import Any, Protocol
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from kdcore.data.formats import READERS
+from kdcore.data.glue import Layout
 from kdcore.errors import UserError, near, shown
 
 
@@ -16,19 +25,31 @@ from kdcore.errors import UserError, near, shown
 class Table:
     """The rows of one split.
 
-    frame: our column names, cells as Python objects, the index is the row's position in the source;
-    file: its name in messages; lines: where each row of a text file begins, else None; sha256: of the file.
+    frame: our column names, cells as Python objects, the index is the row's position in the source; file: its name
+    in messages; lines: where each row of a text file begins, else None; sha256: of the file, or of several one after
+    the other; shards: (first row, name) of each of several files; cut: rows of GLUE's that end too early.
     """
 
     frame: pd.DataFrame
     file: str
     lines: list[int] | None = None
     sha256: str | None = None
+    shards: tuple[tuple[int, str], ...] = ()
+    cut: int = 0
 
     def place(self, i: int, column: str) -> str:
         """Where a cell is, as people count: data rows and lines from 1."""
+        row, file = int(self.frame.index[i]), self.file
+        if self.shards:
+            first, file = self.shards[bisect_right(self.shards, row, key=lambda shard: shard[0]) - 1]
+            row -= first
         line = f" (line {self.lines[i]})" if self.lines else ""
-        return f"{self.file}: row {self.frame.index[i] + 1}{line}, column {column}"
+        return f"{file}: row {row + 1}{line}, column {column}"
+
+    def take(self, rows: Sequence[int]) -> "Table":
+        """The rows at these places, in that order; each still knows its place in the source."""
+        lines = [self.lines[row] for row in rows] if self.lines else None
+        return Table(self.frame.iloc[list(rows)], self.file, lines, self.sha256, self.shards, self.cut)
 
 
 @dataclass(frozen=True)
@@ -45,38 +66,296 @@ class Raw:
         return {split: table.frame for split, table in self.tables.items()}
 
 
-def read(path: Path, columns: Mapping[str, str], optional: Collection[str] = (), kind: str = "") -> Table:
-    """The columns (ours -> the file's) of one file; an optional one that is absent reads as None.
+class File(Protocol):
+    """A file on the disk or in a zip: pathlib.Path or zipfile.Path."""
 
-    kind: parquet, csv, tsv or jsonl where the file's name does not end in it. Raises UserError with every
-    ragged row, or every missing or repeated column, at once.
+    @property
+    def name(self) -> str: ...
+    @property
+    def suffix(self) -> str: ...
+    def read_bytes(self) -> bytes: ...
+
+
+def read(
+    files: Sequence[File],
+    columns: Mapping[str, str],
+    optional: Collection[str] = (),
+    kind: str = "",
+    layout: Layout | None = None,
+) -> Table:
+    """The columns (ours -> the files') of one split, in one file or several; an optional one that is absent is None.
+
+    kind: of READERS, where a file's name does not end in it; layout: of GLUE's own files. Raises UserError with every
+    ragged row, or every missing or repeated column, of a file at once.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise UserError(path.name, f"cannot be read: {error.strerror or error}") from error
-    cells = READERS[kind or path.suffix[1:]](raw, path.name)
-    frame = select(cells.header, cells.columns, columns, optional, path.name)
-    return Table(frame, path.name, cells.lines, sha256(raw).hexdigest())
+    whole, parts = sha256(), []
+    for file in files:
+        try:
+            raw = file.read_bytes()
+        except OSError as error:
+            raise UserError(file.name, f"cannot be read: {error.strerror or error}") from error
+        whole.update(raw)
+        cells = (READERS | {"arrow": arrow})[kind or file.suffix[1:]](raw, file.name, layout)
+        parts.append((cells, select(cells.header, cells.columns, columns, optional, file.name, layout)))
+    lines = [line for cells, _ in parts for line in cells.lines or ()]
+    firsts = [0, *accumulate(len(frame) for _, frame in parts)]
+    name = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
+    return Table(
+        pd.concat([frame for _, frame in parts], ignore_index=True),
+        name,
+        lines if parts[0][0].lines is not None else None,
+        whole.hexdigest(),
+        tuple(zip(firsts, (file.name for file in files), strict=False)) if len(files) > 1 else (),
+        sum(cells.cut for cells, _ in parts),
+    )
 
 
 def select(
-    header: list[str],
-    found: Mapping[str, list[Any]],
+    header: Sequence[str],
+    cells: Mapping[str, list[Any]],
     columns: Mapping[str, str],
     optional: Collection[str],
     file: str,
+    layout: Layout | None = None,
 ) -> pd.DataFrame:
     """The columns under our names; raises UserError where one is missing or is there twice."""
-    twice = sorted({name for name in header if header.count(name) > 1})
-    problems = [f"column {shown(name)} is there {header.count(name)} times, must be once" for name in twice]
+    problems, chosen = [], {}
     for ours, theirs in columns.items():
-        if theirs not in header and ours not in optional:
+        own = layout.columns.get(ours, theirs) if layout and ours == theirs else theirs
+        name = theirs if theirs in header or own not in header else own
+        chosen[ours] = name
+        if name not in header and ours not in optional:
             named = "" if ours == theirs else f" (data.columns.{ours})"
-            hint = near(theirs, header) or f", has {shown(header)}"
-            problems.append(f"has no column {shown(theirs)}{named}{hint}")
+            hint = near(name, header) or f", has {shown(list(header))}"
+            problems.append(f"has no column {shown(name)}{named}{hint}")
+        elif header.count(name) > 1:
+            problems.append(f"column {shown(name)} is there {header.count(name)} times, must be once")
     if problems:
         raise UserError(file, problems)
-    rows = len(next(iter(found.values()), []))
-    cells = {ours: found.get(theirs, [None] * rows) for ours, theirs in columns.items()}
-    return pd.DataFrame({ours: pd.Series(values, dtype=object) for ours, values in cells.items()})
+    rows = len(next(iter(cells.values()), []))
+    series = {ours: pd.Series(cells.get(name, [None] * rows), dtype=object) for ours, name in chosen.items()}
+    return pd.DataFrame(series)
+
+
+def by_name(values: list[Any], names: Sequence[str] | None) -> list[Any]:
+    """Ids as the names that the data set itself gives them, so that another order of labels cannot go unnoticed."""
+    if not names:
+        return values
+
+    def name(value: Any) -> Any:
+        if not isinstance(value, int) or value == -1:
+            return value
+        return names[value] if 0 <= value < len(names) else f"{value}, an id without a name among {list(names)}"
+
+    return [name(value) for value in values]
+
+
+# The formats: the bytes of one file -> its cells.
+
+
+@dataclass(frozen=True)
+class Cells:
+    """header: the columns' names as they are; columns: name -> cells; lines: where rows begin; cut: as in Table."""
+
+    header: list[str]
+    columns: dict[str, list[Any]]
+    lines: list[int] | None
+    cut: int = 0
+
+
+def parquet(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
+    try:
+        table = pq.ParquetFile(pa.BufferReader(raw)).read()
+        return _arrow_cells(table)
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
+        raise UserError(file, f"is not a readable parquet file: {_one_line(error)}") from error
+
+
+def arrow(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
+    """What `save_to_disk` of `datasets` writes."""
+    try:
+        return _arrow_cells(pa.ipc.open_stream(pa.BufferReader(raw)).read_all())
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(file, f"is not a readable arrow file: {_one_line(error)}") from error
+
+
+def _arrow_cells(table: pa.Table) -> Cells:
+    names = table.column_names
+    classes = class_names(table.schema.metadata)
+    columns = {name: by_name(table.column(i).to_pylist(), classes.get(name)) for i, name in enumerate(names)}
+    return Cells(names, columns, None)
+
+
+def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """Column -> the names of its ids: `datasets` writes those of a ClassLabel into the schema of a file.
+
+    Raises ValueError where what it wrote there is broken.
+    """
+    written = (metadata or {}).get(b"huggingface")
+    if written is None:
+        return {}
+    try:
+        features = json.loads(written)["info"]["features"].items()
+        classes = {
+            name: kind for name, kind in features if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"
+        }
+        return {name: [str(label) for label in kind["names"]] for name, kind in classes.items()}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"its schema does not say what the ids of a ClassLabel mean ({error!r})") from error
+
+
+def comma_separated(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
+    """With quotes as in RFC 4180."""
+    text = _text(raw, file)
+    _check_separator(text, ",", file)
+    try:
+        records, lines = _quoted(text, ",")
+    except csv.Error as error:
+        line, problem = error.args
+        raise UserError(file, f"line {line}: the quotes of this row are not as in CSV: {problem}") from error
+    return _square(records, lines, file, None)
+
+
+def tab_separated(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
+    """Without quotes, as GLUE's; with quotes where the file was plainly written with them, as by pandas."""
+    text = _text(raw, file)
+    _check_separator(text, "\t", file)
+    texts = [line.removesuffix("\r") for line in text.split("\n")]
+    plain = [line.split("\t") if line else [] for line in texts]
+    try:
+        quoted, lines = _quoted(text, "\t") if '"' in text else ([], [])
+    except csv.Error:
+        quoted, lines = [], []
+    if _is_square(quoted) and (not _is_square(plain) or _needs_quotes(plain, quoted)):
+        return _square(quoted, lines, file, None)
+    return _square(plain, list(range(1, len(plain) + 1)), file, layout)
+
+
+def _quoted(text: str, separator: str) -> tuple[list[list[str]], list[int]]:
+    """Records, and the line where each begins. Raises csv.Error with the line of a record whose quotes are wrong."""
+    csv.field_size_limit(2**31 - 1)  # the size of a cell is checked with its row and column in the message
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    records, lines, line = [], [], 1
+    try:
+        for record in reader:
+            records.append(record)
+            lines.append(line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise csv.Error(line, error) from error
+    return records, lines
+
+
+def _is_square(records: list[list[str]]) -> bool:
+    while records and not records[-1]:
+        records = records[:-1]
+    return bool(records) and all(len(record) == len(records[0]) for record in records)
+
+
+def _needs_quotes(plain: list[list[str]], quoted: list[list[str]]) -> bool:
+    """Whether rows that can be read either way were written with quotes: all of the header's cells have them, or one
+    cell's own quotes are doubled. A cell that is merely quoted is no proof: texts quote others."""
+    rows, header = [row for row in plain if row], plain[0]
+    if len(rows) != len([row for row in quoted if row]):
+        return False
+    cells = (cell[1:-1] for row in rows for cell in row if len(cell) > 2 and cell[0] == cell[-1] == '"')
+    return all(len(cell) > 2 and cell[0] == cell[-1] == '"' for cell in header) or any('""' in cell for cell in cells)
+
+
+SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+
+
+def _check_separator(text: str, expected: str, file: str) -> None:
+    """Raises UserError where the first line is one cell, and would be several with another separator."""
+    first = text[:10_000].partition("\n")[0].removesuffix("\r")
+    try:
+        widths = {separator: len(next(csv.reader([first], delimiter=separator), [])) for separator in SEPARATORS}
+    except csv.Error:
+        return
+    widest = max(widths, key=widths.__getitem__)
+    if widths[expected] == 1 and widths[widest] > 1:
+        kind = {",": "csv", "\t": "tsv"}
+        ends = f", or name it .{kind[widest]}" if widest in kind else ""
+        problem = f"its cells are separated by {SEPARATORS[widest]}, must be by {SEPARATORS[expected]}"
+        raise UserError(file, f"line 1: {problem} in a .{kind[expected]} file; save it with those{ends}")
+
+
+def _square(records: list[list[str]], lines: list[int], file: str, layout: Layout | None) -> Cells:
+    """Records as long as the first one, the header; blank lines at the end are not rows.
+
+    Some rows of GLUE's own files end too early; they are left out, as in everyone's GLUE, and counted.
+    """
+    while records and not records[-1]:
+        records.pop()
+    if not records or not records[0]:
+        raise UserError(file, "line 1: is blank, must name the columns")
+    if layout and len(records[0]) == len(layout.bare) and not set(layout.bare) & set(records[0]):
+        records, lines = [list(layout.bare), *records], [0, *lines]
+    header, *rows = records
+    placed = list(zip(rows, lines[1:], strict=False))
+    whole = [(row, line) for row, line in placed if not layout or len(row) >= len(header)]
+    ragged = [
+        f"row {i} (line {line}): has {len(row)} cells, must have {len(header)} as the header has"
+        for i, (row, line) in enumerate(whole, 1)
+        if len(row) != len(header)
+    ]
+    if ragged:
+        raise UserError(file, ragged)
+    columns = {name: [row[i] for row, _ in whole] for i, name in enumerate(header)}
+    return Cells(header, columns, [line for _, line in whole], len(placed) - len(whole))
+
+
+def json_lines(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
+    """One object per line; a key that a row has not got is null there."""
+    rows: list[dict[str, Any]] = []
+    lines, problems = [], []
+    for line, text in enumerate(_text(raw, file).split("\n"), 1):
+        try:
+            if text.strip():
+                rows.append(_object(text))
+                lines.append(line)
+        except (ValueError, RecursionError) as error:
+            problems.append(f"line {line}: must be one JSON object, found {shown(text)}: {str(error)[:200]}")
+    if problems:
+        raise UserError(file, problems)
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    return Cells(header, {name: [row.get(name) for row in rows] for name in header}, lines)
+
+
+def _object(text: str) -> dict[str, Any]:
+    row = json.loads(text, object_pairs_hook=_once, parse_constant=_refused)
+    if not isinstance(row, dict):
+        raise ValueError("it is something else")
+    return row
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        raise ValueError(f"a key is there twice in {shown([name for name, _ in pairs])}")
+    return row
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _text(raw: bytes, file: str) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        byte = f"found byte 0x{raw[error.start]:02x}"
+        raise UserError(file, f"line {line}: is not UTF-8, {byte}; save the file as UTF-8") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+READERS: dict[str, Callable[[bytes, str, Layout | None], Cells]] = {
+    "parquet": parquet,
+    "csv": comma_separated,
+    "tsv": tab_separated,
+    "jsonl": json_lines,
+}

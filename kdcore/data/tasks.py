@@ -12,9 +12,8 @@ from kdcore.errors import UserError, near
 if TYPE_CHECKING:
     from kdcore.params.sections import UserTask
 
-CLASS_METRICS = ("accuracy", "f1", "matthews")  # f1 is of the positive class, the second of two labels
-SCORE_METRICS = ("pearson", "spearman")
 NEEDED = ("train", "validation")  # splits that every task has; the others may be absent
+SPLITS = (*NEEDED, "test", "validation_mismatched", "test_mismatched")
 RESERVED = "raw"  # data/raw holds the user's own files, so no prepared task may take that folder
 
 

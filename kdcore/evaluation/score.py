@@ -57,7 +57,9 @@ def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets |
 
             def write(folder: Path) -> None:
                 write_json(folder / "point.json", point)
-                pd.concat(tables).to_parquet(folder / "predictions.parquet", index=False)
+                predictions = pd.concat(tables)
+                predictions.attrs["data"] = data.fingerprint  # other texts are other predictions, whatever the logits
+                predictions.to_parquet(folder / "predictions.parquet", index=False)
 
             run.finish(write)
         return run.result

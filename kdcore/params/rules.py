@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from kdcore.data import embedded
-from kdcore.data.tasks import BUILT_IN, CLASS_METRICS, GLUE, MOVIES, RESERVED, SCORE_METRICS
+from kdcore.data.metrics import CLASS_METRICS, METRICS, SCORE_METRICS
+from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, RESERVED, SPLITS
 from kdcore.distil.methods import Method
 from kdcore.errors import near, shown
 from kdcore.model.positions import positions
@@ -80,8 +81,8 @@ def _own_metrics(key: str, task: UserTask) -> Problems:
     for i, metric in enumerate(task.metrics):
         if metric not in fitting:
             yield f"{key}.metrics.{i}: must be {' | '.join(fitting)} for {kind}, found {shown(metric)}"
-        elif metric == "f1" and len(task.labels) != 2:
-            yield f"{key}.metrics.{i}: f1 is of the second of two labels, found {len(task.labels)} labels"
+        elif METRICS[metric].classes not in (None, len(task.labels)):
+            yield f"{key}.metrics.{i}: {metric} is of the second of two labels, found {len(task.labels)} labels"
 
 
 def right_source(tasks: Tasks, data: Data, task: Own) -> Problems:
@@ -102,6 +103,16 @@ def known_columns(tasks: Tasks, data: Data, task: Own) -> Problems:
     theirs = list(data.columns.values())
     for name in dict.fromkeys(name for name in theirs if theirs.count(name) > 1):
         yield f"data.columns: {shown(name)} stands for more than one column"
+
+
+def known_splits(data: Data) -> Problems:
+    for split in data.splits:
+        if split not in SPLITS:
+            hint = near(split, SPLITS) or f", allowed are {', '.join(SPLITS)}"
+            yield f"data.splits.{split}: unknown split{hint}"
+    theirs = list(data.splits.values())
+    for name in dict.fromkeys(name for name in theirs if theirs.count(name) > 1):
+        yield f"data.splits: {shown(name)} stands for more than one split"
 
 
 def explicit_map(student: Student) -> Problems:
@@ -165,4 +176,4 @@ def _config(name: str) -> dict[str, Any]:
 
 
 OF_A_STUDENT: tuple[Callable[..., Problems], ...] = (explicit_map, internal_weights, within_the_teacher)
-OF_THE_RUN = (known_tasks, own_tasks, right_source, known_columns, micro_batches, threads)
+OF_THE_RUN = (known_tasks, own_tasks, right_source, known_columns, known_splits, micro_batches, threads)

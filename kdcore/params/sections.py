@@ -29,6 +29,7 @@ from kdcore.params.values import (
     Score,
     Seed,
     Share,
+    ShareOrNull,
     Source,
     Store,
     TaskName,
@@ -49,7 +50,10 @@ class Data(Section):
     path: Text
     hub: Text
     revision: Text
+    configuration: TextOrNull = None
     columns: dict[Text, Text]
+    splits: dict[Text, Text] = {}
+    validation_share: ShareOrNull = None
 
 
 class UserTask(Section):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 from pydantic import Field, Strict, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError, core_schema
 
+from kdcore.data.metrics import METRICS
 from kdcore.distil.methods import METHODS
 from kdcore.errors import near, shown
 
@@ -78,6 +79,9 @@ Amount = Annotated[float, Strict(), Field(ge=0, le=10**6), says("a finite number
 Share = Annotated[float, Strict(), Field(ge=0, lt=1), says("at least 0 and less than 1")]
 Between = Annotated[float, Strict(), Field(gt=0, lt=1), says("greater than 0 and less than 1")]
 Cosine = Annotated[float, Strict(), Field(ge=0, le=2), says("a number from 0 to 2")]
+ShareOrNull = Annotated[
+    float | None, Strict(), Field(gt=0, lt=1), says("greater than 0 and less than 1, or null for none")
+]
 Score = Annotated[float | None, Strict(), Field(allow_inf_nan=False), says("a finite number, or null")]
 TEXT = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"  # one line, not blank
 Text = Annotated[str, Strict(), Field(pattern=TEXT), says("one line of text that is not blank (quote a number)")]
@@ -98,7 +102,7 @@ Classification: TypeAlias = Annotated[Literal["last", "always"], OneOf()]
 Trains: TypeAlias = Annotated[Literal["model", "head"], OneOf()]
 Schedule: TypeAlias = Annotated[Literal["per_phase", "whole"], OneOf()]
 Precision: TypeAlias = Annotated[Literal["no", "bf16", "fp16"], OneOf()]
-Metric: TypeAlias = Annotated[Literal["accuracy", "f1", "matthews", "pearson", "spearman"], OneOf()]
+Metric: TypeAlias = Annotated[str, OneOf(tuple(METRICS))]
 
 
 def _layer_map(value: Any, inner: Callable[[Any], Any]) -> str | tuple[int, ...]:

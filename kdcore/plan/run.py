@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from kdcore.artefacts import store
 from kdcore.console import warn
 from kdcore.data import tasks
 from kdcore.model.names import check_length
@@ -18,7 +19,6 @@ from kdcore.plan.lengths import lengths
 from kdcore.plan.rates import Bench, rates
 from kdcore.plan.shapes import config_of
 from kdcore.plan.work import Kind, TaskPlan, Work, parameters, students
-from kdcore.runs import store
 from kdcore.studies import Study
 
 WORDS: Mapping[Kind, str] = {

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kdcore.data import checks, tables
-from kdcore.data.formats import READERS
+from kdcore.data.glue import LAYOUTS
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
@@ -37,14 +37,17 @@ def own_file(path: Path, task: Task, columns: Mapping[str, str]) -> pd.DataFrame
 
     columns: our column -> the file's, where they differ. Raises UserError with every problem of every row.
     """
-    if path.suffix[1:] not in READERS:
-        raise UserError(str(path), f"must end in {' | '.join(f'.{kind}' for kind in READERS)}")
-    table = tables.read(path, {column: columns.get(column, column) for column in task.text})
-    found = checks.Findings()
+    if path.suffix[1:] not in tables.READERS:
+        raise UserError(str(path), f"must end in {' | '.join(f'.{kind}' for kind in tables.READERS)}")
+    own = {column: columns.get(column, column) for column in task.text}
+    table = tables.read([path], own, layout=LAYOUTS.get(task.name))
+    if table.cut:
+        raise UserError(str(path), f"must have a prediction for every row, found {table.cut} that end too early")
+    findings = checks.Findings()
     if table.frame.empty:
-        found.problems.append("must have at least 1 row, found 0")
-    texts = [checks.texts(task, "test", table, column, found) for column in task.text]
-    if found.problems:
-        raise UserError(str(path), found.problems)
+        findings.problems.append("must have at least 1 row, found 0")
+    texts = [checks.texts(task, "test", table, column, findings) for column in task.text]
+    if findings.problems:
+        raise UserError(str(path), findings.problems)
     second = texts[1] if len(texts) == 2 else [None] * len(texts[0])
     return pd.DataFrame({"text_a": texts[0], "text_b": second, "label": np.full(len(texts[0]), np.nan)})

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kdcore.artefacts import write_bytes
+from kdcore.artefacts import check_file, publish
 from kdcore.console import say
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import GLUE, Task
@@ -31,20 +31,24 @@ def predict_folder(folder: Path, task: Task, predict: Predict, out: Path) -> Non
     """Predict every test split of a prepared task into the folder `out`.
 
     GLUE's go into the server's files, those of another task into <split>.csv. Raises UserError where the data are
-    of another task than the model.
+    of another task than the model, or, before it predicts, where a file is there that kdcore did not write.
     """
     data = Data.open(folder)
     if data.task.name != task.name:
         raise UserError(str(folder), f"holds task {data.task.name!r}, and the model is for {task.name!r}")
-    files = {}
-    for split, rows in unseen_splits(data).items():
-        if task.name in GLUE:
-            name = name_of(task.name, split)
-            files[f"{name}.tsv"] = server_text(name, predict(rows)).encode()
-        else:
-            files[f"{split}.csv"] = writer(Path(f"{split}.csv"))(table(task, predict(rows)))
-    for name, content in files.items():
-        _write(out / name, content)
+    server = task.name in GLUE
+    splits = {
+        out / (f"{name_of(task.name, split)}.tsv" if server else f"{split}.csv"): rows
+        for split, rows in unseen_splits(data).items()
+    }
+    for path in splits:
+        check_file(path)
+    files = {
+        path: server_text(path.stem, predict(rows)).encode() if server else writer(path)(table(task, predict(rows)))
+        for path, rows in splits.items()
+    }
+    for path, content in files.items():
+        _write(path, content)
 
 
 def predict_file(rows: pd.DataFrame, task: Task, predict: Predict, out: Path, server: str | None) -> None:
@@ -68,5 +72,5 @@ def zip_files(out: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    write_bytes(path, content)
+    publish(path, content)
     say(f"{path} is written")

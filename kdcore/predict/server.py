@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kdcore.artefacts import write_bytes
+from kdcore.artefacts import publish
 from kdcore.data.metrics import predictions
 from kdcore.data.tasks import GLUE
 from kdcore.errors import UserError, near
@@ -89,7 +89,7 @@ def pack(folder: Path) -> tuple[list[str], list[str]]:
         for name in there:
             entry = zipfile.ZipInfo(f"{name}.tsv")  # dated 1980, whenever it is written
             archive.writestr(entry, (folder / entry.filename).read_bytes(), zipfile.ZIP_DEFLATED)
-    write_bytes(folder / ZIP, packed.getvalue())
+    publish(folder / ZIP, packed.getvalue())
     return there, [name for name in FILES if name not in there]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdcore.artefacts import write_bytes
+from kdcore.artefacts import publish
 from kdcore.errors import UserError
 from kdcore.report import figures, points
 from kdcore.report.canvas import encode
@@ -184,7 +184,7 @@ def csv(frame: pd.DataFrame) -> str:
 
 def write(path: Path, content: str | bytes) -> None:
     """Write aside, then move into place; folders are made as needed."""
-    write_bytes(path, content.encode() if isinstance(content, str) else content)
+    publish(path, content.encode() if isinstance(content, str) else content)
 
 
 def write_all(out: Path, files: Mapping[str, str], drawn: Mapping[str, Figure]) -> None:

@@ -15,6 +15,7 @@ _PARAMS = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(enco
 GLUE = ROOT.parent / "shared" / "data" / "glue"
 
 REVIEWS = Task("reviews", ("review",), "stars", ("bad", "good"), ("accuracy",))
+OWN_TASK = {"mine": {"text": ["text"], "label": "label", "labels": ["bad", "good"], "metrics": ["accuracy"]}}
 PAIRS = Task("pairs", ("left", "right"), "label", ("no", "maybe", "yes"), ("accuracy",))
 SCORES = Task("scores", ("left", "right"), "label", (), ("pearson",))
 

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,19 +43,24 @@ def test_a_folder_appears_when_it_is_complete(tmp_path: Path):
     assert contents(tmp_path) == {"a/b/file": "new"}
 
 
+def made(folder: Path, name: str) -> None:
+    """A sealed folder with one file."""
+    with new_folder(folder) as aside:
+        (aside / name).write_text(name)
+        seal(aside)
+
+
 def test_a_folder_takes_the_place_of_an_older_one_whole(tmp_path: Path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/old").write_text("old")
+    made(tmp_path / "out", "old")
     with new_folder(tmp_path / "out") as aside:
         (aside / "new").write_text("new")
-        assert contents(tmp_path / "out") == {"old": "old"}
+        assert set(contents(tmp_path / "out")) == {"old", "manifest.json"}
     assert contents(tmp_path) == {"out/new": "new"}
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_folder_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Path, error: type[BaseException]):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/old").write_text("old")
+    made(tmp_path / "out", "old")
 
     def fails() -> None:
         with new_folder(tmp_path / "out") as aside:
@@ -63,8 +69,22 @@ def test_a_folder_that_fails_leaves_what_was_there_and_nothing_else(tmp_path: Pa
 
     with pytest.raises(error):
         fails()
-    assert contents(tmp_path) == {"out/old": "old"}
+    assert set(contents(tmp_path)) == {"out/old", "out/manifest.json"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_the_umask_says_who_may_read_a_file(tmp_path: Path, umask: int):
+    before = os.umask(umask)
+    try:
+        with new_folder(tmp_path / "out") as aside:
+            (aside / "deep").mkdir()
+            for name in ("one", "deep/two"):
+                (aside / name).write_text(name)
+                (aside / name).chmod(0o600)  # as safetensors writes
+    finally:
+        os.umask(before)
+    assert {(tmp_path / "out" / name).stat().st_mode & 0o777 for name in ("one", "deep/two")} == {0o666 & ~umask}
 
 
 @pytest.fixture
@@ -96,6 +116,25 @@ def test_what_a_killed_process_left_goes_though_a_later_one_has_its_id(tmp_path:
     with new_folder(tmp_path / "out") as aside:
         (aside / "file").write_text("new")
     assert contents(tmp_path) == {"out/file": "new"}
+
+
+def test_a_file_systems_clock_that_is_behind_kills_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The machine's clock, which processes go by, is an hour ahead of that of the file system."""
+    created, now = psutil.Process.create_time, time.time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: created(self) + 3600)
+    monkeypatch.setattr(time, "time", lambda: now() + 3600)
+    left = left_by(os.getppid(), tmp_path)
+    with new_folder(tmp_path / "out") as aside:
+        (aside / "file").write_text("new")
+    assert contents(tmp_path) == {"out/file": "new", f"{left.name}/file": "half"}
+
+
+@pytest.mark.parametrize("name", [f".out.{HOST}.txt", ".out.elsewhere.1", f".out.{HOST}."])
+def test_what_only_looks_like_a_leftover_stays(tmp_path: Path, name: str):
+    (tmp_path / name).write_text("mine")
+    with new_folder(tmp_path / "out"):
+        pass
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_what_another_process_writes_stays(tmp_path: Path):

@@ -13,10 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kdcore.data import tables
-from kdcore.data.cells import class_id, fault, number
-from kdcore.data.formats import READERS
+from kdcore.data.checks import class_id, fault, number
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
+from kdcore.data.tables import READERS
 from kdcore.errors import UserError, shown
 from kdcore.params import read as params
 from tests.unit.raw_files import REVIEWS, ROOT, VALIDATION, all_params, data, write, write_params
@@ -63,7 +63,7 @@ def read(kind: str, raw: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"train.{kind}"
         path.write_bytes(raw)
-        table, error = attempt(lambda: tables.read(path, {"review": "review", "stars": "stars"}))
+        table, error = attempt(lambda: tables.read([path], {"review": "review", "stars": "stars"}))
         if error:
             assert error.source == f"train.{kind}"
         else:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from kdcore import runs
+from kdcore import artefacts, runs
 from kdcore.artefacts import HOST
 from kdcore.runs import Run, code_digest, open_run
 
@@ -64,12 +64,12 @@ def test_the_store_is_in_the_project_and_shared_by_dvcs_other_workspaces(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KDCORE_WORK", raising=False)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    assert runs.store() == Path("work")
+    assert artefacts.store() == Path("work")
     assert (tmp_path / "work").is_dir()
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "project"))
-    assert runs.store() == tmp_path / "project/work"
+    assert artefacts.store() == tmp_path / "project/work"
     monkeypatch.setenv("KDCORE_WORK", str(tmp_path / "elsewhere"))
-    assert runs.store() == tmp_path / "elsewhere"
+    assert artefacts.store() == tmp_path / "elsewhere"
 
 
 # The code that a run depends on

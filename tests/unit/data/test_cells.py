@@ -6,37 +6,37 @@ from typing import Any
 
 import pytest
 
-from kdcore.data import cells
+from kdcore.data import checks
 
 
 @pytest.mark.parametrize(
     "text",
-    ["a", " a ", "a\tb", "a\nb", "a\r\nb", "😀", "مرحبا", "你好", "\u200bx", "\x85x", "x" * cells.MOST_BYTES],
+    ["a", " a ", "a\tb", "a\nb", "a\r\nb", "😀", "مرحبا", "你好", "\u200bx", "\x85x", "x" * checks.MOST_BYTES],
 )
 def test_texts_that_are_fine(text: str):
-    assert cells.fault(text) is None
+    assert checks.fault(text) is None
 
 
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        (None, cells.OTHER),
-        (math.nan, cells.OTHER),
-        (3, cells.OTHER),
-        (b"a", cells.OTHER),
-        ("", cells.EMPTY),
-        ("\u3000\n", cells.EMPTY),
-        ("a\x00", cells.OTHER),
-        ("a\x1b", cells.CONTROL),
-        ("a\x7f", cells.CONTROL),
-        ("a\ud83d", cells.OTHER),
-        ("x" * (cells.MOST_BYTES + 1), cells.OTHER),
-        ("é" * (cells.MOST_BYTES // 2 + 1), cells.OTHER),
-        ("\x07" + "x" * cells.MOST_BYTES, cells.OTHER),  # the worse fault wins
+        (None, checks.OTHER),
+        (math.nan, checks.OTHER),
+        (3, checks.OTHER),
+        (b"a", checks.OTHER),
+        ("", checks.EMPTY),
+        ("\u3000\n", checks.EMPTY),
+        ("a\x00", checks.OTHER),
+        ("a\x1b", checks.CONTROL),
+        ("a\x7f", checks.CONTROL),
+        ("a\ud83d", checks.OTHER),
+        ("x" * (checks.MOST_BYTES + 1), checks.OTHER),
+        ("é" * (checks.MOST_BYTES // 2 + 1), checks.OTHER),
+        ("\x07" + "x" * checks.MOST_BYTES, checks.OTHER),  # the worse fault wins
     ],
 )
 def test_texts_with_a_fault(text: Any, kind: str):
-    fault = cells.fault(text)
+    fault = checks.fault(text)
     assert fault is not None
     assert fault[0] == kind
 
@@ -57,46 +57,46 @@ def test_texts_with_a_fault(text: Any, kind: str):
     ],
 )
 def test_labels_are_names_or_ids(value: Any, label: int | None):
-    assert cells.class_id(("bad", "good"))(value) == label
+    assert checks.class_id(("bad", "good"))(value) == label
 
 
 @pytest.mark.parametrize("value", [1, "1", 1.0])
 def test_names_that_look_like_numbers_are_names(value: Any):
-    assert cells.class_id(("1", "2"))(value) == 0
+    assert checks.class_id(("1", "2"))(value) == 0
 
 
 @pytest.mark.parametrize("value", [0, "0", 3])
 def test_there_are_no_ids_beside_names_that_look_like_numbers(value: Any):
     with pytest.raises(ValueError, match=r"must be 1, 2, found"):
-        cells.class_id(("1", "2"))(value)
+        checks.class_id(("1", "2"))(value)
 
 
 def test_minus_one_may_be_a_name():
-    assert cells.class_id(("-1", "1"))(-1) == 0
+    assert checks.class_id(("-1", "1"))(-1) == 0
 
 
 def test_floats_may_be_names():
-    assert [cells.class_id(("1.0", "2.0"))(value) for value in (1.0, "2.0")] == [0, 1]
+    assert [checks.class_id(("1.0", "2.0"))(value) for value in (1.0, "2.0")] == [0, 1]
 
 
 @pytest.mark.parametrize("value", ["Good", " good", "", 2, -2, 0.5, [1], None, "01", "1_0"])
 def test_other_labels_are_refused(value: Any):
     with pytest.raises(ValueError, match="must be bad, good, or an id from 0 to 1, found"):
-        cells.class_id(("bad", "good"))(value)
+        checks.class_id(("bad", "good"))(value)
 
 
 @pytest.mark.parametrize(("value", "number"), [(3, 3.0), ("2.5", 2.5), ("-1e3", -1000.0), (Decimal("1.5"), 1.5)])
 def test_numbers(value: Any, number: float):
-    assert cells.number(value) == number
+    assert checks.number(value) == number
 
 
 @pytest.mark.parametrize("value", ["x", "", None, True, math.inf, "nan", [1], 10**400, "1,5"])
 def test_other_numbers_are_refused(value: Any):
     with pytest.raises(ValueError, match="must be a finite number, found"):
-        cells.number(value)
+        checks.number(value)
 
 
 def test_scores_are_hidden_where_all_are_minus_one():
-    assert cells.hidden([-1, -1.0, "-1", "-1.0"])
-    assert not cells.hidden([-1, 2])
-    assert not cells.hidden([])
+    assert checks.hidden([-1, -1.0, "-1", "-1.0"])
+    assert not checks.hidden([-1, 2])
+    assert not checks.hidden([])

@@ -2,20 +2,32 @@
 
 import warnings
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kdcore.data.metrics import degenerate, labelled_metrics, predictions, task_metrics
+from kdcore import params
+from kdcore.data.metrics import (
+    CLASS_METRICS,
+    METRICS,
+    SCORE_METRICS,
+    degenerate,
+    labelled_metrics,
+    predictions,
+    task_metrics,
+)
 from kdcore.data.tasks import BUILT_IN
+from tests.unit.raw_files import write_params
 
 # Predictions 1 1 1 0 0 0 1 0 against labels 1 1 0 0 0 1 1 1: TP 3, FP 1, FN 2, TN 2.
 PREDICTED = np.asarray([1, 1, 1, 0, 0, 0, 1, 0])
 LABELS = np.asarray([1.0, 1, 0, 0, 0, 1, 1, 1])
 LOGITS = np.stack([1.0 - PREDICTED, PREDICTED.astype(float)], 1)
-EVERY = ("accuracy", "f1", "matthews", "pearson", "spearman")
+CLASSES = ("accuracy", "f1", "f1_macro", "f1_weighted", "matthews")
+SCORES = ("pearson", "spearman")
 
 
 def test_accuracy_f1_and_matthews_by_hand():
@@ -30,6 +42,21 @@ def test_f1_is_that_of_class_one():
     # Of class 0 it would be 2 · 2 / (2 · 2 + 2 + 1) = 4/7.
     assert task_metrics(("f1",), LOGITS, LABELS)["f1"] == pytest.approx(6 / 9)
     assert task_metrics(("f1",), LOGITS[:, ::-1], 1 - LABELS)["f1"] == pytest.approx(4 / 7)
+
+
+def test_f1_of_all_classes_by_hand():
+    # 2/3 of the 5 examples of class 1, and 4/7 of the 3 of class 0.
+    found = task_metrics(("f1_macro", "f1_weighted"), LOGITS, LABELS)
+    assert found["f1_macro"] == pytest.approx((2 / 3 + 4 / 7) / 2)
+    assert found["f1_weighted"] == pytest.approx((5 * 2 / 3 + 3 * 4 / 7) / 8)
+
+
+def test_f1_of_three_classes_by_hand():
+    # Predictions 0 1 2 2 against 0 1 1 2: F1 is 1, 2/3 and 2/3; class 1 has two examples.
+    logits, labels = np.eye(3)[[0, 1, 2, 2]], np.asarray([0.0, 1, 1, 2])
+    found = task_metrics(("f1_macro", "f1_weighted"), logits, labels)
+    assert found["f1_macro"] == pytest.approx((1 + 2 / 3 + 2 / 3) / 3)
+    assert found["f1_weighted"] == pytest.approx((1 + 2 * 2 / 3 + 2 / 3) / 4)
 
 
 def test_correlations_by_hand():
@@ -91,7 +118,23 @@ def test_one_prediction_for_all_is_degenerate():
 
 
 def test_the_metrics_of_every_task_are_known():
-    names = {name for task in BUILT_IN.values() for name in task.metrics}
-    assert names <= set(EVERY)
-    classes, scores = task_metrics(EVERY[:3], LOGITS, LABELS), task_metrics(EVERY[3:], LOGITS[:, :1], LABELS)
-    assert {*classes, *scores} == set(EVERY)
+    assert {name for task in BUILT_IN.values() for name in task.metrics} <= set(METRICS)
+    assert set(CLASS_METRICS) == set(CLASSES)
+    assert set(SCORE_METRICS) == set(SCORES)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=12))
+def test_every_metric_keeps_its_range(pairs: list[tuple[int, int]]):
+    """The best there is scores 1, unless the labels are constant and it is a correlation."""
+    predicted, labels = np.asarray(pairs, dtype=float).T
+    for names, logits in ((CLASSES, np.stack([1 - predicted, predicted], 1)), (SCORES, predicted[:, None])):
+        for name, value in task_metrics(names, logits, labels).items():
+            assert METRICS[name].low - 1e-9 <= value <= 1 + 1e-9
+
+
+def test_params_allow_each_metric_by_its_name_alone(tmp_path: Path):
+    """A metric is added in one place."""
+    for name, metric in METRICS.items():
+        own = {"text": ["t"], "label": "l", "labels": [] if metric.regression else ["a", "b"], "metrics": [name]}
+        path = write_params(tmp_path / "params.yaml", {"task": {"mine": own}, "model.name": "a/hub-name"})
+        assert params.load(path).task["mine"].metrics == (name,)

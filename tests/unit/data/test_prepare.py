@@ -190,16 +190,27 @@ def test_a_file_in_the_way_is_an_error(reviews: Path, tmp_path: Path):
 
 
 def test_a_folder_of_something_else_is_kept(reviews: Path):
-    with pytest.raises(UserError, match=r"holds other files \(no provenance.json\), so it is kept"):
+    with pytest.raises(UserError, match="is an input of this command, which is never overwritten"):
         prepare(REVIEWS, data(reviews), reviews / "reviews")
+    with pytest.raises(UserError, match=r"holds what kdcore did not make: train.tsv and 1 more; move it away"):
+        prepare(REVIEWS, data(write(reviews / "x", "reviews", {})), reviews / "reviews")
     assert (reviews / "reviews" / "train.tsv").read_text() == GOOD
+
+
+def test_a_prepared_task_is_replaced_but_not_what_lies_beside_it(reviews: Path, tmp_path: Path):
+    for _ in range(2):
+        prepare(REVIEWS, data(reviews), tmp_path / "out")
+    (tmp_path / "out/thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match=r"out: holds what kdcore did not make: thesis.tex; move it away"):
+        prepare(REVIEWS, data(reviews), tmp_path / "out")
+    assert (tmp_path / "out/thesis.tex").read_text() == "mine"
 
 
 def test_a_file_or_a_link_is_kept(reviews: Path, tmp_path: Path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(reviews)
     for name in ("file", "link"):
-        with pytest.raises(UserError, match="must be a folder of prepared data or nothing"):
+        with pytest.raises(UserError, match=r"must be a folder that kdcore made, or nothing|is a link to"):
             prepare(REVIEWS, data(reviews), tmp_path / name)
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -60,3 +60,17 @@ def test_a_bad_file_is_refused_with_every_problem(tmp_path, name, content, probl
         own_file(path, MOVIES, {})
     for problem in problems:
         assert problem in str(refused.value)
+
+
+def test_glues_own_test_files_are_read(tmp_path):
+    path = tmp_path / "diagnostic.tsv"
+    path.write_text('index\tsentence1\tsentence2\n0\tThe "cat" sat.\tIt sat.\n1\tA man.\tA dog.\n')
+    assert own_file(path, GLUE["mnli"], {})["text_a"].tolist() == ['The "cat" sat.', "A man."]
+
+
+def test_a_test_file_that_lacks_a_row_is_refused(tmp_path):
+    """The server counts them, so none may be left out."""
+    path = tmp_path / "test.tsv"
+    path.write_text("index\tquestion1\tquestion2\n0\tHow?\tWhy?\n1\tcut short\n")
+    with pytest.raises(UserError, match="must have a prediction for every row, found 1 that end too early"):
+        own_file(path, GLUE["qqp"], {})

@@ -48,3 +48,11 @@ def test_every_format_reads_back(tmp_path, ending):
 def test_another_ending_is_refused():
     with pytest.raises(UserError, match=r"out.xlsx: must end in .csv \| .tsv \| .jsonl \| .parquet"):
         writer(Path("out.xlsx"))
+
+
+def test_labels_that_differ_in_case_are_two_columns():
+    countries = Task("countries", ("text",), "label", ("us", "US"), ("accuracy",))
+    predicted = table(countries, LOGITS)
+    assert predicted["prediction"].tolist() == ["us", "US"]
+    assert predicted["p_us"].tolist() == pytest.approx([0.75, 0.25])
+    assert predicted["p_US"].tolist() == pytest.approx([0.25, 0.75])

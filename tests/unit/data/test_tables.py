@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kdcore.data.formats import READERS, Cells
+from kdcore.data.tables import READERS, Cells
 from kdcore.errors import UserError
 
 TEXTS = [
@@ -26,7 +26,7 @@ TEXTS = [
 
 
 def read(kind: str, raw: str | bytes) -> Cells:
-    return READERS[kind](raw.encode() if isinstance(raw, str) else raw, f"train.{kind}")
+    return READERS[kind](raw.encode() if isinstance(raw, str) else raw, f"train.{kind}", None)
 
 
 def written(kind: str, texts: list[str]) -> str | bytes:

@@ -1,0 +1,242 @@
+"""Nothing that kdcore did not make is ever removed or overwritten, by any command, wherever OUT points."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdcore import cli
+from kdcore.artefacts import check_file, check_folder, new_folder, publish, seal
+from kdcore.errors import UserError
+from tests.unit.raw_files import OWN_TASK, write_params
+
+INPUTS = ("data", "teacher", "targets", "students", "points", "predictions", "metrics", "teachers", "model", "raw/mine")
+
+# Commands that replace a folder: its arguments, with the place of OUT, and an input of theirs.
+FOLDERS: dict[str, tuple[str, str]] = {
+    "prepare": ("prepare mine OUT", "raw/mine"),
+    "teacher": ("teacher mine data OUT point.json", "data"),
+    "targets": ("targets mine data teacher OUT", "teacher"),
+    "student": ("student mine sid 2 0 data teacher targets OUT", "targets"),
+    "evaluate points": ("evaluate mine data teacher targets students OUT new", "students"),
+    "evaluate predictions": ("evaluate mine data teacher targets students new OUT", "students"),
+}
+# Commands that write one file.
+FILES: dict[str, tuple[str, str]] = {
+    "teacher": ("teacher mine data new OUT", "data/kept"),
+    "point": ("point mine sid 0 data teacher targets OUT.json --layers 2", "data/kept"),
+    "report": ("report metrics students OUT", "metrics/kept"),
+    "predict": ("predict model rows.csv OUT.csv", "rows.csv"),
+}
+# Commands that write files of fixed names into a folder, where others may lie.
+INTO: dict[str, tuple[str, str]] = {
+    "plots": ("plots points students OUT", "points"),
+    "errors": ("errors data predictions OUT", "predictions"),
+    "attention": ("attention mine data teacher targets students points predictions OUT", "points"),
+    "curve": ("curve depth points teachers OUT", "points"),
+    "predict": ("predict model data OUT", "model"),
+}
+
+
+@pytest.fixture
+def kept(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """kept(command, out): runs the command, which must refuse `out` and leave all as it was; what it says of it."""
+    project = tmp_path / "project"
+    for name in INPUTS:
+        (project / name).mkdir(parents=True)
+        (project / name / "kept").write_text(name)
+    (project / "rows.csv").write_text("text\nfine\n")
+    write_params(
+        project / "params.yaml", {"tasks": ["mine"], "data.source": "local", "data.path": "raw", "task": OWN_TASK}
+    )
+    store.mkdir()
+    monkeypatch.chdir(project)
+
+    def refused(command: str, out: str) -> str:
+        before = contents(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["kdcore", *command.replace("OUT", out).split()])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr().err
+        assert ended.value.code == 2, said
+        assert contents(tmp_path) == before
+        assert "Traceback" not in said
+        assert len(said.splitlines()) == 1
+        return said
+
+    return refused
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): os.readlink(path)
+        if path.is_symlink()
+        else ""
+        if path.is_dir()
+        else path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if "work/written" not in str(path)
+    }
+
+
+Kept = Callable[[str, str], str]
+AROUND = {
+    ".": "is the folder that you work in",
+    "x/..": "is the folder that you work in",
+    "..": "or one around it",
+    "/": "or one around it",
+}
+
+
+@pytest.mark.parametrize("out", AROUND)
+@pytest.mark.parametrize("command", [*FOLDERS, *INTO])
+def test_the_project_is_no_place_for_results(kept: Kept, command: str, out: str):
+    line = (FOLDERS.get(command) or INTO[command])[0]
+    Path("x").mkdir()
+    assert kept(line, out).startswith(f"{Path(out)}: ")
+    assert AROUND[out] in kept(line, out)
+
+
+@pytest.mark.parametrize("command", FOLDERS)
+def test_a_folder_with_files_of_the_users_is_kept(kept: Kept, command: str):
+    Path("notes").mkdir()
+    Path("notes/thesis.tex").write_text("years of work")
+    said = kept(FOLDERS[command][0], "notes")
+    assert said == "notes: holds what kdcore did not make: thesis.tex; move it away, or write elsewhere\n"
+
+
+@pytest.mark.parametrize("command", FOLDERS)
+def test_a_file_beside_kdcores_own_is_kept(kept: Kept, command: str):
+    with new_folder(Path("made")) as aside:
+        (aside / "model").write_text("weights")
+        seal(aside)
+    Path("made/deep").mkdir()
+    Path("made/deep/notes.txt").write_text("mine")
+    assert "made: holds what kdcore did not make: " in kept(FOLDERS[command][0], "made")
+
+
+@pytest.mark.parametrize("command", [*FOLDERS, *INTO])
+def test_a_link_is_not_followed(kept: Kept, command: str):
+    Path("link").symlink_to("data")
+    assert kept((FOLDERS.get(command) or INTO[command])[0], "link").startswith(
+        "link: is a link to data; name the place"
+    )
+
+
+@pytest.mark.parametrize("command", FOLDERS)
+def test_a_file_in_the_place_of_a_folder_is_kept(kept: Kept, command: str):
+    assert kept(FOLDERS[command][0], "rows.csv").startswith("rows.csv: must be a folder that kdcore made, or nothing")
+
+
+@pytest.mark.parametrize("command", [*FOLDERS, *INTO])
+def test_an_input_is_no_place_for_results(kept: Kept, command: str):
+    line, source = FOLDERS.get(command) or INTO[command]
+    assert kept(line, source) == f"{source}: is an input of this command, which is never overwritten; write elsewhere\n"
+    same = f"{source}/../{Path(source).name}"
+    assert "is an input of this command" in kept(line, same)
+
+
+@pytest.mark.parametrize("command", [command for command in FOLDERS if command != "prepare"])
+def test_a_folder_that_contains_an_input_is_kept(kept: Kept, command: str):
+    verb, task, *paths = FOLDERS[command][0].split()
+    Path("around").mkdir()
+    for name in INPUTS:
+        Path(name).rename(Path("around") / Path(name).name)
+    moved = [f"around/{path}" if path in INPUTS else path for path in paths]
+    assert kept(" ".join([verb, task, *moved]), "around").startswith("around: contains around/data, an input of this")
+
+
+def test_the_raw_files_are_not_replaced_by_what_is_prepared_from_them(kept: Kept):
+    assert kept(FOLDERS["prepare"][0], "raw").startswith("raw: contains raw/mine, an input of this command")
+
+
+@pytest.mark.parametrize("command", FILES)
+def test_a_file_of_the_users_is_kept(kept: Kept, command: str):
+    ending = {"point": ".json", "predict": ".csv"}.get(command, "")
+    Path(f"mine{ending}").write_text("years of work")
+    assert kept(FILES[command][0], "mine").startswith(f"mine{ending}: is there, and kdcore did not write it")
+
+
+@pytest.mark.parametrize("command", FILES)
+def test_a_result_that_was_changed_since_is_kept(kept: Kept, command: str):
+    ending = {"point": ".json", "predict": ".csv"}.get(command, "")
+    publish(Path(f"result{ending}"), b"row,prediction\n")
+    Path(f"result{ending}").write_text("row,prediction\n0,corrected by hand\n")
+    assert "or it was changed since" in kept(FILES[command][0], "result")
+
+
+@pytest.mark.parametrize("command", FILES)
+def test_a_folder_in_the_place_of_a_file_is_kept(kept: Kept, command: str):
+    ending = {"point": ".json", "predict": ".csv"}.get(command, "")
+    Path(f"folder{ending}").mkdir()
+    assert kept(FILES[command][0], "folder").startswith(f"folder{ending}: must be a file, found a folder")
+
+
+@pytest.mark.parametrize("command", FILES)
+def test_a_link_to_a_file_is_not_followed(kept: Kept, command: str):
+    ending = {"point": ".json", "predict": ".csv"}.get(command, "")
+    Path(f"link{ending}").symlink_to("rows.csv")
+    assert kept(FILES[command][0], "link").startswith(f"link{ending}: is a link to rows.csv")
+
+
+def test_the_rows_to_predict_are_never_overwritten(kept: Kept):
+    assert kept("predict model rows.csv rows.csv", "").startswith("rows.csv: is an input of this command")
+    os.link("rows.csv", "same.csv")
+    assert kept("predict model rows.csv same.csv", "").startswith("same.csv: is an input of this command")
+
+
+def test_a_history_beside_a_point_is_kept(kept: Kept):
+    Path("mine.csv").write_text("years of work")
+    assert kept(FILES["point"][0], "mine").startswith("mine.csv: is there, and kdcore did not write it")
+
+
+@pytest.mark.parametrize("name", ["AX.tsv", "submission.zip"])
+def test_the_servers_files_do_not_replace_the_users(kept: Kept, name: str):
+    Path("out").mkdir()
+    Path("out", name).write_text("mine")
+    assert kept("predict model rows.csv out --server AX --zip", "").startswith(
+        f"out/{name}: is there, and kdcore did not"
+    )
+
+
+# What is kdcore's is replaced
+
+
+def test_kdcores_own_results_are_replaced(tmp_path: Path, store: Path):
+    for content in (b"one", b"two", b"two"):
+        publish(tmp_path / "table.md", content)
+        assert (tmp_path / "table.md").read_bytes() == content
+    publish(tmp_path / "point.json", {"score": 1})
+    publish(tmp_path / "point.json", {"score": 2})
+    assert (tmp_path / "point.json").read_text() == '{\n  "score": 2\n}\n'
+
+
+def test_equal_content_needs_no_permission(tmp_path: Path, store: Path):
+    (tmp_path / "table.md").write_text("the same")
+    publish(tmp_path / "table.md", b"the same")
+    with pytest.raises(UserError, match="is there, and kdcore did not write it"):
+        publish(tmp_path / "table.md", b"another")
+
+
+def test_a_folder_of_published_files_is_kdcores(tmp_path: Path, store: Path):
+    for score in (1, 2):
+        with new_folder(tmp_path / "points") as aside:
+            publish(aside / "teacher.json", {"score": score})
+    (tmp_path / "points/teacher.json").write_text("by hand")
+    with pytest.raises(UserError, match=r"points: holds what kdcore did not make: teacher.json"):
+        check_folder(tmp_path / "points")
+
+
+def test_an_empty_folder_may_be_taken(tmp_path: Path, store: Path):
+    (tmp_path / "out").mkdir()
+    with new_folder(tmp_path / "out") as aside:
+        (aside / "file").write_text("new")
+    assert (tmp_path / "out/file").read_text() == "new"
+
+
+def test_where_nothing_is_there_is_nothing_to_lose(tmp_path: Path, store: Path):
+    check_file(tmp_path / "new/file")
+    check_folder(tmp_path / "new/folder", tmp_path / "input")
+    assert not [path for path in tmp_path.iterdir() if path != store]
