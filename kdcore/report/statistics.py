@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from kdcore.data.metrics import METRICS
+
 NO_DIFFERENCE = "no difference found"
 _TOLERANCE = 1e-12  # scores are ratios of counts: smaller differences come from rounding
 
-RANGES = {"accuracy": (0.0, 1.0), "f1": (0.0, 1.0), "agreement": (0.0, 1.0)}
-RANGES |= dict.fromkeys(("matthews", "pearson", "spearman"), (-1.0, 1.0))
+RANGES = {"agreement": (0.0, 1.0), **{name: (metric.low, 1.0) for name, metric in METRICS.items()}}
 
 
 def limits(metric: str) -> tuple[float, float]:

@@ -176,7 +176,7 @@ def test_data_that_were_not_prepared_are_named_with_what_to_run(
     folder = project()
     assert teach(folder, monkeypatch, Path("data/tiny")) == 2
     err = capsys.readouterr().err
-    assert err.startswith("data/tiny/provenance.json: cannot be read")
+    assert err.startswith("data/tiny: manifest.json can't be read")
     assert "run `dvc repro -f prepare`" in err
 
 

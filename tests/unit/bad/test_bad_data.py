@@ -9,12 +9,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import pandas as pd
 import pytest
 
-from kdcore import cli
+from kdcore import door
 from kdcore.data.prepare import prepare
 from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError
@@ -386,8 +387,9 @@ DATA = [
 @pytest.mark.parametrize("bad", DATA, ids=lambda bad: bad.name)
 def test_bad_data(tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch, bad: Bad):
     raw = write(tmp_path / "raw", bad.task.name, bad.files)
-    read = {"task": {bad.task.name: bad.task}, "data": data(raw, columns=bad.columns)}
-    monkeypatch.setattr(cli, "Knobs", lambda _: read)  # as params.yaml would say; reading it takes most of the time
+    read = SimpleNamespace(task={bad.task.name: bad.task}, data=data(raw, columns=bad.columns))
+    # As params.yaml would say; reading it takes most of the time.
+    monkeypatch.setattr(door, "params_for", lambda *_: read)
     problems = refused(str(raw / bad.task.name), bad.task.name)
     assert any(all(word in problem for word in bad.said) for problem in problems), problems
 

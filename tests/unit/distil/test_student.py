@@ -209,9 +209,12 @@ def test_a_distilled_student_learns_from_the_teacher_where_there_is_no_label(
 # What is refused
 
 
-def test_too_many_rows_are_refused_by_key_and_number(tiny_ingredients: on_disk.Ingredients, store: Path):
-    with pytest.raises(UserError, match=r"student\.rows: at most 48, the rows of tiny/train, found 49"):
-        on_disk.distilled(tiny_ingredients, rows=49)
+def test_more_rows_than_there_are_mean_all_of_them_and_are_said(
+    tiny_ingredients: on_disk.Ingredients, store: Path, capsys: pytest.CaptureFixture[str]
+):
+    whole = on_disk.distilled(tiny_ingredients, rows=49)
+    assert "tiny/train: 49 rows are asked for, and all 48 are taken" in capsys.readouterr().out
+    assert on_disk.distilled(tiny_ingredients, rows=None) == whole
 
 
 def test_a_deeper_student_than_its_teacher_is_refused(tiny_ingredients: on_disk.Ingredients, store: Path):
