@@ -84,7 +84,7 @@ def with_validation(task: Task, raw: Raw, share: float) -> Raw:
     validation = sorted(order[: max(1, round(share * len(order)))])
     rest = sorted(set(range(len(labels))) - set(validation))
     rule = f"{share} of the labelled train rows, stratified by label, in the order of their texts' sha256"
-    splits = {"train": train.take(rest), "validation": train.take(validation)}
+    splits = {"train": train.take(rest), "validation": replace(train.take(validation), cut=0)}
     return replace(
         raw,
         tables=splits | {k: v for k, v in raw.tables.items() if k != "train"},
