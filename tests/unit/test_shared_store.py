@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from kdcore.faults import explained
+from kdcore.door import explained
 
 from kdcore.artefacts import publish
 from kdcore.errors import UserError
