@@ -210,14 +210,14 @@ def _other_shapes(kept: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ..
     """The tensors of another shape than the config asks for, by the keys whose value is the size that differs."""
     values = {**config.to_dict(), "the labels of id2label": config.num_labels}
     named: dict[str, list[str]] = {}
-    for key in sorted(kept):
+    for key in sorted(kept, key=lambda key: (-len(wanted[key]), key)):  # weights before biases
         stored, own = kept[key].shape, wanted[key]
         if stored != own:
             sizes = {size for size, other in zip(own, stored, strict=False) if size != other} or set(own)
             keys = " or ".join(name for name, value in values.items() if type(value) is int and value in sizes)
             text = f"{key} is {list(stored)} in its file, and {list(own)} by config.json"
             named.setdefault(keys, []).append(f"{text} ({keys})" if keys else text)
-    return [first + (f"; so are {len(rest)} more" if rest else "") for first, *rest in named.values()]
+    return [first + (f", and {len(rest)} more likewise" if rest else "") for first, *rest in named.values()]
 
 
 def _check_computes(place: str, model: Any) -> None:
