@@ -187,11 +187,10 @@ def _matched(place: str, plan: Any, stored: Mapping[str, Stored], new_head: bool
         problems.append(f"{len(lost)} missing from its file: {_some(lost)}{foreign.renamed(stored, wanted, prefix)}")
     if unused:
         problems.append(f"{len(unused)} in its file that the model does not use: {_some(unused)}")
-    for key, tensor in sorted(kept.items()):
-        if tensor.shape != wanted[key]:
-            problems.append(_other_shape(key, tensor.shape, wanted[key], plan.config))
-        if tensor.dtype not in FLOATS:
-            problems.append(f"{key} is of type {tensor.dtype}, as quantised weights are: save the model in float32")
+    problems += _other_shapes(kept, wanted, plan.config)
+    if quantised := sorted(key for key, tensor in kept.items() if tensor.dtype not in FLOATS):
+        kind = kept[quantised[0]].dtype
+        problems.append(f"{quantised[0]} is of type {kind}, as quantised weights are: save the model in float32")
     if getattr(plan.config, "position_embedding_type", None) not in (None, "absolute"):
         problems.append(
             f"config.json asks for position_embedding_type {shown(plan.config.position_embedding_type)}, which "
@@ -207,13 +206,18 @@ def _some(keys: Iterable[str]) -> str:
     return ", ".join(first) + (f" and {len(rest)} more" if rest else "")
 
 
-def _other_shape(key: str, stored: tuple[int, ...], wanted: tuple[int, ...], config: Any) -> str:
-    """Names the keys of the config whose value is the size that differs."""
-    sizes = {size for size, own in zip(wanted, stored, strict=False) if size != own} or set(wanted)
+def _other_shapes(kept: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]], config: Any) -> list[str]:
+    """The tensors of another shape than the config asks for, by the keys whose value is the size that differs."""
     values = {**config.to_dict(), "the labels of id2label": config.num_labels}
-    keys = [name for name, value in values.items() if type(value) is int and value in sizes]
-    of = f" ({' or '.join(keys)})" if keys else ""
-    return f"{key} is {list(stored)} in its file, and {list(wanted)} by config.json{of}"
+    named: dict[str, list[str]] = {}
+    for key in sorted(kept, key=lambda key: (-len(wanted[key]), key)):  # weights before biases
+        stored, own = kept[key].shape, wanted[key]
+        if stored != own:
+            sizes = {size for size, other in zip(own, stored, strict=False) if size != other} or set(own)
+            keys = " or ".join(name for name, value in values.items() if type(value) is int and value in sizes)
+            text = f"{key} is {list(stored)} in its file, and {list(own)} by config.json"
+            named.setdefault(keys, []).append(f"{text} ({keys})" if keys else text)
+    return [first + (f", and {len(rest)} more likewise" if rest else "") for first, *rest in named.values()]
 
 
 def _check_computes(place: str, model: Any) -> None:

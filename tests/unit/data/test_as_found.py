@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdcore.data.checks import check, class_id, number
-from kdcore.data.prepare import load_split, prepare
+from kdcore.data.prepare import prepare
+from kdcore.data.prepared import Data
 from kdcore.data.sources import read
 from kdcore.data.tables import READERS
 from kdcore.data.tasks import GLUE, Task
@@ -428,7 +429,7 @@ def test_a_share_of_train_validates_where_nothing_else_does(tmp_path: Path):
     write(tmp_path, "reviews", {"train.tsv": "review\tstars\n" + "\n".join([*LINES, "no label\t", "none\t-1"])})
     asked = data(tmp_path).model_copy(update={"validation_share": 0.2})
     prepare(REVIEWS, asked, tmp_path / "out")
-    train, validation = load_split(tmp_path / "out", "train"), load_split(tmp_path / "out", "validation")
+    train, validation = Data.open(tmp_path / "out").frame("train"), Data.open(tmp_path / "out").frame("validation")
     # 16 of 80 labelled rows; a quarter of them is good. What has no label stays in train.
     assert len(validation) == 16
     assert (validation["label"] == 1).sum() == 4
@@ -437,7 +438,7 @@ def test_a_share_of_train_validates_where_nothing_else_does(tmp_path: Path):
     origin = json.loads((tmp_path / "out/provenance.json").read_text())["origin"]
     assert origin["validation"].startswith("0.2 of the labelled train rows")
     prepare(REVIEWS, asked, tmp_path / "again")
-    assert load_split(tmp_path / "again", "validation")["row"].tolist() == validation["row"].tolist()
+    assert Data.open(tmp_path / "again").frame("validation")["row"].tolist() == validation["row"].tolist()
 
 
 def test_a_larger_share_holds_every_smaller_one(tmp_path: Path):

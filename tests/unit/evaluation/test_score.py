@@ -84,9 +84,8 @@ def test_the_score_is_that_of_the_predictions_beside_it(tiny_ingredients: on_dis
 
 def test_predictions_say_of_which_data_they_are(tiny_ingredients: on_disk.Ingredients, student: Path):
     """What reads texts beside them, as the error analysis does, is made again where these change."""
-    provenance = json.loads((tiny_ingredients.data / "provenance.json").read_text())
     predictions = pd.read_parquet(scored(student, tiny_ingredients) / "predictions.parquet")
-    assert predictions.attrs == {"data": provenance["fingerprint"]}
+    assert predictions.attrs == {"data": Data.open(tiny_ingredients.data).fingerprint}
 
 
 def test_predictions_are_in_the_datas_order_whatever_the_model_and_the_batch(
