@@ -91,7 +91,9 @@ def test_a_study_that_never_ran_says_how_to_run_it(finished: Project, refused: R
 
 def test_equal_students_keep_their_own_names(finished_copy: Project):
     # Without the cosine loss, sid and sid-kl are the same student: one run, two points.
-    finished_copy.edit({"distill.cos_weight": 0.0, "study.methods.methods": ["sid"], "study.ablation.methods": ["sid"]})
+    finished_copy.edit(
+        {"distill.weights.cos": 0.0, "study.methods.methods": ["sid"], "study.ablation.methods": ["sid"]}
+    )
     for method in ("sid", "sid-kl"):
         options = f"out/{method}.json --layers 2"
         command = f"point {TASK} {method} 0 data/{TASK} runs/teacher/{TASK} runs/targets/{TASK} {options}"

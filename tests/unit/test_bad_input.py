@@ -182,13 +182,13 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
         ["data.columns", "'x' stands for more than one column"],
     ),
     (
-        {"distill.kl_weight": 0, "distill.cos_weight": 0},
-        ["distill.kl_weight and distill.cos_weight", "must not be 0"],
+        {"distill.weights.kl": 0, "distill.weights.cos": 0},
+        ["distill.weights.kl and distill.weights.cos", "must not be 0"],
     ),
-    ({"distill.kl_weight": 0.0, "methods": ["pid-kl"]}, ["distill.kl_weight", "must not be 0", "pid-kl"]),
+    ({"distill.weights.kl": 0.0, "methods": ["pid-kl"]}, ["distill.weights.kl", "must not be 0", "pid-kl"]),
     (
-        {"distill.cos_weight": 0, "study.depth.methods": ["all-cos"]},
-        ["distill.cos_weight", "must not be 0", "all-cos"],
+        {"distill.weights.cos": 0, "study.depth.methods": ["all-cos"]},
+        ["distill.weights.cos", "must not be 0", "all-cos"],
     ),
     # tasks of one's own
     ({"task": {"mrpc": OWN}}, ["task.mrpc", "built-in task", "choose another"]),
