@@ -81,12 +81,12 @@ class Run:
     def finished(self) -> bool:
         """Whether the result is there and whole. A damaged one is named and dropped, so that it is made again.
 
-        Of several processes only the first goes on where it is: there is nothing left to do together.
+        Where it is, nothing is left to do together: only the first of several processes goes on.
         """
-        found = bool(processes.agreed(self._is_finished))
-        if found:
+        whole = bool(processes.agreed(self._is_finished))
+        if whole:
             processes.dismiss()
-        return found
+        return whole
 
     def _is_finished(self) -> bool:
         if not self.result.is_dir():
@@ -102,7 +102,7 @@ class Run:
     def finish(self, write: Callable[[Path], None], **facts: Any) -> Path:
         """Write the result through `write(folder)`, seal it with the facts, and drop the checkpoints.
 
-        Of several processes only the first goes on from here.
+        Only the first of several processes goes on from here.
         """
         processes.dismiss()
         with new_folder(self.result) as aside:

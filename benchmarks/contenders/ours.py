@@ -87,7 +87,7 @@ def phases_of(method: Method, terms: Terms) -> tuple[Phase, ...]:
 
 
 def distill(terms: Terms) -> Distill:
-    return Distill(
+    return Distill.model_construct(  # an epoch alone has no layer of its own, which params.yaml does not allow
         temperature=1.0,
         hard_label_weight=terms.hard_label_weight,
         weights={"kl": 1.0, "cos": 1.0},

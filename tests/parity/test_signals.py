@@ -61,7 +61,7 @@ class SamePass(Live):
 
     def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
         said = super().at(batch, range(1, self.layers + 1), cls)
-        return Teaching({layer: said.attention[layer] for layer in attention}, said.cls, said.logits)
+        return Teaching({layer: said.attention[layer] for layer in attention}, said.cls, said.given_logits)
 
 
 @families
@@ -147,7 +147,7 @@ def test_a_live_teacher_runs_no_deeper_than_it_is_asked_and_says_the_same(family
     for number, layer in enumerate(teacher.layers, start=1):
         layer.register_forward_hook(lambda *_, number=number: ran.append(number))
     short = Live(teacher).at(batch, (1,), (1, 2), logits=False)
-    assert (ran, short.logits) == ([1, 2], None)
+    assert (ran, short.given_logits) == ([1, 2], None)
     whole = Live(teacher).at(batch, (1,), (1, 2))
     torch.testing.assert_close(short.attention[1], whole.attention[1])
     torch.testing.assert_close(short.cls, whole.cls)

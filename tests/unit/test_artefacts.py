@@ -286,3 +286,21 @@ def test_what_is_replaced_in_a_linked_folder_stays_in_the_store(sealed: Path, tm
     link_folder(sealed, tmp_path / "linked")
     write_json(tmp_path / "linked/one.bin", "other")
     open_sealed(sealed, "-")
+
+
+def test_a_damaged_file_is_made_writable_and_new_so_that_dvc_looks_at_its_copy(tmp_path: Path):
+    """DVC gives out of its cache, unseen, what is read-only and as old as it was; the same file may be there."""
+    for name in ("whole", "damaged"):
+        (tmp_path / name).write_text(name)
+    seal(tmp_path)
+    (tmp_path / "damaged").write_text("damagee")
+    for name in ("whole", "damaged"):
+        (tmp_path / name).chmod(0o444)
+        os.utime(tmp_path / name, (1e9, 1e9))
+    with pytest.raises(UserError, match="damaged: its content is not what was written"):
+        open_sealed(tmp_path, "make")
+    assert {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("whole", "damaged")} == {
+        "whole": 0o444,
+        "damaged": 0o644,
+    }
+    assert (tmp_path / "whole").stat().st_mtime == 1e9 < (tmp_path / "damaged").stat().st_mtime
