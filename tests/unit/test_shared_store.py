@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from kdcore.door import explained
 
 from kdcore.artefacts import publish
+from kdcore.door import explained
 from kdcore.errors import UserError
 from kdcore.runs import open_run
 
