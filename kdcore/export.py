@@ -20,6 +20,7 @@ from kdcore.data.metrics import labelled_metrics, predictions
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder
+from kdcore.model.loading import load_classifier
 from kdcore.model.predict import logits_of
 
 FLOAT32, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
@@ -77,10 +78,10 @@ def _inputs(encoder: Encoder, examples: Examples) -> list[str]:
 def _write_float32(model: Path, encoder: Encoder, examples: Examples, path: Path) -> None:
     """Trace the plain Hugging Face model, not the one that captures, with batch and length left open."""
     import torch
-    from transformers import AutoModelForSequenceClassification
 
     names = _inputs(encoder, examples)
-    plain = AutoModelForSequenceClassification.from_pretrained(model, attn_implementation="eager", dtype=torch.float32)
+    plain = load_classifier(model)
+    plain.set_attn_implementation("eager")
 
     class Logits(torch.nn.Module):
         def __init__(self) -> None:

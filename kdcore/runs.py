@@ -24,17 +24,16 @@ from kdcore.console import say, warn
 from kdcore.errors import UserError
 
 # Modules whose code does not decide what a run computes: they speak, write or read, or what they give is in the run's
-# identity already (the content of data, the files of a model and its tokenizer, the values of params).
-OUTSIDE = (
-    *("artefacts", "console", "errors", "interrupt", "memory", "params", "processes", "runs"),
-    *("data/embedded", "data/prepared", "data/tasks", "distil/finished", "model/foreign"),
-)
+# identity already (the content of data, the files of a model and its tokenizer, the values of params). What the door
+# imports is the door's; what the others import (a tokenizer's set-up, say) counts.
+DOOR = ("artefacts", "console", "errors", "interrupt", "memory", "params", "processes", "runs", "studies")
+OUTSIDE = (*DOOR, "data/embedded", "data/prepared", "data/tasks", "distil/finished", "model/foreign")
 
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
 
 
 def code_digest(module: str) -> str:
-    """The code of a module of kdcore and of all that it imports of kdcore, itself or through others, but OUTSIDE.
+    """The code of a module of kdcore and of all of kdcore that it imports, itself or through others, but for OUTSIDE.
 
     Comments, docstrings, formatting and the names of files don't count.
     """
@@ -43,17 +42,14 @@ def code_digest(module: str) -> str:
         base = root.joinpath(*waiting.pop().split(".")[1:])
         path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
         name = base.relative_to(root).as_posix()
-        outside = any(name == other or name.startswith(f"{other}/") for other in OUTSIDE)
-        if path not in sources and path.is_file() and not outside:
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            waiting += _imports(tree)
-            for node in ast.walk(tree):
-                if (
-                    isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-                    and ast.get_docstring(node) is not None
-                ):
-                    node.body = node.body[1:]
-            sources[path] = ast.unparse(tree)
+        if path in sources or not path.is_file() or name.partition("/")[0] in DOOR:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        waiting += _imports(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:]
+        sources[path] = "" if name in OUTSIDE else ast.unparse(tree)
     return digest(sorted(sources.values()))
 
 

@@ -110,6 +110,6 @@ def settings(terms: Terms) -> Train:
         clip=terms.clip,
         precision=terms.precision,
         threads=terms.threads,
-        checkpoint_seconds=1e9,
+        checkpoint_seconds=1e6,
         history_rows=1,
     )

@@ -7,6 +7,7 @@ import numpy as np
 from kdcore.artefacts import read_manifest
 from kdcore.data.examples import encode
 from kdcore.data.prepared import Data
+from kdcore.distil import signals
 from kdcore.distil.finished import Finished, write_model
 from kdcore.distil.methods import Method, compare_maps
 from kdcore.distil.objective import Objective
@@ -80,6 +81,12 @@ def distil(
             )
             if compare_maps(weights):
                 check_windows(encoder.config, load_config(teacher.folder), mapped)
+            if not labels_only and len(targets.train) < len(examples):
+                raise UserError(
+                    str(targets.folder / "train"),
+                    f"holds signals of {len(targets.train)} rows, and {len(examples)} are to be learned from "
+                    f"(student.rows); run `{signals.RERUN}`",
+                )
             objective = Objective(
                 signals=None if labels_only else targets.train,
                 layer_map=mapped,

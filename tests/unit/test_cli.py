@@ -189,7 +189,7 @@ def test_a_teacher_below_its_floor_is_an_error_that_writes_no_point(
     folder = project(teacher__floor=1.01, teacher__rows=8, teacher__epochs=1)
     assert teach(folder, monkeypatch, tiny_ingredients.data) == 2
     *_, last = capsys.readouterr().err.splitlines()
-    assert last.startswith("teacher.floor: the teacher must reach 1.01, found accuracy 0.")
+    assert last.startswith("params.yaml: teacher.floor: the teacher must reach 1.01, found accuracy 0.")
     assert not (folder / "point.json").exists()
 
 

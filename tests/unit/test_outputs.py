@@ -26,7 +26,7 @@ FOLDERS: dict[str, tuple[str, str]] = {
 # Commands that write one file.
 FILES: dict[str, tuple[str, str]] = {
     "teacher": ("teacher mine data new OUT", "data/kept"),
-    "point": ("point mine sid 0 data teacher targets OUT.json --layers 2", "data/kept"),
+    "point": ("point mine sid 0 data teacher targets OUT.json -S student.layers=2", "data/kept"),
     "report": ("report metrics students OUT", "metrics/kept"),
     "predict": ("predict model rows.csv OUT.csv", "rows.csv"),
 }

@@ -80,7 +80,10 @@ TEACHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "all but a byte of the weights": (shortened(1), WEIGHTS),
     "weights of another width": (said_by_config(hidden_size=64), WEIGHTS),
     "no tokenizer": (without("tokenizer.json", "tokenizer_config.json"), "no tokenizer can be read: "),
-    "an unknown architecture": (said_by_config(model_type="no-such-thing"), "architecture 'no-such-thing' can't be captured"),
+    "an unknown architecture": (
+        said_by_config(model_type="no-such-thing"),
+        "architecture 'no-such-thing' can't be captured",
+    ),
     "an architecture that is no encoder": (said_by_config(model_type="gpt2"), "architecture 'gpt2' can't be captured"),
 }
 STUDENTS: dict[str, tuple[Callable[[Path], object], str]] = {

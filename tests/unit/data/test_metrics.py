@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from kdcore import params
 from kdcore.data.metrics import (
     CLASS_METRICS,
     METRICS,
@@ -20,6 +19,7 @@ from kdcore.data.metrics import (
     task_metrics,
 )
 from kdcore.data.tasks import BUILT_IN
+from kdcore.params.read import load
 from tests.unit.raw_files import write_params
 
 # Predictions 1 1 1 0 0 0 1 0 against labels 1 1 0 0 0 1 1 1: TP 3, FP 1, FN 2, TN 2.
@@ -137,4 +137,4 @@ def test_params_allow_each_metric_by_its_name_alone(tmp_path: Path):
     for name, metric in METRICS.items():
         own = {"text": ["t"], "label": "l", "labels": [] if metric.regression else ["a", "b"], "metrics": [name]}
         path = write_params(tmp_path / "params.yaml", {"task": {"mine": own}, "model.name": "a/hub-name"})
-        assert params.load(path).task["mine"].metrics == (name,)
+        assert load(path).task["mine"].metrics == (name,)

@@ -30,7 +30,7 @@ def complaint(folder: Path) -> str:
 
 def test_whole_folders_are_read(folder: Path):
     found = Data.open(folder)
-    assert found.splits == ("train", "validation")
+    assert found.splits == {"train": 3, "validation": 2}
     assert found.task == REVIEWS
     assert len(found.frame("validation")) == 2
     assert len(found.fingerprint) == 64
@@ -78,10 +78,11 @@ def test_the_first_rows_are_a_prefix(folder: Path, rows: int):
     assert Data.open(folder).frame("train", rows).equals(whole.head(rows))
 
 
-def test_more_rows_than_there_are_is_refused_by_field_and_number(folder: Path):
-    with pytest.raises(UserError) as error:
-        Data.open(folder).frame("train", 4, "student.rows")
-    assert str(error.value) == "student.rows: at most 3, the rows of reviews/train, found 4"
+def test_more_rows_than_there_are_mean_all_of_them_and_are_said(folder: Path, capsys: pytest.CaptureFixture[str]):
+    data = Data.open(folder)
+    assert len(data.frame("train", 4)) == 3
+    assert capsys.readouterr().out == "reviews/train: 4 rows are asked for, and all 3 are taken\n"
+    assert [data.used(rows) for rows in (None, 2, 3, 4)] == [3, 2, 3, 3]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"files": []}', "\x00", '{"files": 3}'])

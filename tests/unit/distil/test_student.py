@@ -212,9 +212,14 @@ def test_a_distilled_student_learns_from_the_teacher_where_there_is_no_label(
 def test_more_rows_than_there_are_mean_all_of_them_and_are_said(
     tiny_ingredients: on_disk.Ingredients, store: Path, capsys: pytest.CaptureFixture[str]
 ):
-    whole = on_disk.distilled(tiny_ingredients, rows=49)
+    whole = on_disk.distilled(tiny_ingredients, "none", rows=49)
     assert "tiny/train: 49 rows are asked for, and all 48 are taken" in capsys.readouterr().out
-    assert on_disk.distilled(tiny_ingredients, rows=None) == whole
+    assert on_disk.distilled(tiny_ingredients, "none", rows=None) == whole
+
+
+def test_signals_of_fewer_rows_than_are_learned_from_are_refused(tiny_ingredients: on_disk.Ingredients, store: Path):
+    with pytest.raises(UserError, match=r"train: holds signals of 24 rows, and 25 are to be learned from"):
+        on_disk.distilled(tiny_ingredients, rows=25)
 
 
 def test_a_deeper_student_than_its_teacher_is_refused(tiny_ingredients: on_disk.Ingredients, store: Path):

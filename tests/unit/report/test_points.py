@@ -116,7 +116,5 @@ def test_a_field_that_a_study_varies_need_not_be_known(movies):
 
 def test_points_of_one_task_have_one_headline_metric(movies):
     synthetic.write(movies / "movies/sid-s1.json", synthetic.point("movies", "sid", 1, metric="f1"))
-    with pytest.raises(
-        UserError, match="metric: expected accuracy as in the other points of movies, found f1"
-    ):
+    with pytest.raises(UserError, match="metric: expected accuracy as in the other points of movies, found f1"):
         read(movies, ["movies"], ["sid"])
