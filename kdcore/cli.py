@@ -198,6 +198,8 @@ def point(
     model = _distilled(method, seed, own, params, *opened)
     scores = read_point(score_run(model, *opened, params.evaluate.batch_size))
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
+    for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
+        asked[field] = getattr(getattr(params, section), field)
     publish(out.with_suffix(".csv"), (model.folder / "history.csv").read_bytes())
     publish(out, scores | asked)  # equal students share a run, which keeps the names of the first that asked
 

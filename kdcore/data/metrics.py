@@ -64,10 +64,10 @@ def _constant(labels: np.ndarray, predicted: np.ndarray) -> bool:
 
 
 METRICS: dict[str, Metric] = {
-    "f1_macro": Metric(_f1("macro")),
-    "f1_weighted": Metric(_f1("weighted")),
     "accuracy": Metric(_accuracy),
     "f1": Metric(_f1("binary"), classes=2),  # of the second of two labels, as in GLUE
+    "f1_macro": Metric(_f1("macro")),
+    "f1_weighted": Metric(_f1("weighted")),
     "matthews": Metric(_matthews, low=-1.0),
     "pearson": Metric(_pearson, regression=True, low=-1.0),
     "spearman": Metric(_spearman, regression=True, low=-1.0),
