@@ -49,6 +49,6 @@ def test_threads_are_part_of_a_runs_identity_and_are_noted_beside_its_result(fin
     runs = sorted((finished.root / "work").glob(f"{kind}-*"))
     assert runs
     for run in runs:
-        settings = json.loads((run / "identity.json").read_text())["settings"]
+        train = json.loads((run / "identity.json").read_text())["train"]
         noted = json.loads((run / "result/run.json").read_text())["versions"]
-        assert settings["threads"] == noted["threads"] == finished.params()["train"]["threads"] == 1
+        assert train["threads"] == noted["threads"] == finished.params()["train"]["threads"] == 1
