@@ -16,6 +16,7 @@ import transformers
 from kdcore import processes
 from kdcore.artefacts import digest, open_sealed, write_json
 from kdcore.model.encoder import Encoder
+from kdcore.model.linear import by_onednn
 from kdcore.model.names import tokenizer_of
 
 if TYPE_CHECKING:
@@ -89,13 +90,14 @@ def _term_order(name: str) -> tuple[bool, str, int]:
 
 
 def versions() -> dict[str, Any]:
-    """What else may change a result's last bits: the libraries, the threads, the processor."""
+    """What else may change a result's last bits: the libraries, the threads, the processor, whose products they are."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "numpy": numpy.__version__,
         "threads": torch.get_num_threads(),
+        "products": "oneDNN" if by_onednn() else "torch",
         "machine": platform.machine(),
         "processes": processes.launched(),
     }

@@ -84,6 +84,7 @@ def test_run_json_holds_facts_costs_and_versions(tmp_path: Path, tiny_classifier
     assert facts == {"method": "sid", "layers": 4, "epochs": 1, "gflop": 1.235, "seconds": 9.9}
     assert versions["torch"] == torch.__version__
     assert versions["threads"] == 1
+    assert versions["products"] in ("oneDNN", "torch")
 
 
 def test_histories_columns_are_in_reading_order_and_layers_in_counting_order(tmp_path: Path):
