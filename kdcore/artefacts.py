@@ -156,7 +156,7 @@ def check_place(path: Path, *inputs: Path) -> None:
 
 
 def _sealed(folder: Path) -> set[str]:
-    """The files in a folder that its manifests name, one in each sealed folder inside it."""
+    """The files that the manifests in a folder name; each sealed folder inside it has a manifest of its own."""
     names = set()
     for manifest in folder.rglob(MANIFEST):
         with suppress(UserError):
@@ -170,7 +170,7 @@ def _published(path: Path) -> bool:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """Everything in a folder but the folders that hold something, which goes for itself."""
+    """Every file, link and empty folder in a folder."""
     return sorted(
         path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
     )
@@ -178,7 +178,7 @@ def _entries(folder: Path) -> list[Path]:
 
 @contextmanager
 def _aside(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write under first. Nothing has it afterwards, nor what killed processes left so."""
+    """A name beside `path` to write under first. Nothing stays there, nor what killed processes left."""
     with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         start = f".{path.name}.{HOST}."
@@ -198,13 +198,13 @@ def named(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (found := _disk_error(error, path)) is None:
+        if (reason := _disk_error(error, path)) is None:
             raise
-        raise OSError(*found, str(path)) from error
+        raise OSError(*reason, str(path)) from error
 
 
 def _disk_error(error: Exception, path: Path) -> tuple[int, str] | None:
-    """Number and reason of a disk error that concerns `path`. Some libraries only have a text of their own for it."""
+    """Number and reason of a disk error that concerns `path`; of some libraries' errors only the text tells."""
     text = str(error)
     if isinstance(error, OSError):
         aside = f".{path.name}.{HOST}."  # a copy that fails names what it read first, then what it wrote
@@ -214,8 +214,8 @@ def _disk_error(error: Exception, path: Path) -> tuple[int, str] | None:
         if error.errno is None and re.search(r"^\d+ requested and \d+ written", text):  # numpy
             return errno.ENOSPC, f"could be written in part only ({text})"
         return (error.errno, os.strerror(error.errno)) if error.errno is not None else None
-    found = None if isinstance(error, UserError) else re.search(r"\(os error (\d+)\)", text)  # Rust
-    return (int(found[1]), os.strerror(int(found[1]))) if found else None
+    number = None if isinstance(error, UserError) else re.search(r"\(os error (\d+)\)", text)  # Rust
+    return (int(number[1]), os.strerror(int(number[1]))) if number else None
 
 
 def _remove(path: Path) -> None:
@@ -264,7 +264,7 @@ def seal(folder: Path, **facts: Any) -> None:
 
 
 def read_manifest(folder: Path, rerun: str) -> dict[str, Any]:
-    """The manifest of a sealed folder. Raises UserError that says what to run (`rerun`) where it can't be read."""
+    """The manifest of a sealed folder. Where it can't be read, raises UserError that says what to run (`rerun`)."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         manifest["files"].items()
@@ -298,8 +298,8 @@ def _problem(path: Path, facts: dict[str, Any]) -> str | None:
         problem = "its content is not what was written (sha256 differs)"
     else:
         return None
-    # DVC's cache may have this very file by another name, and gives it out again as long as it is read-only and as old
-    # as it was. As a writable, new one it is looked at, and dropped.
+    # DVC's cache may have this very file by another name. While its file is read-only and no younger than it was, DVC
+    # trusts it and gives it out again. Once it is writable and new, DVC looks at it, and drops it.
     with suppress(OSError):
         path.chmod(path.stat().st_mode | stat.S_IWUSR)
         path.touch()

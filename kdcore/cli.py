@@ -1,4 +1,4 @@
-"""The commands, one per stage of dvc.yaml and stages/dvc.yaml: the only place that sees params and paths as a whole.
+"""The commands, one per stage of dvc.yaml and stages/dvc.yaml: where params and paths come together.
 
 Heavy imports happen inside the commands, so that `--help` and a wrong value in params.yaml answer at once.
 """
@@ -61,8 +61,8 @@ def keys(command: str, study: str | None = None) -> list[str]:
 def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = False) -> Callable[[Body], Body]:
     """Make the function a command: it gets the params that it declares, before its arguments.
 
-    reads: keys of params.yaml, {study} being the command's argument; trains: where a launcher started several
-    processes, all of them run it, and any other the first alone; changes: whether it takes `-S key=value`.
+    reads: keys of params.yaml, {study} being the command's argument; trains: whether every process of a launcher runs
+    it, and not the first alone; changes: whether it takes `-S key=value`.
     """
 
     def register(body: Body) -> Body:
@@ -249,7 +249,7 @@ def evaluate(
 
 @command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
 def plots(params: Params, points: Path, students: Path, out: Path) -> None:
-    """Write the tables, the plot data and the pictures of the headline run."""
+    """Write the tables, the scores by epoch and the pictures of the headline run."""
     from kdcore.artefacts import check_place
     from kdcore.report.write import write_main
 
@@ -267,7 +267,7 @@ def attention(
     students: Annotated[Path, typer.Argument(help="Folder of the task's students, <method>-s<seed> each.")],
     points: Annotated[Path, typer.Argument(help="Folder of the task's scores.")],
     predictions: Annotated[Path, typer.Argument(help="Folder of the task's predictions.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write <task>.json, plot data and figure 5 to.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write <task>.json and figure 5 to.")],
 ) -> None:
     """Compare attention maps of teacher, standard and internal student on chosen validation examples."""
     _heavy()
@@ -331,7 +331,7 @@ def curve(
     teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>.json each.")],
     out: Path,
 ) -> None:
-    """Write the table, the plot data and the picture of a study from its points."""
+    """Write the table and the picture of a study from its points."""
     from kdcore.artefacts import check_place
     from kdcore.report.write import write_study
 
@@ -350,7 +350,7 @@ def predict(
     server: Annotated[str | None, typer.Option(help="Write a file's rows for the GLUE server, e.g. AX.")] = None,
     zip_: Annotated[bool, typer.Option("--zip", help="Zip all of the server's files in OUT.")] = False,
 ) -> None:
-    """Predict a test set, for the GLUE server where it is one of GLUE's, or any file with the task's texts."""
+    """Predict a prepared task's test splits (GLUE's for its server), or any file with the task's texts."""
     _heavy()
     from kdcore.artefacts import check_file, check_place
     from kdcore.predict.model import logits, task_of
@@ -452,14 +452,14 @@ def _opened(task: str, data: Path, teacher: Path, targets: Path) -> tuple["Data"
 
 
 def _heavy() -> None:
-    """What must be set before torch and transformers are imported, or right after."""
+    """Set what must be set before torch and transformers are imported, or right after."""
     import os
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     keep_freed()
-    if processes.launched() > 1:  # else each warns that a phase trains every parameter, where others train a few
+    if processes.launched() > 1:  # else each warns in a phase that trains every parameter
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from transformers import dynamic_module_utils
 

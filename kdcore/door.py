@@ -57,12 +57,12 @@ def one_of(names: Sequence[str]) -> Callable[[str | None], str | None]:
 
 
 def params_for(reads: Collection[str], study: str | None = None, changes: Sequence[str] = ()) -> Params:
-    """The checked params with the changes, KEY=VALUE each; of them only the keys `reads` can be read."""
+    """The checked params with the changes, KEY=VALUE each; only the keys in `reads` can be read."""
     return cast(Params, View(load(PARAMS, changes, study), reads))
 
 
 class View:
-    """A section of params of which only some keys can be read, each as it is there; any other is an error of ours.
+    """A section of params that gives out the declared keys only; to read any other is a mistake of kdcore's.
 
     dvc.yaml declares the same keys, so what a command computes with cannot change without its stage running again.
     """
@@ -100,7 +100,7 @@ def speaking_of_params(study: str | None = None) -> Iterator[None]:
 
 
 def _is_knob(source: str) -> bool:
-    """Whether it is a dotted key of params.yaml, and no file."""
+    """Whether it is a dotted key of params.yaml, and not a file."""
     section, _, name = source.partition(".")
     kind = Params.model_fields[section].annotation if section in Params.model_fields else None
     return name.partition(".")[0] in getattr(kind, "model_fields", ())
@@ -131,14 +131,14 @@ def run(command: Callable[[], Any]) -> None:
 
 
 def _give_way(seconds: float) -> None:
-    """Wait for the launcher to end this process, as it does where another one failed before it and has said why."""
+    """Wait for the launcher to end this process: another one failed first, and has said why."""
     if signum := requested():
         sys.exit(128 + signum)
     time.sleep(seconds)
 
 
 def explained(error: OSError) -> str:
-    """What the machine refuses as a message for the user: file, reason, advice; without advice it is only named."""
+    """What the machine refuses, as a message for the user: file, reason, and advice where there is any."""
     reason = error.strerror or str(error) or type(error).__name__
     message = f"{error.filename}: {reason}" if error.filename else reason
     advice = ADVICE.get(error.errno or 0)

@@ -24,7 +24,7 @@ _dismissed = False
 
 
 def check() -> None:
-    """Raises UserError where LOCAL_RANK says that a launcher started this process, and its other words are wrong."""
+    """Raises UserError where LOCAL_RANK says that a launcher started this, and its other variables are wrong."""
     if "LOCAL_RANK" not in os.environ:  # clusters set the others for jobs of one process too
         return
     wrong = [
@@ -58,7 +58,7 @@ def first() -> bool:
 
 
 def agreed(find: Callable[[], int]) -> int:
-    """What `find` gives in the first process, in every process; all of them must ask."""
+    """What `find` gives in the first process, for every process; all of them must call this."""
     if count() == 1:
         return find()
     import torch
@@ -68,7 +68,7 @@ def agreed(find: Callable[[], int]) -> int:
 
 
 def _joined() -> Any:
-    """accelerate's state, with the processes joined. Without a GPU it would leave them apart unless told."""
+    """accelerate's state, with the processes joined. Without a GPU accelerate joins them only where it is told to."""
     check_environment()
     from accelerate import PartialState
 
@@ -83,7 +83,7 @@ def _joined() -> Any:
 
 
 def check_environment() -> None:
-    """Raises UserError for what the environment tells accelerate and would train other weights under the same name."""
+    """Raises UserError where the environment makes accelerate train other weights under the same name."""
     problems = [f"{name}: {what}" for name, what in REFUSED.items() if os.environ.get(name, "false").lower() != "false"]
     if problems:
         raise UserError("environment", [f"{problem}; take it out" for problem in problems])

@@ -24,8 +24,8 @@ from kdcore.console import say, warn
 from kdcore.errors import UserError
 
 # Modules whose code does not decide what a run computes: they speak, write or read, or what they give is in the run's
-# identity already (the content of data, the files of a model and its tokenizer, the values of params). What the door
-# imports is the door's; what the others import (a tokenizer's set-up, say) counts.
+# identity already (the content of data, the files of a model and its tokenizer, the values of params). What a module
+# of DOOR imports is not looked at; what the others import (a tokenizer's set-up, say) counts.
 DOOR = ("artefacts", "console", "errors", "interrupt", "memory", "params", "processes", "runs", "studies")
 OUTSIDE = (*DOOR, "data/embedded", "data/prepared", "data/tasks", "distil/finished", "model/foreign")
 
@@ -33,7 +33,7 @@ PATIENCE = 60  # seconds; processes that wait for the first one's answer would g
 
 
 def code_digest(module: str) -> str:
-    """The code of a module of kdcore and of all of kdcore that it imports, itself or through others, but for OUTSIDE.
+    """The hash of a module's code and of all of kdcore's code that it imports, itself or through others, less OUTSIDE.
 
     Comments, docstrings, formatting and the names of files don't count.
     """
@@ -154,8 +154,8 @@ def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
     """Hold the run that `identity` determines; create its folder on first use.
 
     Where another process holds it, this one says so once and waits: it then finds the run finished, or goes on from
-    its last checkpoint. Of several processes that work together the first holds the run for all. What the disk
-    refuses meanwhile, to whomever, is said of the run's folder where it names no file.
+    its last checkpoint. Of several processes that work together the first holds the run for all. A disk error that
+    names no file is said of the run's folder.
     """
     name = digest(identity)
     folder = store() / f"{kind}-{name[:20]}"
@@ -176,7 +176,7 @@ def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
 
 
 def _check_same(folder: Path, number: int) -> None:
-    """Raises UserError where processes that are to train together were not given the same."""
+    """Raises UserError where processes that are to train together were given different runs."""
     if processes.agreed(lambda: number) != number:
         raise UserError(
             str(folder), "the first process works on another run: give every machine the same code, params and data"

@@ -64,7 +64,7 @@ class Study:
         return {axis.key: f"study.{self.name}.{axis.values}" for axis in self.axes}
 
     def renamed(self, problem: str) -> str:
-        """A problem with a knob that it varies, said of the list that asks for its values."""
+        """A problem with a knob that the study varies, under the key of the list that asks for its values."""
         key, colon, rest = problem.partition(":")
         return f"{self.asks.get(key, key)}{colon}{rest}"
 

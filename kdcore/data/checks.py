@@ -163,8 +163,8 @@ WORDS = TRUTHS | {"yes": 1, "no": 0}
 def class_id(names: tuple[str, ...]) -> Callable[[Any], int | None]:
     """cell -> id of a class by its name or id, None for -1; raises ValueError for anything else.
 
-    Where a name looks like a number only names count, as 1 could be either. True and false are ids too, 1 and 0,
-    but where the names themselves say so in other places, as in [yes, no].
+    Where a name looks like a number only names count, as 1 could be either. True and false stand for the ids 1 and 0,
+    unless the names give them other ids, as [yes, no] does.
     """
     ids = {name: i for i, name in enumerate(names)}
     by_id = {str(i): i for i in range(len(names))}
@@ -189,9 +189,9 @@ def class_id(names: tuple[str, ...]) -> Callable[[Any], int | None]:
 
 
 def _spellings(value: Any, truths: Mapping[str, list[str]]) -> list[str]:
-    """What a cell may stand for, itself first. 1.0 is also 1, as columns with nulls are floats; so it is in text files.
+    """What a cell may stand for, itself first. 1.0 is also 1, in text files too, as columns with nulls are floats.
 
-    truths: what true and false stand for, which are True and TRUE in Python's files and in spreadsheets'.
+    truths: what true and false stand for. Python writes them True and False, a spreadsheet TRUE and FALSE.
     """
     text = str(value)
     word = text.lower()

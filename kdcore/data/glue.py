@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 class Layout:
     """How one task's files look.
 
-    folder: in the zip, whose name begins so too; columns: our column -> the file's, where they differ; bare: the
+    folder: in the zip, whose name begins alike; columns: our column -> the file's, where they differ; bare: the
     columns of files that have no header row.
     """
 

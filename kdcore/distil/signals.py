@@ -20,7 +20,7 @@ from kdcore.distil.finished import Finished
 from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder
 
-SPLITS = ("train", "validation")  # that signals are written for
+SPLITS = ("train", "validation")  # those that signals are written for
 RERUN = "dvc repro -f targets"
 
 
@@ -61,7 +61,7 @@ class Live:
 
     @torch.no_grad()
     def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
-        depth = None if logits else max((*attention, *cls))  # the layers above have nothing to say
+        depth = None if logits else max((*attention, *cls))  # nothing of the layers above is wanted
         internals = self.teacher.to(batch.mask.device)(batch.inputs, depth=depth, attention=attention)
         mask = batch.mask[:, None, :, None]
         return Teaching(

@@ -120,8 +120,8 @@ class Trainer:
         total, mine = 0.0, 0
         for index, part in enumerate(parts):
             share = part[first::processes]
-            # Every process must take part in every backward pass, also where the batch has too few rows for all:
-            # then a row that others have stands in, with no weight.
+            # Every process must take part in every backward pass. Where the batch has too few rows for all, one that
+            # has none takes another's row, with no weight.
             batch = collate(self.examples, share if len(share) else part[:1]).to(self.accelerator.device)
             weight = float(len(share) > 0)
             with nullcontext() if index == len(parts) - 1 else self.accelerator.no_sync(self.model):
@@ -198,7 +198,7 @@ class _Learner(nn.Module):
 
 
 def accelerator(precision: str) -> Accelerator:
-    """accelerate, told everything that changes what is computed: the rest it would read from the environment."""
+    """accelerate, told everything that changes what is computed; the rest it reads from the environment."""
     check_environment()
     return Accelerator(
         cpu=device().type == "cpu",  # not Apple's GPU, which has no float64
@@ -231,6 +231,6 @@ def validator(task: Task, validation: Examples, train: Train) -> Callable[[Encod
 
 
 def identity(train: Train, seed: int, phases: tuple[Phase, ...]) -> dict[str, Any]:
-    """What of `train` determines a run: not how often a checkpoint is written, nor what one phase has no use for."""
+    """What of `train` determines a run: all but the time between checkpoints, and the schedule of a single phase."""
     unused = {"checkpoint_seconds"} | ({"schedule"} if len(phases) == 1 else set())
     return {**train.model_dump(exclude=unused), "seed": seed}

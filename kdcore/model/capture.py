@@ -56,7 +56,7 @@ class Pass:
         self.internals.attention[self.layer] = log_maps
 
 
-NONE = Pass((), None)  # what a model runs in that no `Encoder` called: nothing is wanted, every token is read
+NONE = Pass((), None)  # of a model that no `Encoder` called: no map is wanted, every token is read
 _pass = NONE
 
 

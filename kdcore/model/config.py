@@ -1,4 +1,4 @@
-"""A model's config, from a folder or the hub: what is computed, never how, nor whose code computes it."""
+"""A model's config, from a folder or the hub. It says what is computed, not how, and not by whose code."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,7 +39,7 @@ def readable(source: str, problem: str) -> Iterator[None]:
 
 
 def load_config(name: str | Path, revision: str | None = None, labels: Mapping[str, Any] | None = None) -> Any:
-    """A model's config. labels: the keys LABELS for a head of one's own, in the place of the file's; {} drops those.
+    """A model's config. labels: what takes the place of the file's keys LABELS, for a head of one's own; {} drops them.
 
     Raises UserError where there is none, or where it asks for what can't be computed here.
     """

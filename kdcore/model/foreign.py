@@ -1,4 +1,4 @@
-"""What a folder is that is no model as it should be, and the one line that makes it one."""
+"""Folders that are not a model as it should be: what each one is, and the one line that makes it a model."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -10,7 +10,7 @@ from kdcore.data.tasks import Task
 from kdcore.errors import UserError, shown
 from kdcore.model.encoder import Encoder
 
-# What a model is trained for where its problem_type says so; a model that says nothing may be either.
+# problem_type -> what a model is trained for; one that has no problem_type may be any of them.
 KINDS = {
     "regression": "a regression",
     "single_label_classification": "a classifier of one label each",

@@ -48,8 +48,8 @@ def load_classifier(name: str | Path, revision: str | None = None) -> Any:
 def load_pretrained(name: str | Path, revision: str | None, labels: Mapping[str, Any]) -> Any:
     """A pre-trained encoder as a classifier with these labels (`labels_of`; {} where only the encoder is asked for).
 
-    What its file lacks above the layers is drawn from torch's generator, and so is the output layer where the file's
-    is for another number of labels; this is said. Raises UserError where any of the encoder is missing or not
+    What its file lacks above the layers is drawn from torch's generator. So is the output layer where the file's is for
+    another number of labels. A line on stdout says so. Raises UserError where any of the encoder is missing or not
     understood.
     """
     return _load(name, load_config(name, revision, labels), new_head=True, said_of="" if labels else "pooler")
@@ -168,7 +168,7 @@ def _named_alike(place: str, plan: Any, tensors: Iterable[Stored]) -> dict[str, 
 
 
 def _matched(place: str, plan: Any, stored: Mapping[str, Stored], new_head: bool) -> tuple[dict[str, Stored], set[str]]:
-    """The tensors that the model takes, and the names of those to draw. Raises UserError that names what is wrong."""
+    """The tensors that the model takes, and the names of those to draw. Raises UserError that names every misfit."""
     wanted = {key: tuple(weight.shape) for key, weight in plan.state_dict().items()}
     prefix = f"{plan.base_model_prefix}."
     pooler = (f"{prefix}pooler.", "pooler.")

@@ -35,10 +35,10 @@ def identity(name: str, revision: str | None) -> str:
 
 
 def tokenizer_of(place: str | Path, revision: str | None = None) -> Any:
-    """The tokenizer of the model at `place`, as the model needs it: [CLS] first, every id an embedding, padding.
+    """The tokenizer of the model at `place`: it puts [CLS] first, pads, and gives only ids that have an embedding.
 
-    Where it has no padding token another special token pads: attention masks it. Where the model knows one type of
-    token it gives no types. Raises UserError where it has none, or one that does not fit the model.
+    Where it has no padding token, another special token pads: attention masks it. Where the model knows one type of
+    token, it gives no types. Raises UserError where the model has no tokenizer, or one that does not fit it.
     """
     name = str(place)
     problem = "no tokenizer can be read"
@@ -105,7 +105,7 @@ def check_length(config: Any, max_length: int, name: str | Path) -> None:
 
 
 def check_vocabulary(pretrained: str, revision: str | None, teacher: Path) -> None:
-    """Raises UserError where two tokenizers have other tokens, or the same under other ids.
+    """Raises UserError where two tokenizers differ in a token, or in its id.
 
     A student is fed by its teacher's tokenizer, so its embeddings must mean the same tokens.
     """

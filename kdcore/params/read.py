@@ -17,8 +17,8 @@ from kdcore.params.text import complaints, dotted, read_mapping, unknown
 def load(path: str | Path = "params.yaml", changes: Iterable[str] = (), study: str | None = None) -> Params:
     """The params of the file with the changes, KEY=VALUE each; the file itself stays as it is.
 
-    study: its name, where a study is what runs: what it asks for must be possible too. Raises one UserError with
-    everything that is wrong.
+    study: the name of the study that runs, if one does; what it asks for must be possible too. Raises one UserError
+    with everything that is wrong.
     """
     mapping = read_mapping(str(path))
     for change in changes:
@@ -58,7 +58,7 @@ def _value(change: str, text: str) -> Any:
 
 
 def _set(section: Any, keys: list[str], value: Any) -> None:
-    """Put the value at the dotted key; whether there is such a key is said with everything else that is wrong."""
+    """Put the value at the dotted key; an unknown key is named later, with everything else that is wrong."""
     for depth, key in enumerate(keys[:-1], start=1):
         section = section.setdefault(key, {})
         if not isinstance(section, dict):

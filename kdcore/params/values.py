@@ -26,7 +26,7 @@ def says(allowed: str) -> WrapValidator:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of these names, or of those of the Literal that it stands on: the wording lists them, and a near one."""
+    """One of these names, or of the names in the Literal that it annotates; the message lists them, and a near one."""
 
     names: tuple[str, ...] = ()
 
@@ -56,7 +56,7 @@ def _list(value: Any, inner: Callable[[Any], Any]) -> Any:
 
 
 def _plain(value: Any, inner: Callable[[Any], Any]) -> Any:
-    """A value that files and stages can be named after: studies name theirs so."""
+    """A value that can be part of the name of a file or a stage, as in a study."""
     if not isinstance(value, str | int | float):
         wrong = f"must be one name or number in a study, whose files are named after it, found {shown(value)}"
         raise PydanticCustomError("said", "{said}", {"said": wrong})

@@ -1,4 +1,4 @@
-"""How many tokens the rows of a task have: counted where it is prepared, else assumed, and it is said which."""
+"""How many tokens the rows of a task have: counted where it is prepared, else assumed; the plan says which."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ KNOWN: Mapping[str, Known] = {
 
 
 def lengths(task: Task, folder: Path, model: str, max_length: int, rows: int | None, tokens: float | None) -> Lengths:
-    """What is known of a task's rows. rows, tokens: of --rows and --tokens, which come before everything else.
+    """What is known of a task's rows. rows, tokens: --rows and --tokens; one that is given replaces what is known.
 
     model: whose tokenizer counts. Raises UserError where nothing is known.
     """
@@ -94,7 +94,7 @@ def assumed(task: Task, max_length: int, rows: int | None, tokens: float | None)
 
 
 def spread(rows: int, mean: float, longest: int) -> np.ndarray:
-    """(rows,) lengths of about that mean, in an order of which every part is alike; the same at every call."""
+    """(rows,) lengths of about that mean, shuffled so that every stretch is like the whole; the same at every call."""
     quantiles = (np.arange(rows) + 0.5) / rows
     drawn = gamma.ppf(quantiles, SPREAD**-2, scale=mean * SPREAD**2)
     whole = np.clip(np.rint(drawn), SHORTEST, longest).astype(np.int64)

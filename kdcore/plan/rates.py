@@ -28,7 +28,7 @@ from kdcore.plan.shapes import encoder_of
 from kdcore.plan.work import Kind
 from kdcore.runs import Run
 
-FEW, MANY = 2, 64  # batches that are timed: the first step costs more than the others, and more tell no more
+FEW, MANY = 2, 64  # batches that are timed: the first step costs more than the others; beyond 64 the rate stays
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The plan of a run on stdout, as Markdown tables that can be pasted, and on stderr what of it would not do."""
+"""The plan of a run on stdout, as Markdown tables that can be pasted, and on stderr what would go wrong."""
 
 import io
 import os
@@ -36,8 +36,10 @@ NOTES = (
 def write_plan(
     params: Params, study: Study | None, shape: str | None, rows: int | None, tokens: float | None, seconds: float
 ) -> None:
-    """Print the plan. study: in place of the headline run; shape, rows, tokens: what the command line says of the
-    teacher and of tasks that are not prepared; seconds: how long to measure this machine, 0 not at all.
+    """Print the plan.
+
+    study: to plan in place of the headline run; shape: the teacher's, where its config is not at hand; rows, tokens: of
+    tasks that are not prepared; seconds: how long to measure this machine, 0 for not at all.
     """
     model, own = params.model, params.teacher
     named, revision = (own.finetuned, own.revision) if own.finetuned else (model.name, model.revision)
@@ -78,7 +80,7 @@ def _rates(plan: TaskPlan, seconds: float) -> dict[Kind, float]:
 
 
 def problems(plans: Sequence[TaskPlan], free: int) -> Iterator[str]:
-    """What would not do: maps that are not stored, a full disk. free: bytes of disk."""
+    """What would go wrong: maps that are not stored, a full disk. free: bytes of disk."""
     for plan in plans:
         name, targets = plan.lengths.task.name, plan.params.targets
         for split, need in plan.map_bytes.items():

@@ -32,7 +32,7 @@ Flops = dict[Kind, float]
 
 @dataclass(frozen=True)
 class Planned:
-    """One student, whatever its seed. name: as in the names of its results."""
+    """One student, whatever its seed. name: the one that its results go by."""
 
     name: str
     method: Method

@@ -60,8 +60,8 @@ def server_text(name: str, logits: NDArray[np.floating]) -> str:
     """The file's content from (N, K) logits. Raises UserError where N is not the size of the server's test set."""
     file = FILES[name]
     if len(logits) != file.rows:
-        found = f"must have {file.rows:,} rows, those of the server's test set, found {len(logits):,}"
-        raise UserError(f"{name}.tsv", found)
+        problem = f"must have {file.rows:,} rows, those of the server's test set, found {len(logits):,}"
+        raise UserError(f"{name}.tsv", problem)
     shown = _shown(file.task)
     lines = [f"{index}\t{shown(value)}" for index, value in enumerate(predictions(logits).tolist())]
     return "\n".join([HEADER, *lines]) + "\n"

@@ -1,6 +1,6 @@
 """A comparison of attention maps in; the files of the `attention` stage out: the page's JSON, figure 5, its overview.
 
-Shapes: A heads, n tokens, L student layers. Models stand beside each other in the order of their mapping: the
+Shapes: A heads, n tokens, L student layers. Models stand beside each other in the order in which they come: the
 teacher, the standard-KD student, the internal-KD student. Texts, tokens and label names are the data's own: they are
 kept as they are, and whoever shows them escapes them.
 """

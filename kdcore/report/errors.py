@@ -57,8 +57,8 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Seed:
-    """One run. counts: examples by who is right; shares: None for the errors of a teacher that makes none;
-    tests: McNemar's against the `teacher` and against `soft` of the same seed."""
+    """One run. counts: examples by who is right; shares: by name, `repeated_errors` being None where the teacher makes
+    no error; tests: McNemar's against the `teacher` and against `soft` of the same seed."""
 
     seed: int
     counts: Mapping[str, int]

@@ -22,7 +22,7 @@ from kdcore.studies import Axis
 COLUMN = 62  # points between the columns of a recipe's choices
 LOGARITHMIC = 8  # from this ratio of its largest to its smallest value on, an axis is logarithmic
 RING: dict[str, Any] = {"color": INK, "fillstyle": "none", "markersize": 11, "markeredgewidth": 0.8, "linestyle": ""}
-ROOM = 0.65  # share of a panel's height that is free below the last epochs where they are drawn once more
+ROOM = 0.65  # the last epochs are drawn once more where this share of the panel below them is free
 
 
 def _tasks(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -33,7 +33,7 @@ def dots(rows: Sequence[Row], title: str, by: Sequence[str], baseline: Sequence[
     """A line per row, in their order: its seeds as faint dots (a degenerate run as a cross), its mean on the interval.
 
     by: the keys that name a row, in columns; a method that stands alone gets its meaning below. baseline: the keys of
-    the row that is bold, with a line across the panel; the teacher without its being bold.
+    the row with a line across the panel; it is bold where rows have several keys.
     """
     tasks = _tasks(rows)
     most = max(map(len, tasks.values()))

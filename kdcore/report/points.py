@@ -210,7 +210,7 @@ def _complaint(key: str, value: Any, missing: Sequence[Wanted]) -> str:
 
 
 def parse(wanted: Wanted) -> Point:
-    """One point. Raises UserError for a file that is broken, or says other things than are wanted."""
+    """One point. Raises UserError for a file that is broken, or does not say what is wanted."""
     try:
         point = Point.model_validate(json.loads(wanted.path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -75,7 +75,7 @@ def summarise(runs: Sequence[Run], by: Sequence[str], against: Against, confiden
     """A row per task and combination of `by`: tasks as they come, methods in the tables' order, the rest as it comes.
 
     runs: of points.read; by: their fields that make a row, `method` among them. The comparisons of a task are corrected
-    for their number; a row that is not there, or is itself, is not compared with.
+    for their number; no row is compared with itself, or with one that is not there.
     """
     rows: list[Row] = []
     for task in dict.fromkeys(run["task"] for run in runs):
@@ -107,7 +107,7 @@ def _row(keys: Keys, runs: Sequence[Run], confidence: float) -> Row:
 
 
 def _shared(runs: Sequence[Mapping[str, float]]) -> list[str]:
-    """What every run says: a mean over some of the seeds would not be one of the others'."""
+    """The names that every run has: a mean over some of the seeds would not be the row's."""
     return [name for name in runs[0] if all(name in run for run in runs)]
 
 

@@ -79,7 +79,7 @@ def _study(
     confidence: float,
     grids: Mapping[str, Grid],
 ) -> tuple[Markup | None, list[Block]]:
-    """The study's figure and table, computed from its points; nothing of a study that has not run as asked."""
+    """The study's figure and table, computed from its points; (None, []) for a study that has not run as asked."""
     teachers = {task: metrics / "main/points" / task / "teacher.json" for task in tasks}
     folder, grid = metrics / study.name, grids[study.name]
     wanted = points.of_study(study, folder / "points", teachers, grid, seeds)
