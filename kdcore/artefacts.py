@@ -12,7 +12,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -69,13 +69,22 @@ def publish(path: Path, content: Any) -> None:
 
     Raises UserError where one is there that kdcore did not write, or that was changed since.
     """
-    written = content if isinstance(content, bytes) else _json(content)
-    if path.is_file() and not path.is_symlink() and path.read_bytes() == written:
-        return
-    check_file(path)
-    with suppress(OSError):  # a store that is read-only: the file is then protected from kdcore as well
-        _note(path.name, written).touch()
-    write_bytes(path, written)
+    publish_all({path: content if isinstance(content, bytes) else _json(content)})
+
+
+def publish_all(contents: Mapping[Path, bytes]) -> None:
+    """Write several results, or, where the user has a file in the place of one, none of them."""
+    new = {
+        path: content
+        for path, content in contents.items()
+        if not path.is_file() or path.is_symlink() or path.read_bytes() != content
+    }
+    for path in new:
+        check_file(path)
+    for path, content in new.items():
+        with suppress(OSError):  # a store that is read-only: the file is then protected from kdcore as well
+            _note(path.name, content).touch()
+        write_bytes(path, content)
 
 
 def _note(name: str, content: bytes) -> Path:

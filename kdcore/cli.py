@@ -393,9 +393,11 @@ def export(
     from kdcore.distil.finished import Finished
     from kdcore.export import export as write
 
-    check_folder(out, model)
+    check_folder(out, model, *filter(None, [data]))
     made = Finished.open(model, "dvc repro")
-    prepared = Data.open(data or Path("data") / made.facts["task"])
+    folder = data or Path("data") / made.facts["task"]
+    check_folder(out, folder)
+    prepared = Data.open(folder)
     length = made.facts.get("max_length") or params.model.max_length
     rows = encode(made.tokenizer, prepared.frame("validation"), length)
     facts = write(model, prepared.task, rows, out, int8, params.evaluate.batch_size)

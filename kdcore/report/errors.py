@@ -36,7 +36,7 @@ from kdcore.report.statistics import (
     star,
 )
 from kdcore.report.summary import differences
-from kdcore.report.write import csv, write
+from kdcore.report.write import csv, write_all
 
 COUNTS = ("both_right", "only_teacher_right", "only_student_right", "both_wrong")
 SHARES = {"agreement": "agreement", "repeated_errors": "repeats the teacher's errors"}  # name -> header
@@ -116,9 +116,8 @@ def write_errors(
         blocks += section(task, analysis, table)
         shown.append(table)
     table = pd.concat([part for part in shown if len(part)] or shown[:1], ignore_index=True)
-    write(out / "errors.json", json.dumps(_short(facts), indent=2, ensure_ascii=False) + "\n")
-    write(out / "errors.csv", csv(table))
-    write(out / "errors.md", to_markdown(blocks))
+    text = json.dumps(_short(facts), indent=2, ensure_ascii=False) + "\n"
+    write_all(out, {"errors.json": text, "errors.csv": csv(table), "errors.md": to_markdown(blocks)}, {})
 
 
 def _short(value: Any) -> Any:

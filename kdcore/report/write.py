@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdcore.artefacts import publish
+from kdcore.artefacts import publish_all
 from kdcore.errors import UserError
 from kdcore.report import figures, points
 from kdcore.report.canvas import encode
@@ -182,16 +182,13 @@ def csv(frame: pd.DataFrame) -> str:
     return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
-def write(path: Path, content: str | bytes) -> None:
-    """Write aside, then move into place; folders are made as needed."""
-    publish(path, content.encode() if isinstance(content, str) else content)
-
-
 def write_all(out: Path, files: Mapping[str, str], drawn: Mapping[str, Figure]) -> None:
-    """Write `files` (name -> text) into `out`, and each figure as figures/<name>.{png,svg}."""
-    contents: dict[str, str | bytes] = dict(files)
-    contents |= {
+    """Write `files` (name -> text) into `out`, and each figure as figures/<name>.{png,svg}: all of them, or none.
+
+    Raises UserError where a file is there that is the user's.
+    """
+    pictures = {
         f"figures/{name}.{kind}": data for name, figure in drawn.items() for kind, data in encode(figure).items()
     }
-    for name, content in contents.items():
-        write(out / name, content)
+    contents = {name: text.encode() for name, text in files.items()} | pictures
+    publish_all({out / name: content for name, content in contents.items()})

@@ -21,6 +21,7 @@ FOLDERS: dict[str, tuple[str, str]] = {
     "targets": ("targets mine data teacher OUT", "teacher"),
     "student": ("student mine sid 2 0 data teacher targets OUT", "targets"),
     "evaluate points": ("evaluate mine data teacher targets students OUT new", "students"),
+    "export": ("export model OUT --data data", "data"),
     "evaluate predictions": ("evaluate mine data teacher targets students new OUT", "students"),
 }
 # Commands that write one file.

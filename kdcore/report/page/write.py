@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from kdcore.artefacts import publish
 from kdcore.errors import UserError
 from kdcore.report import points
 from kdcore.report.markdown import Block, tables
@@ -15,7 +16,7 @@ from kdcore.report.page.picture import inline
 from kdcore.report.page.render import embedded, prose, render
 from kdcore.report.statistics import percent
 from kdcore.report.summary import baselines, summarise
-from kdcore.report.write import Grid, summary, write
+from kdcore.report.write import Grid, summary
 from kdcore.studies import STUDIES, Study
 
 ALT = {  # figure of the headline run -> what it shows
@@ -68,7 +69,7 @@ def write_page(
         analysed = read(main / "errors.json", Errors, "errors").root
         values["bars"] = {task: getattr(analysed[task], "bars", {}) for task in tasks if task in analysed}
         values["errors"] = prose(_sections(_text(main / "errors.md"), tasks))
-    write(out, render(values))
+    publish(out, render(values).encode())
 
 
 def _study(

@@ -14,7 +14,7 @@ import pytest
 from kdcore.errors import UserError
 from kdcore.params.read import load
 from kdcore.report import points
-from kdcore.report.write import csv, histories, write, write_main, write_study
+from kdcore.report.write import csv, histories, write_all, write_main, write_study
 from kdcore.studies import STUDIES, Axis, Study, cells
 from tests.unit.report import synthetic_points as synthetic
 
@@ -82,7 +82,8 @@ def test_write_main_writes_these_files(tmp_path):
 def test_write_main_repeats_its_bytes_and_removes_nothing(tmp_path):
     headline(tmp_path)
     for out in ("first", "second"):
-        write(tmp_path / out / "notes.txt", "mine")
+        (tmp_path / out).mkdir()
+        (tmp_path / out / "notes.txt").write_text("mine")
         write_main(tmp_path / "points", tmp_path / "runs", tmp_path / out, *MAIN)
     assert "notes.txt" in files(tmp_path / "first")
     for name in files(tmp_path / "first"):
@@ -97,13 +98,13 @@ def test_write_main_writes_nothing_when_a_point_is_missing(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_write_leaves_the_old_file_when_it_fails(tmp_path, monkeypatch):
-    path = tmp_path / "table.md"
-    write(path, "old")
+def test_the_old_file_stays_where_writing_fails(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDCORE_WORK", str(tmp_path.parent / "work"))
+    write_all(tmp_path, {"table.md": "old"}, {})
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        write(path, "new")
-    assert path.read_text() == "old"
+        write_all(tmp_path, {"table.md": "new"}, {})
+    assert (tmp_path / "table.md").read_text() == "old"
     assert files(tmp_path) == ["table.md"]
 
 
@@ -267,7 +268,8 @@ def test_histories_are_joined_and_keep_whole_numbers(tmp_path):
 def test_a_missing_or_broken_history_is_named(tmp_path, text, problem):
     with pytest.raises(UserError, match=r"sid-s0.csv: missing"):
         epochs_of(tmp_path, [0])
-    write(tmp_path / "runs/sid-s0.csv", text)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/sid-s0.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=rf"sid-s0.csv: {problem}"):
         epochs_of(tmp_path, [0])
 
@@ -297,3 +299,13 @@ def test_two_processes_draw_the_same_bytes():
     ]
     assert b"clip-path" in drawn[0]
     assert drawn[0] == drawn[1]
+
+
+def test_where_a_file_is_the_users_none_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("KDCORE_WORK", str(tmp_path / "work"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/table.md").write_text("my notes")
+    with pytest.raises(UserError, match=r"table\.md: is there, and kdcore did not write it"):
+        write_all(tmp_path / "out", {"scores.json": "{}", "table.md": "| a |", "table.csv": "a"}, {})
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["table.md"]
+    assert (tmp_path / "out/table.md").read_text() == "my notes"

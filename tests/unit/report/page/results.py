@@ -11,7 +11,7 @@ from kdcore.data.tasks import Task
 from kdcore.evaluation.attention import Comparison, Example, Seen
 from kdcore.report.attention import document
 from kdcore.report.page.write import write_page
-from kdcore.report.write import write, write_main
+from kdcore.report.write import write_main
 from tests.unit.report import synthetic_points as synthetic
 
 METHODS, SEEDS, LAYERS = ["none", "soft", "sid"], [0, 1], 3
@@ -30,6 +30,11 @@ HOSTILE = (
     "${1 + 1} {{ 7 * 7 }} $x^2$ \\n \u2028 -->",
 )  # fmt: skip
 PLAIN = ("A lovely film.", "Dull, and weak.")
+
+
+def write(path: Path, text: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
 def task(name: str = "movies", labels: Sequence[str] = ("bad", "good")) -> Task:

@@ -10,7 +10,7 @@ import pytest
 
 from kdcore.errors import UserError
 from kdcore.report.attention import unpack
-from kdcore.report.write import write, write_study
+from kdcore.report.write import write_study
 from kdcore.studies import STUDIES, cells
 from tests.unit.report import synthetic_points as synthetic
 from tests.unit.report.page import results
@@ -222,10 +222,10 @@ def test_errors_are_shown_where_they_were_analysed(tmp_path):
     assert "errors-title" not in results.page(project).read_text()
     counts = {"both_right": 70, "only_teacher_right": 16, "only_student_right": 4, "both_wrong": 10}
     found = {"movies": {"examples": 100, "methods": {"soft": {"runs": [counts]}}}}
-    write(project / "metrics/main/errors.json", json.dumps(found))
+    results.write(project / "metrics/main/errors.json", json.dumps(found))
     table = "| text | label |\n| --- | --- |\n| \\<b\\> &amp; &#124; | bad |"
     other = "## reviews: how students repeat the teacher\n\nNot asked for.\n"
-    write(project / "metrics/main/errors.md", f"## movies: how\n\n{table}\n\n{other}")
+    results.write(project / "metrics/main/errors.md", f"## movies: how\n\n{table}\n\n{other}")
     text = results.page(project).read_text()
     assert '<rect class="e-only_teacher_right" x="70.0" width="16.0"' in text
     assert "<b> & |" in Document(text).texts
@@ -267,15 +267,15 @@ def test_a_missing_result_is_named_and_the_old_page_stays(tmp_path, name):
 )
 def test_a_damaged_result_is_named(tmp_path, name, text):
     project = results.project(tmp_path, [results.comparison()])
-    write(project / "metrics/main/errors.json", "{}")
-    write(project / "metrics/main/errors.md", "")
-    write(project / "metrics/main" / name, text)
+    results.write(project / "metrics/main/errors.json", "{}")
+    results.write(project / "metrics/main/errors.md", "")
+    results.write(project / "metrics/main" / name, text)
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
         results.page(project)
 
 
 def test_a_broken_figure_is_named(tmp_path):
     project = results.project(tmp_path, [results.comparison()])
-    write(project / "metrics/main/figures/main.svg", "<svg")
+    results.write(project / "metrics/main/figures/main.svg", "<svg")
     with pytest.raises(UserError, match=r"main\.svg: is no SVG"):
         results.page(project)
