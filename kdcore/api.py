@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -51,7 +51,10 @@ from kdcore.predict.model import logits
 from kdcore.predict.table import table
 from kdcore.runs import code_digest, open_run
 
-Rows: TypeAlias = Any  # a pandas DataFrame, a datasets.Dataset, or the path of a file: csv, tsv, jsonl, parquet
+Rows: TypeAlias = "pd.DataFrame | Dataset | str | Path"  # a path is that of a csv, tsv, jsonl or parquet file
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SOURCE = "kdcore.distil"  # in messages
 NAME = "own"  # of the task
@@ -179,7 +182,8 @@ def distil(
     name, start = str(classifier), str(pretrained or classifier)
     config = load_config(names.resolve(name), revision)
     layer_map(own["student"].layer_map, layers, config.num_hidden_layers)
-    if pretrained is None and own["student"].init.startswith("pretrained"):
+    starts_elsewhere = own["student"].init.startswith("pretrained")
+    if starts_elsewhere and pretrained is None:
         raise UserError(SOURCE, f"init: {own['student'].init!r} needs `pretrained`, the encoder that it starts from")
     model = sections.Model(name=start, revision=None, max_length=own["choice"].max_length)
     with _caller_left_alone():
@@ -187,7 +191,7 @@ def distil(
         teacher = adopt(data, name, revision, model)
         above = read_point(score_run(teacher, data, teacher, None, BATCH))
         check_floor(above, None, chance(data))
-        if pretrained is not None:
+        if starts_elsewhere:
             names.check_vocabulary(start, None, teacher.folder)
         targets = _targets(data, teacher, own["targets"], rows)
         ingredients = (own["student"], own["distill"], own["train"], model, data, teacher, targets)
@@ -269,7 +273,12 @@ class RawFile:
 
 
 def _prepared(
-    config: Any, train: Rows, validation: Rows, text: str | Sequence[str] | None, label: str, metrics: Any
+    config: Any,
+    train: Rows,
+    validation: Rows,
+    text: str | Sequence[str] | None,
+    label: str,
+    metrics: Sequence[str] | None,
 ) -> Data:
     """The rows as a prepared task of the store, whose labels are the classifier's."""
     labels = [str(config.id2label[index]) for index in range(config.num_labels)] if config.num_labels > 1 else []
@@ -317,15 +326,15 @@ def _raw_file(split: str, rows: Rows, needed: Sequence[str], alone: bool, named:
             return RawFile(split, path.suffix[1:], path.read_bytes())
         except OSError as error:
             raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
-    there = [str(column) for column in getattr(rows, "column_names", getattr(rows, "columns", ()))]
-    if not there or isinstance(rows, Mapping):
+    there = [*rows.columns] if isinstance(rows, pd.DataFrame) else getattr(rows, "column_names", None)
+    if not isinstance(there, list) or not (isinstance(rows, pd.DataFrame) or hasattr(rows, "features")):
         allowed = f"a pandas DataFrame, a datasets.Dataset, or a file ({', '.join(READERS)})"
         raise UserError(split, f"must be {allowed}, found {type(rows).__name__}")
     if missing := [column for column in needed if column not in there]:
         known = f", has {shown(there)}"
         raise UserError(split, [f"has no column {column!r}{near(column, there) or known}" for column in missing])
     try:
-        cells = _arrow(rows, needed if alone else there, named)
+        cells = _arrow(rows, needed if alone else [column for column in there if isinstance(column, str)], named)
     except (ValueError, TypeError) as error:  # pyarrow's are either
         raise UserError(split, f"can't be written as parquet: {' '.join(str(error).split())[:200]}") from error
     buffer = io.BytesIO()
@@ -333,11 +342,13 @@ def _raw_file(split: str, rows: Rows, needed: Sequence[str], alone: bool, named:
     return RawFile(split, "parquet", buffer.getvalue())
 
 
-def _arrow(rows: Rows, columns: Sequence[str], named: bool) -> pa.Table:
+def _arrow(rows: "pd.DataFrame | Dataset", columns: Sequence[str], named: bool) -> pa.Table:
     if isinstance(rows, pd.DataFrame):
-        return pa.table({name: pa.array(rows[name].astype(object), from_pandas=True) for name in columns})
-    chosen = rows.select_columns(list(columns)).with_format("arrow")
-    return chosen[:].replace_schema_metadata(chosen.features.arrow_schema.metadata if named else None)
+        chosen = [place for place, name in enumerate(rows.columns) if name in columns]
+        cells = [pa.array(rows.iloc[:, place].astype(object), from_pandas=True) for place in chosen]
+        return pa.table(cells, names=[rows.columns[place] for place in chosen])
+    taken = rows.select_columns(list(columns)).with_format("arrow")
+    return taken[:].replace_schema_metadata(taken.features.arrow_schema.metadata if named else None)
 
 
 def _texts(file: RawFile, label: str) -> tuple[str, ...]:

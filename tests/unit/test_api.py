@@ -12,6 +12,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -31,7 +32,7 @@ from tests import on_disk, tiny
 from tests.unit.raw_files import ROOT, all_params
 
 SPLITS = on_disk.rows()
-QUICK = {"layers": 2, "epochs_per_layer": 1, "classification_epochs": 1, "learning_rate": 2e-3}
+QUICK = {"layers": 2, "epochs_per_layer": 1, "classification_epochs": 1, "learning_rate": 2e-3, "threads": 1}
 
 
 @pytest.fixture
@@ -98,6 +99,15 @@ def test_the_student_is_the_pipelines(
     assert (point["metric"], point["score"], point["fidelity"]) == (ours.metric, ours.score, ours.fidelity)
 
 
+def test_a_student_may_start_from_a_pretrained_encoder(
+    student: Callable[..., kdcore.Student], tiny_folder: Callable[..., Path]
+):
+    made = student(init="pretrained", pretrained=tiny_folder("bert", seed=5))
+    assert weights(made.path) not in (weights(student().path), weights(student(init="random").path))
+    with pytest.raises(UserError, match="its tokenizer is not that of the teacher"):
+        student(init="pretrained", pretrained=tiny_folder("roberta"))
+
+
 def test_what_was_distilled_is_found_again(student: Callable[..., kdcore.Student], monkeypatch: pytest.MonkeyPatch):
     first = student()
     monkeypatch.setattr("kdcore.distil.student.Trainer", None)
@@ -107,7 +117,8 @@ def test_what_was_distilled_is_found_again(student: Callable[..., kdcore.Student
 def test_rows_of_any_kind_are_the_same_run(student: Callable[..., kdcore.Student], tmp_path: Path):
     kinds = [
         {split: frame.set_axis(range(7, 7 + len(frame))) for split, frame in SPLITS.items()},
-        {split: frame.assign(stars=1, id=[*map(str, frame.index)]) for split, frame in SPLITS.items()},
+        {split: frame.assign(id=[*map(str, frame.index)], x=7) for split, frame in SPLITS.items()},
+        {split: frame.assign(x=7).rename(columns={"x": 7}) for split, frame in SPLITS.items()},
         {split: frame.astype({"label": "category"}) for split, frame in SPLITS.items()},
         {split: datasets.Dataset.from_pandas(frame) for split, frame in SPLITS.items()},
         {
@@ -178,10 +189,11 @@ def test_a_copy_replaces_only_what_kdcore_made(student: Callable[..., kdcore.Stu
 
 
 def test_the_callers_torch_stays_as_it_was(student: Callable[..., kdcore.Student]):
-    state, threads = torch.get_rng_state(), torch.get_num_threads()
-    student(threads=2)
+    state = torch.get_rng_state()
+    torch.set_num_threads(2)
+    student()
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 2
 
 
 def test_a_run_that_ctrl_c_stopped_goes_on(
@@ -215,6 +227,8 @@ def without_label(frame: pd.DataFrame) -> pd.DataFrame:
         ({"train": SPLITS["train"].assign(a="b", c="d")}, ["text: name the one or two columns of texts"]),
         ({"train": SPLITS["train"].assign(label=5)}, ["train.parquet: row 1, column label: must be bad, good"]),
         ({"train": SPLITS["train"].assign(a=[{}, 1] * 24)}, ["train: can't be written as parquet"]),
+        ({"train": pd.concat([SPLITS["train"], SPLITS["train"]], axis=1)}, ["column 'sentence' is there 2 times"]),
+        ({"train": pa.table({"sentence": ["good"]})}, ["train: must be a pandas DataFrame", "found Table"]),
         ({"train": ["good film"]}, ["train: must be a pandas DataFrame, a datasets.Dataset, or a file", "found list"]),
         ({"train": datasets.DatasetDict()}, ["train: must be a pandas DataFrame", "found DatasetDict"]),
         ({"train": "rows.xlsx"}, ["rows.xlsx: must end in .parquet | .csv"]),
@@ -280,6 +294,7 @@ def test_the_page_runs(
 ):
     """docs/python.md from top to bottom, as one session, with a tiny classifier and tiny data at its paths."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(api.USUAL, "train", api.USUAL["train"].model_copy(update={"threads": 1}))
     Path("path/to").mkdir(parents=True)
     Path("path/to/classifier").symlink_to(tiny_classifier())
     rows = pd.concat(SPLITS.values(), ignore_index=True).rename(columns={"sentence": "review", "label": "stars"})
