@@ -1,4 +1,32 @@
 """Distil a fine-tuned transformer classifier into a shallower one by matching its internal representations.
 
 Implements *Knowledge Distillation from Internal Representations* (Aguilar et al., AAAI 2020).
+
+From Python: `kdcore.distil(...)` and `kdcore.capture(...)` of api.py, which is imported with the first of its names.
 """
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+API = ("Student", "capture")  # and `distil`, which is the name of a package too
+
+
+class _Distil(ModuleType):
+    """The package kdcore.distil, called: `api.distil`."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return importlib.import_module("kdcore.api").distil(*arguments, **named)
+
+
+setattr(importlib.import_module("kdcore.distil"), "__class__", _Distil)  # noqa: B010  (no type checker allows it)
+
+
+def __getattr__(name: str) -> Any:
+    if name in API:
+        return getattr(importlib.import_module("kdcore.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *API])

@@ -56,3 +56,9 @@ def _request(signum: int, frame: FrameType | None) -> None:
 def requested() -> int:
     """The signal that asked this process to stop, or 0."""
     return _requested
+
+
+def forget() -> None:
+    """What follows in this process was not asked to stop, as in a notebook's next cell."""
+    global _requested
+    _requested = 0

@@ -24,10 +24,11 @@ from kdcore.console import say, warn
 from kdcore.errors import UserError
 
 # Modules whose code does not decide what a run computes: they speak, write or read, or what they give is in the run's
-# identity already (the content of data, the files of a model and its tokenizer, the values of params). What a module
-# of DOOR imports is not looked at; what the others import (a tokenizer's set-up, say) counts.
+# identity already (the content of data, the files of a model and its tokenizer, the values of params); "." is kdcore
+# itself, names for Python users. What a module of DOOR imports is not looked at; what the others import (a tokenizer's
+# set-up, say) counts.
 DOOR = ("artefacts", "console", "errors", "interrupt", "memory", "params", "processes", "runs", "studies")
-OUTSIDE = (*DOOR, "data/embedded", "data/prepared", "data/tasks", "distil/finished", "model/foreign")
+OUTSIDE = (*DOOR, ".", "data/embedded", "data/prepared", "data/tasks", "distil/finished", "model/foreign")
 
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
 

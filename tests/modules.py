@@ -53,7 +53,8 @@ def _reached(start: set[str]) -> set[str]:
 
 
 def _of_the_door(module: str) -> bool:
-    return any(module == door or module.startswith(f"{door}.") for door in DOOR)
+    """Whether it is of the door, or kdcore itself, which has names for Python users only."""
+    return module == "kdcore" or any(module == door or module.startswith(f"{door}.") for door in DOOR)
 
 
 @cache

@@ -1,0 +1,382 @@
+"""Distilling from Python: the stages, the runs and the store of the pipeline, without params.yaml and DVC.
+
+Shapes: B examples, T tokens of the longest, A heads, H hidden size, K classes (1 for a regression).
+"""
+
+import copy
+import io
+import shutil
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from kdcore import interrupt
+from kdcore.artefacts import check_folder, new_folder, write_bytes
+from kdcore.console import say
+from kdcore.data import checks, tasks
+from kdcore.data.batches import Batch
+from kdcore.data.prepare import prepare
+from kdcore.data.prepared import Data
+from kdcore.data.tables import READERS, Table
+from kdcore.data.tasks import Task
+from kdcore.distil.finished import Finished
+from kdcore.distil.signals import Live, Targets, Teaching
+from kdcore.distil.student import distil as distilled
+from kdcore.distil.targets import write_targets
+from kdcore.distil.teacher import adopt, chance, check_floor
+from kdcore.errors import UserError, near, shown
+from kdcore.evaluation.score import read_point, score_run
+from kdcore.model import names
+from kdcore.model.config import load_config
+from kdcore.model.encoder import Encoder
+from kdcore.model.layers import layer_map
+from kdcore.params import rules, sections
+from kdcore.params.sections import Section
+from kdcore.params.text import complaints
+from kdcore.params.values import Length, Method, Seed
+from kdcore.predict.model import logits
+from kdcore.predict.table import table
+from kdcore.runs import code_digest, open_run
+
+Rows: TypeAlias = "pd.DataFrame | Dataset | str | Path"  # a path is that of a csv, tsv, jsonl or parquet file
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SOURCE = "kdcore.distil"  # in messages
+NAME = "own"  # of the task
+BATCH = 64  # rows per forward pass where nothing is trained
+
+
+class Choice(Section):
+    """What params.yaml has as lists, or in the section `model`."""
+
+    method: Method
+    seed: Seed
+    max_length: Length
+
+
+# The knobs by section, as params.yaml comes with them; only `rows` are all of them here.
+USUAL: dict[str, Section] = {
+    "choice": Choice(method="sid", seed=0, max_length=128),
+    "student": sections.Student(layers=3, rows=None, init="teacher", layer_map="uniform"),
+    "distill": sections.Distill(
+        temperature=1.0,
+        hard_label_weight=0.1,
+        weights={"kl": 1.0, "cos": 1.0},
+        epochs_per_layer=2,
+        cosine_threshold=0.0,
+        classification_epochs=4,
+        classification="last",
+        trains="model",
+    ),
+    "train": sections.Train(
+        batch_size=32,
+        accumulate=1,
+        learning_rate=1e-4,
+        schedule="per_phase",
+        warmup=0.1,
+        weight_decay=0.01,
+        clip=1.0,
+        precision="no",
+        threads=2,
+        checkpoint_seconds=10,
+        history_rows=250,
+    ),
+    "targets": sections.Targets(store="auto", dtype="float16", disk_gb=20.0),
+}
+KNOBS: dict[str, Any] = {knob: value for section in USUAL.values() for knob, value in section}
+
+
+@dataclass(frozen=True)
+class Student:
+    """A distilled student and its scores on the validation rows.
+
+    path: its folder in the store, an ordinary Hugging Face one; metric: the name of `score` and `teacher_score`;
+    fidelity: how closely it follows the teacher (docs/report.md says what each term is); max_length: tokens per text.
+    """
+
+    path: Path
+    task: Task
+    metric: str
+    score: float
+    teacher_score: float
+    fidelity: Mapping[str, Any]
+    max_length: int
+
+    def predict(self, texts: Sequence[Any]) -> pd.DataFrame:
+        """One row per text: `prediction`, the label's name, and p_<label>; a regression's number alone.
+
+        texts: strings, or pairs of them for a task of pairs. Raises UserError with every text that is none.
+        """
+        columns = [list(texts)] if len(self.task.text) == 1 else [[pair[k] for pair in texts] for k in (0, 1)]
+        frame = pd.DataFrame(dict(zip(self.task.text, columns, strict=True)), dtype=object)
+        findings = checks.Findings([] if len(frame) else ["must have at least 1 text, found 0"])
+        for column in self.task.text:
+            checks.texts(self.task, "test", Table(frame, "texts"), column, findings)
+        if findings.problems:
+            raise UserError("predict", findings.problems)
+        second = columns[1] if len(columns) == 2 else None
+        rows = pd.DataFrame({"text_a": columns[0], "text_b": second, "label": np.nan})
+        return table(self.task, logits(self.path, self.task, rows, self.max_length, BATCH)).drop(columns="row")
+
+    def save(self, folder: str | Path) -> Path:
+        """Copy the student to `folder`, which transformers loads like any other.
+
+        Raises UserError where something is there that kdcore did not make.
+        """
+        place = Path(folder)
+        check_folder(place, self.path)
+        with new_folder(place) as aside:
+            shutil.copytree(self.path, aside, dirs_exist_ok=True)
+        return place
+
+    def _repr_html_(self) -> str:
+        """A small table, for notebooks."""
+        terms = {term: value for term, value in self.fidelity.items() if isinstance(value, float)}
+        facts = {self.metric: self.score, f"{self.metric} of the teacher": self.teacher_score, **terms}
+        return pd.DataFrame({"student": facts}).to_html(float_format="{:.4f}".format)
+
+
+def distil(
+    classifier: str | Path,
+    *,
+    train: Rows,
+    validation: Rows,
+    layers: int = KNOBS["layers"],
+    method: str = KNOBS["method"],
+    seed: int = KNOBS["seed"],
+    rows: int | None = KNOBS["rows"],
+    text: str | Sequence[str] | None = None,
+    label: str = "label",
+    metrics: Sequence[str] | None = None,
+    revision: str | None = None,
+    pretrained: str | Path | None = None,
+    **knobs: Any,
+) -> Student:
+    """Distil a fine-tuned classifier into one of `layers` layers; what was distilled before is found in the store.
+
+    classifier: a folder or a hub name (`revision`: its commit), whose id2label names the labels; train, validation: a
+    pandas DataFrame, a datasets.Dataset, or a csv, tsv, jsonl or parquet file; text: one text column or two, by
+    default all that hold texts; label: names or ids, with null where a training row has none; metrics: the first is
+    `score` (accuracy; pearson for a regression); pretrained: the encoder that `init="pretrained"` starts from; knobs:
+    any of `student`, `distill`, `train` and `targets` in params.yaml, and `max_length`.
+
+    Raises UserError with everything that is wrong with the knobs, with the rows, or with the classifier. Ctrl-C in
+    the training loop writes a checkpoint, from which the same call goes on.
+    """
+    own = _sections({"layers": layers, "method": method, "seed": seed, "rows": rows, **knobs})
+    name, start = str(classifier), str(pretrained or classifier)
+    config = load_config(names.resolve(name), revision)
+    layer_map(own["student"].layer_map, layers, config.num_hidden_layers)
+    starts_elsewhere = own["student"].init.startswith("pretrained")
+    if starts_elsewhere and pretrained is None:
+        raise UserError(SOURCE, f"init: {own['student'].init!r} needs `pretrained`, the encoder that it starts from")
+    model = sections.Model(name=start, revision=None, max_length=own["choice"].max_length)
+    with _caller_left_alone():
+        data = _prepared(config, train, validation, text, label, metrics)
+        teacher = adopt(data, name, revision, model)
+        above = read_point(score_run(teacher, data, teacher, None, BATCH))
+        check_floor(above, None, chance(data))
+        if starts_elsewhere:
+            names.check_vocabulary(start, None, teacher.folder)
+        targets = _targets(data, teacher, own["targets"], rows)
+        ingredients = (own["student"], own["distill"], own["train"], model, data, teacher, targets)
+        made = distilled(method, seed, *ingredients)
+        point = read_point(score_run(made, data, teacher, targets, BATCH))
+    scores = (point["metric"], point["score"], above["score"], point["fidelity"])
+    return Student(made.folder, data.task, *scores, teacher.max_length)
+
+
+def capture(model: Any, batch: Mapping[str, Tensor]) -> Teaching:
+    """The attention maps, before dropout, and the [CLS] vectors of every layer, by 1-based layer, and the logits.
+
+    model: a sequence classifier of transformers, which is left as it is, or its folder; batch: input_ids and
+    attention_mask (B, T), token_type_ids where the model has them. `attention`: (B, A, T, T) probabilities of the
+    model in eval mode, the rows of padding 0; `cls`: (B, H); `logits`: (B, K).
+
+    Raises UserError for an architecture whose internals can't be captured.
+    """
+    encoder = Encoder.load(model) if isinstance(model, str | Path) else Encoder(copy.deepcopy(model))
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids") if key in batch}
+    inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))
+    size = len(inputs["input_ids"])
+    whole = Batch(np.arange(size), inputs, torch.full((size,), torch.nan)).to(encoder.device)
+    every = range(1, len(encoder.layers) + 1)
+    return Live(encoder).at(whole, every, every)
+
+
+def _sections(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections with these knobs, the others as usual; raises UserError with all that is wrong."""
+    known = f", known are {', '.join(KNOBS)}"
+    problems = [f"{knob}: unknown knob{near(knob, KNOBS) or known}" for knob in knobs if knob not in KNOBS]
+    made: dict[str, Any] = {}
+    for name, usual in USUAL.items():
+        kind = type(usual)
+        try:
+            made[name] = kind.model_validate(dict(usual) | {k: v for k, v in knobs.items() if k in kind.model_fields})
+        except ValidationError as error:
+            problems += (problem.removeprefix(f"{name}.") for problem in complaints(error, name, kind))
+    if "choice" in made:
+        problems += rules.broken(made | {"methods": (made["choice"].method,)})
+    if problems:
+        raise UserError(SOURCE, problems)
+    return made
+
+
+@contextmanager
+def _caller_left_alone() -> Iterator[None]:
+    """Training sets torch's threads and its generator, and takes Ctrl-C as a request; afterwards all is as before."""
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
+            yield
+    except interrupt.Interrupted as stopped:
+        said = f"stopped by {stopped}: {stopped.kept}"
+        raise (KeyboardInterrupt if stopped.signum == signal.SIGINT else SystemExit)(said) from stopped
+    finally:
+        interrupt.forget()
+        torch.set_num_threads(threads)
+
+
+# Rows of any kind -> prepared data
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """The bytes of one split's file, of a format of READERS."""
+
+    split: str
+    kind: str
+    content: bytes
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}.{self.kind}"
+
+    @cached_property
+    def columns(self) -> Mapping[str, list[Any]]:
+        return READERS[self.kind](self.content, self.name, None).columns
+
+
+def _prepared(
+    config: Any,
+    train: Rows,
+    validation: Rows,
+    text: str | Sequence[str] | None,
+    label: str,
+    metrics: Sequence[str] | None,
+) -> Data:
+    """The rows as a prepared task of the store, whose labels are the classifier's."""
+    labels = [str(config.id2label[index]) for index in range(config.num_labels)] if config.num_labels > 1 else []
+    named = labels != [f"LABEL_{index}" for index in range(len(labels))]
+    chosen = (text,) if isinstance(text, str) else tuple(text or ())
+    needed = (*chosen, label)
+    files = [
+        _raw_file(split, rows, needed, bool(chosen), named)
+        for split, rows in (("train", train), ("validation", validation))
+    ]
+    usual = ("accuracy",) if labels else ("pearson", "spearman")
+    given = {"text": chosen or _texts(files[0], label), "label": label, "labels": labels, "metrics": metrics or usual}
+    try:
+        described = {NAME: sections.UserTask.model_validate(given)}
+    except ValidationError as error:
+        raise UserError(SOURCE, list(complaints(error, f"task.{NAME}", sections.UserTask))) from error
+    if problems := rules.broken({"task": described}):
+        raise UserError(SOURCE, problems)
+    task = tasks.find(NAME, described)
+    what = {
+        "task": tasks.to_json(task),
+        "files": {file.name: sha256(file.content).hexdigest() for file in files},
+        "code": code_digest("kdcore.data.prepare"),
+    }
+    with open_run("data", what) as run:
+        if not run.finished:
+            raw = run.folder / "raw"
+            for file in files:
+                write_bytes(raw / NAME / file.name, file.content)
+            section = sections.Data(source="local", path=str(raw), hub="-", revision="-", columns={})
+            run.finish(lambda folder: prepare(task, section, folder / NAME))
+        return Data.open(run.result / NAME)
+
+
+def _raw_file(split: str, rows: Rows, needed: Sequence[str], alone: bool, named: bool) -> RawFile:
+    """A file as it is, rows in memory as parquet: the columns that are needed alone, or all of them.
+
+    named: whether the classifier's labels have names. Those of a Dataset's own classes then stand for their ids.
+    """
+    if isinstance(rows, str | Path):
+        path = Path(rows).expanduser()
+        if path.suffix[1:] not in READERS:
+            raise UserError(str(path), f"must end in {' | '.join(f'.{kind}' for kind in READERS)}")
+        try:
+            return RawFile(split, path.suffix[1:], path.read_bytes())
+        except OSError as error:
+            raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
+    there = [*rows.columns] if isinstance(rows, pd.DataFrame) else getattr(rows, "column_names", None)
+    if not isinstance(there, list) or not (isinstance(rows, pd.DataFrame) or hasattr(rows, "features")):
+        allowed = f"a pandas DataFrame, a datasets.Dataset, or a file ({', '.join(READERS)})"
+        raise UserError(split, f"must be {allowed}, found {type(rows).__name__}")
+    if missing := [column for column in needed if column not in there]:
+        known = f", has {shown(there)}"
+        raise UserError(split, [f"has no column {column!r}{near(column, there) or known}" for column in missing])
+    try:
+        cells = _arrow(rows, needed if alone else [column for column in there if isinstance(column, str)], named)
+    except (ValueError, TypeError) as error:  # pyarrow's are either
+        raise UserError(split, f"can't be written as parquet: {' '.join(str(error).split())[:200]}") from error
+    buffer = io.BytesIO()
+    pq.write_table(cells, buffer)
+    return RawFile(split, "parquet", buffer.getvalue())
+
+
+def _arrow(rows: "pd.DataFrame | Dataset", columns: Sequence[str], named: bool) -> pa.Table:
+    if isinstance(rows, pd.DataFrame):
+        chosen = [place for place, name in enumerate(rows.columns) if name in columns]
+        cells = [pa.array(rows.iloc[:, place].astype(object), from_pandas=True) for place in chosen]
+        return pa.table(cells, names=[rows.columns[place] for place in chosen])
+    taken = rows.select_columns(list(columns)).with_format("arrow")
+    return taken[:].replace_schema_metadata(taken.features.arrow_schema.metadata if named else None)
+
+
+def _texts(file: RawFile, label: str) -> tuple[str, ...]:
+    """The columns that hold texts, not numbers only, and are not the label; raises UserError where `text` must say."""
+    found = [name for name, cells in file.columns.items() if name != label and _holds_texts(cells)]
+    if len(found) not in (1, 2):
+        raise UserError(SOURCE, f"text: name the one or two columns of texts, found {shown(found)}")
+    say(f"texts: {' and '.join(found)}")
+    return tuple(found)
+
+
+def _holds_texts(cells: Sequence[Any]) -> bool:
+    there = [cell for cell in cells if not checks.absent(cell)]
+    return all(isinstance(cell, str) for cell in there) and not all(_is_number(cell) for cell in there)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        checks.number(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _targets(data: Data, teacher: Finished, section: sections.Targets, rows: int | None) -> Targets:
+    """The teacher's signals of the first `rows` training rows, written where they are not in the store."""
+    what = {"data": data.fingerprint, "teacher": teacher.fingerprint, "rows": data.used(rows)}
+    with open_run("signals", what | section.model_dump()) as run:
+        folder = run.folder / "targets"
+        write_targets(data, teacher, folder, section, rows, BATCH)
+        return Targets.open(folder, data, teacher)
