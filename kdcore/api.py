@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -51,10 +51,14 @@ from kdcore.predict.model import logits
 from kdcore.predict.table import table
 from kdcore.runs import code_digest, open_run
 
-Rows: TypeAlias = "pd.DataFrame | Dataset | str | Path"  # a path is that of a csv, tsv, jsonl or parquet file
 
-if TYPE_CHECKING:
-    from datasets import Dataset
+class Dataset(Protocol):
+    """What is asked of a `datasets.Dataset`; the library itself is imported where a hub is read, and nowhere else."""
+
+    def select_columns(self, columns: list[str]) -> Any: ...
+
+
+Rows: TypeAlias = pd.DataFrame | Dataset | str | Path  # a path is that of a csv, tsv, jsonl or parquet file
 
 SOURCE = "kdcore.distil"  # in messages
 NAME = "own"  # of the task

@@ -183,11 +183,11 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
     (own(metrics=[]), ["task.reviews.metrics", "at least one value", "found []"]),
     (
         own(metrics=["acuracy"]),
-        ["task.reviews.metrics.0", "accuracy | f1 | matthews", "did you mean 'accuracy'?"],
+        ["task.reviews.metrics.0", "accuracy | f1 | f1_macro", "did you mean 'accuracy'?"],
     ),
     (
         own(metrics=["pearson"]),
-        ["task.reviews.metrics.0", "accuracy | f1 | matthews for classes", "'pearson'"],
+        ["task.reviews.metrics.0", "accuracy | f1 | f1_macro | f1_weighted | matthews for classes", "'pearson'"],
     ),
     (
         own(labels=[], metrics=["f1"]),
