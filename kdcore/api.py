@@ -68,41 +68,19 @@ BATCH = 64  # rows per forward pass where nothing is trained
 class Choice(Section):
     """What params.yaml has as lists, or in the section `model`."""
 
-    method: Method
-    seed: Seed
-    max_length: Length
+    method: Method = "sid"
+    seed: Seed = 0
+    max_length: Length = sections.Model().max_length
 
 
-# The knobs by section, as params.yaml comes with them; only `rows` are all of them here.
-USUAL: dict[str, Section] = {
-    "choice": Choice(method="sid", seed=0, max_length=128),
-    "student": sections.Student(layers=3, rows=None, init="teacher", layer_map="uniform"),
-    "distill": sections.Distill(
-        temperature=1.0,
-        hard_label_weight=0.1,
-        weights={"kl": 1.0, "cos": 1.0},
-        epochs_per_layer=2,
-        cosine_threshold=0.0,
-        classification_epochs=4,
-        classification="last",
-        trains="model",
-    ),
-    "train": sections.Train(
-        batch_size=32,
-        accumulate=1,
-        learning_rate=1e-4,
-        schedule="per_phase",
-        warmup=0.1,
-        weight_decay=0.01,
-        clip=1.0,
-        precision="no",
-        threads=2,
-        checkpoint_seconds=10,
-        history_rows=250,
-    ),
-    "targets": sections.Targets(store="auto", dtype="float16", disk_gb=20.0),
+SECTIONS: dict[str, type[Section]] = {
+    "choice": Choice,
+    "student": sections.Student,
+    "distill": sections.Distill,
+    "train": sections.Train,
+    "targets": sections.Targets,
 }
-KNOBS: dict[str, Any] = {knob: value for section in USUAL.values() for knob, value in section}
+KNOBS: dict[str, Any] = {knob: value for kind in SECTIONS.values() for knob, value in kind()}
 
 
 @dataclass(frozen=True)
@@ -189,7 +167,7 @@ def distil(
     starts_elsewhere = own["student"].init.startswith("pretrained")
     if starts_elsewhere and pretrained is None:
         raise UserError(SOURCE, f"init: {own['student'].init!r} needs `pretrained`, the encoder that it starts from")
-    model = sections.Model(name=start, revision=None, max_length=own["choice"].max_length)
+    model = sections.Model(name=start, max_length=own["choice"].max_length)
     with _caller_left_alone():
         data = _prepared(config, train, validation, text, label, metrics)
         teacher = adopt(data, name, revision, model)
@@ -224,14 +202,13 @@ def capture(model: Any, batch: Mapping[str, Tensor]) -> Teaching:
 
 
 def _sections(knobs: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections with these knobs, the others as usual; raises UserError with all that is wrong."""
+    """The sections with these knobs, the others by default; raises UserError with all that is wrong."""
     known = f", known are {', '.join(KNOBS)}"
     problems = [f"{knob}: unknown knob{near(knob, KNOBS) or known}" for knob in knobs if knob not in KNOBS]
     made: dict[str, Any] = {}
-    for name, usual in USUAL.items():
-        kind = type(usual)
+    for name, kind in SECTIONS.items():
         try:
-            made[name] = kind.model_validate(dict(usual) | {k: v for k, v in knobs.items() if k in kind.model_fields})
+            made[name] = kind.model_validate({k: v for k, v in knobs.items() if k in kind.model_fields})
         except ValidationError as error:
             problems += (problem.removeprefix(f"{name}.") for problem in complaints(error, name, kind))
     if "choice" in made:
@@ -312,7 +289,7 @@ def _prepared(
             raw = run.folder / "raw"
             for file in files:
                 write_bytes(raw / NAME / file.name, file.content)
-            section = sections.Data(source="local", path=str(raw), hub="-", revision="-", columns={})
+            section = sections.Data(source="local", path=str(raw))
             run.finish(lambda folder: prepare(task, section, folder / NAME))
         return Data.open(run.result / NAME)
 

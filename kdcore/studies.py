@@ -46,6 +46,7 @@ class Arm:
 class Study:
     """One study. paper: the figure or table of the paper that it repeats, if any.
 
+    usual: its lists where params.yaml leaves them out, list name -> values.
     summary: `methods` sums up and draws a row per method, `curve` a line per method over its one axis, `schedules`
     scores by epoch, `recipes` a row per method and choice, beside the first of each list.
     """
@@ -57,6 +58,7 @@ class Study:
     paper: str = ""
     axes: tuple[Axis, ...] = ()
     arms: tuple[Arm, ...] = (Arm(),)
+    usual: Mapping[str, tuple[Any, ...]] = field(kw_only=True)
 
     @property
     def asks(self) -> dict[str, str]:
@@ -99,6 +101,7 @@ STUDIES = {
             "Every schedule, every loss",
             "Which schedule helps, and which of its two internal losses?",
             "methods",
+            usual={"methods": METHODS},
         ),
         Study(
             "depth",
@@ -107,6 +110,7 @@ STUDIES = {
             "curve",
             paper="Figure 2",
             axes=(Axis("layers", "student.layers", "layers", "L"),),
+            usual={"layers": (1, 2, 3, 4, 5), "methods": ("none", "soft", "sid")},
         ),
         Study(
             "data_size",
@@ -115,6 +119,7 @@ STUDIES = {
             "curve",
             paper="Figure 3",
             axes=(Axis("rows", "student.rows", "training rows", "n"),),
+            usual={"rows": (250, 500, 1000, 2000, 4000), "methods": ("soft", "sid")},
         ),
         Study(
             "convergence",
@@ -126,6 +131,7 @@ STUDIES = {
                 Arm(sets={"distill.trains": "model"}),
                 Arm("head", {"distill.trains": "head"}, allowed=variants(PROGRESSIVE)),
             ),
+            usual={"methods": ("none", "soft", "all", "pid", "sid"), "head": ("pid", "sid")},
         ),
         Study(
             "ablation",
@@ -136,6 +142,11 @@ STUDIES = {
                 Axis("layer_maps", "student.layer_map", "layer map"),
                 Axis("inits", "student.init", "initialisation"),
             ),
+            usual={
+                "methods": ("sid", "sid-kl", "sid-cos"),
+                "layer_maps": ("uniform", "last"),
+                "inits": ("teacher", "pretrained", "random"),
+            },
         ),
     )
 }

@@ -46,7 +46,7 @@ def prepared(folder: Path, splits: dict[str, pd.DataFrame], task: tasks.Task = T
     rows.mkdir(parents=True, exist_ok=True)
     for split, frame in splits.items():
         frame.to_csv(rows / f"{task.splits[split]}.csv", index=False)
-    data = sections.Data(source="local", path=str(folder / "rows"), hub="-", revision="-", columns={})
+    data = sections.Data(path=str(folder / "rows"))
     prepare.prepare(task, data, folder / "data" / task.name)
     return folder / "data" / task.name
 
@@ -72,7 +72,7 @@ def fine_tuned(folder: Path, data: Path, model: Path, **changes: Any) -> Path:
 
 
 def pretrained(model: Path | str, max_length: int = MAX_LENGTH) -> sections.Model:
-    return sections.Model(name=str(model), revision=None, max_length=max_length)
+    return sections.Model(name=str(model), max_length=max_length)
 
 
 def opened(teacher: Path) -> Finished:

@@ -40,7 +40,10 @@ def _sections(mapping: dict[Any, Any]) -> tuple[dict[str, Any], list[str]]:
     right: dict[str, Any] = {}
     for name, field in fields.items():
         if name not in mapping:
-            problems.append(f"{name}: is missing")
+            if field.is_required():
+                problems.append(f"{name}: is missing")
+            else:
+                right[name] = field.get_default()
             continue
         kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
         try:

@@ -1,9 +1,12 @@
-"""The sections of params.yaml as types. The library takes them as they are; rules across them are in rules.py."""
+"""The sections of params.yaml as types, with what each knob is where the file leaves it out.
+
+These defaults suit a user's own project. The library takes sections as they are; rules across them are in rules.py.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from typing_extensions import TypedDict
 
 from kdcore.distil.methods import INTERNAL
@@ -46,12 +49,12 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    source: Source
-    path: Text
-    hub: Text
-    revision: Text
+    source: Source = "local"
+    path: Text = "data/raw"
+    hub: Text = "nyu-mll/glue"
+    revision: Text = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
     configuration: TextOrNull = None
-    columns: dict[Text, Text]
+    columns: dict[Text, Text] = {}
     splits: dict[Text, Text] = {}
     validation_share: ShareOrNull = None
 
@@ -66,70 +69,70 @@ class UserTask(Section):
 
 
 class Model(Section):
-    name: Text
-    revision: TextOrNull
-    max_length: Length
+    name: Text = "embedded"
+    revision: TextOrNull = None
+    max_length: Length = 128
 
 
 class Teacher(Section):
-    finetuned: TextOrNull
-    revision: TextOrNull
-    rows: Rows
-    epochs: Count
-    learning_rate: LearningRate
-    seed: Seed
-    floor: Score
+    finetuned: TextOrNull = None
+    revision: TextOrNull = None
+    rows: Rows = None
+    epochs: Count = 3
+    learning_rate: LearningRate = 5e-5
+    seed: Seed = 0
+    floor: Score = None
 
 
 class Targets(Section):
-    store: Store
-    dtype: Dtype
-    disk_gb: Amount
+    store: Store = "auto"
+    dtype: Dtype = "float16"
+    disk_gb: Amount = 20.0
 
 
 class Student(Section):
-    layers: Count
-    rows: Rows
-    init: Init
-    layer_map: LayerMap
+    layers: Count = 3
+    rows: Rows = None
+    init: Init = "teacher"
+    layer_map: LayerMap = "uniform"
 
 
 class Distill(Section):
     """weights: of the internal losses by name; one that is absent weighs 0."""
 
-    temperature: Temperature
-    hard_label_weight: Amount
-    weights: dict[Annotated[str, OneOf(tuple(INTERNAL))], Amount]
-    epochs_per_layer: Count
-    cosine_threshold: Cosine
-    classification_epochs: Count
-    classification: Classification
-    trains: Trains
+    temperature: Temperature = 1.0
+    hard_label_weight: Amount = 0.1
+    weights: dict[Annotated[str, OneOf(tuple(INTERNAL))], Amount] = {"kl": 1.0, "cos": 1.0}
+    epochs_per_layer: Count = 2
+    cosine_threshold: Cosine = 0.0
+    classification_epochs: Count = 4
+    classification: Classification = "last"
+    trains: Trains = "model"
 
 
 class Train(Section):
-    batch_size: Count
-    accumulate: Count
-    learning_rate: LearningRate
-    schedule: Schedule
-    warmup: Share
-    weight_decay: Amount
-    clip: Amount
-    precision: Precision
-    threads: Count
-    checkpoint_seconds: Amount
-    history_rows: Count
+    batch_size: Count = 32
+    accumulate: Count = 1
+    learning_rate: LearningRate = 1e-4
+    schedule: Schedule = "per_phase"
+    warmup: Share = 0.1
+    weight_decay: Amount = 0.01
+    clip: Amount = 1.0
+    precision: Precision = "no"
+    threads: Count = 2
+    checkpoint_seconds: Amount = 10
+    history_rows: Count = 250
 
 
 class Evaluate(Section):
-    batch_size: Count
-    confidence: Between
+    batch_size: Count = 64
+    confidence: Between = 0.95
 
 
 class Attention(Section):
-    standard: Method
-    internal: Method
-    examples: Count
+    standard: Method = "soft"
+    internal: Method = "sid"
+    examples: Count = 6
 
 
 Grid: TypeAlias = dict[str, tuple[Any, ...]]  # the section of one study: list name -> values
@@ -145,24 +148,26 @@ def _values_of(key: str) -> Any:
     return Annotated[tuple[Annotated[knob.annotation, *knob.metadata, PLAIN], ...], LIST]  # type: ignore[name-defined]
 
 
-def _strict(name: str, fields: dict[str, Any]) -> Any:
-    """The type of a mapping with these keys, each needed, and no others."""
+def _mapping(name: str, fields: Mapping[str, Any], usual: Mapping[str, Any]) -> Any:
+    """The type of a mapping with these keys and no others; one that is left out is as usual."""
     make: Any = TypedDict  # whose names a type checker wants to read here
     mapping = make(name, fields)
     mapping.__pydantic_config__ = Section.model_config
-    return mapping
+    return Annotated[mapping, BeforeValidator(lambda given: {**usual, **given} if isinstance(given, dict) else given)]
 
 
 def _grid_of(study: Study) -> Any:
     axes = {axis.values: _values_of(axis.key) for axis in study.axes}
     arms = {arm.methods: Annotated[tuple[Annotated[str, OneOf(arm.allowed)], ...], LIST] for arm in study.arms}
-    return _strict(study.name, axes | arms)
+    return _mapping(study.name, axes | arms, study.usual)
 
+
+GRIDS: dict[str, Any] = {study.name: dict(study.usual) for study in STUDIES.values()}
 
 if TYPE_CHECKING:
     Studies: TypeAlias = dict[str, Grid]
 else:
-    Studies = _strict("Studies", {study.name: _grid_of(study) for study in STUDIES.values()})
+    Studies = _mapping("Studies", {study.name: _grid_of(study) for study in STUDIES.values()}, GRIDS)
 
 
 def with_changes(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,17 +181,19 @@ def with_changes(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dic
 
 
 class Params(Section):
+    """The whole file; only what is to be learned has no default."""
+
     tasks: Annotated[tuple[Text, ...], LIST]
-    methods: Annotated[tuple[Method, ...], LIST]
-    seeds: Annotated[tuple[Seed, ...], LIST]
-    data: Data
-    task: dict[TaskName, UserTask]
-    model: Model
-    teacher: Teacher
-    targets: Targets
-    student: Student
-    distill: Distill
-    train: Train
-    evaluate: Evaluate
-    attention: Attention
-    study: Studies
+    methods: Annotated[tuple[Method, ...], LIST] = ("none", "soft", "pid", "sid")
+    seeds: Annotated[tuple[Seed, ...], LIST] = (0, 1, 2)
+    data: Data = Data()
+    task: dict[TaskName, UserTask] = {}
+    model: Model = Model()
+    teacher: Teacher = Teacher()
+    targets: Targets = Targets()
+    student: Student = Student()
+    distill: Distill = Distill()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    attention: Attention = Attention()
+    study: Studies = GRIDS

@@ -110,6 +110,7 @@ def _fields_at(kind: Any, place: list[Any]) -> list[str]:
 
 def _fields(kind: Any) -> dict[str, Any]:
     """Key -> type, of a model or a TypedDict; none for any other type."""
+    kind = getattr(kind, "__origin__", kind)  # of an Annotated one
     if hasattr(kind, "model_fields"):
         return {name: field.annotation for name, field in kind.model_fields.items()}
     return getattr(kind, "__annotations__", {})

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from pydantic import create_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import kdcore
@@ -56,13 +57,6 @@ def test_neither_the_package_nor_a_command_needs_torch_to_start():
     assert {"Student", "capture", "distil"} <= set(re.findall(r"'(\w+)'", found))
     with pytest.raises(AttributeError, match="has no attribute 'captures'"):
         kdcore.captures  # noqa: B018
-
-
-def test_the_usual_knobs_are_those_of_params_yaml():
-    params = all_params()
-    wanted = params["student"] | params["distill"] | params["train"] | params["targets"]
-    wanted |= {"method": "sid", "seed": params["seeds"][0], "max_length": params["model"]["max_length"], "rows": None}
-    assert wanted == api.KNOBS
 
 
 def test_the_student_is_the_pipelines(
@@ -294,7 +288,7 @@ def test_the_page_runs(
 ):
     """docs/python.md from top to bottom, as one session, with a tiny classifier and tiny data at its paths."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(api.USUAL, "train", api.USUAL["train"].model_copy(update={"threads": 1}))
+    monkeypatch.setitem(api.SECTIONS, "train", create_model("OneThread", __base__=sections.Train, threads=(int, 1)))
     Path("path/to").mkdir(parents=True)
     Path("path/to/classifier").symlink_to(tiny_classifier())
     rows = pd.concat(SPLITS.values(), ignore_index=True).rename(columns={"sentence": "review", "label": "stars"})

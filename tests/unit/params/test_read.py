@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,13 +186,13 @@ def test_the_embedded_model_limits_the_depth(tmp_path: Path, monkeypatch: pytest
 
 
 def test_all_problems_come_at_once(tmp_path: Path):
-    path = write_params(tmp_path / "params.yaml", {"student.layer": 3, "teacher.learning_rate": -1}, "student.layers")
+    path = write_params(tmp_path / "params.yaml", {"student.layer": 3, "teacher.learning_rate": -1}, "tasks")
     with pytest.raises(UserError) as error:
         params.load(path)
     assert str(error.value) == (
         f"{path}: 3 problems\n"
+        "  tasks: is missing\n"
         "  teacher.learning_rate: must be a finite number greater than 0, at most 10, found -1\n"
-        "  student.layers: is missing\n"
         "  student.layer: unknown key, did you mean 'layers'?"
     )
 
@@ -206,16 +207,47 @@ def test_rules_hold_where_another_section_is_wrong(tmp_path: Path):
     ]
 
 
-NEWER = ("data.configuration", "data.splits", "data.validation_share")  # a params.yaml without them means what it meant
+# What params.yaml has for the demonstration, knob -> its default; what it has beside these is the default.
+DEMONSTRATION = {"data.source": "local", "teacher.rows": None, "student.rows": None}
 
 
-def test_every_key_of_the_file_is_needed(tmp_path: Path):
-    keys = [f"{section}.{key}" for section, keys in all_params().items() if isinstance(keys, dict) for key in keys]
-    keys = [key for key in keys if key not in NEWER]
-    assert len(keys) > 40
-    for key in [*keys, *all_params(), "study.depth.layers"]:
-        with pytest.raises(UserError, match=rf"{key}: is missing"):
-            params.load(write_params(tmp_path / "params.yaml", {}, without=key))
+def knobs(found: Any, prefix: str = "") -> dict[str, Any]:
+    """Every knob by its dotted key; what has names of the user's own (columns, tasks, weights) is one."""
+    if not isinstance(found, dict) or prefix in ("task.", "data.columns.", "data.splits.", "distill.weights."):
+        return {prefix[:-1]: found}
+    return {key: value for name, inner in found.items() for key, value in knobs(inner, f"{prefix}{name}.").items()}
+
+
+def test_params_yaml_names_every_knob_and_the_default_of_each(tmp_path: Path):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text("tasks: [movies]\ndata: {source: embedded}\n")
+    short = params.load(tmp_path / "params.yaml").model_copy(
+        update={"data": params.Params.model_fields["data"].default}
+    )
+    named, usual = knobs(all_params()), knobs(short.model_dump(mode="json"))
+    assert named.keys() == usual.keys()
+    assert {key: usual[key] for key in named if named[key] != usual[key]} == DEMONSTRATION
+    assert [line.split("default: ")[1] for line in text.splitlines() if "default: " in line] == [
+        "local",
+        "null",
+        "null",
+    ]
+
+
+@pytest.mark.parametrize("key", ["train", "train.warmup", "study", "study.depth", "study.depth.layers", "methods"])
+def test_what_is_left_out_is_as_usual(tmp_path: Path, key: str):
+    path = write_params(tmp_path / "params.yaml", {}, without=key)
+    assert params.load(path) == params.load(ROOT / "params.yaml")
+
+
+def test_only_the_tasks_must_be_named(tmp_path: Path):
+    (tmp_path / "params.yaml").write_text("{}")
+    with pytest.raises(UserError, match="tasks: is missing"):
+        params.load(tmp_path / "params.yaml")
+    own = tmp_path / "own.yaml"
+    own.write_text("tasks: [a]\ntask: {a: {text: [x]}}\n")
+    with pytest.raises(UserError, match=r"task\.a\.label: is missing"):
+        params.load(own)
 
 
 def test_reading_is_fast_and_needs_no_torch():

@@ -139,7 +139,7 @@ def test_every_table_says_how_long_its_students_train(tmp_path):
 )
 def test_a_study_of_another_knob_needs_nothing_but_its_entry(tmp_path, summary, axis):
     grid = {"methods": ["soft", "sid"], axis.values: [1.0, 4.0] if "temp" in axis.values else ["teacher", "random"]}
-    study = Study("heat", "Heat", "How hot?", summary, axes=(axis,))
+    study = Study("heat", "Heat", "How hot?", summary, axes=(axis,), usual={})
     points_of(tmp_path / "points", study, grid=grid)
     out = written(tmp_path, study, grid=grid)
     assert files(out) == ["figures/heat.png", "figures/heat.svg", "table.csv", "table.md"]
