@@ -25,6 +25,7 @@ from torch import Tensor
 
 from kdcore import interrupt
 from kdcore.artefacts import check_folder, new_folder, write_bytes
+from kdcore.code import code_digest
 from kdcore.console import say
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
@@ -39,7 +40,7 @@ from kdcore.distil.targets import write_targets
 from kdcore.distil.teacher import adopt, chance, check_floor
 from kdcore.errors import UserError, near, shown
 from kdcore.evaluation.score import read_point, score_run
-from kdcore.model import names
+from kdcore.model import names, places
 from kdcore.model.config import load_config
 from kdcore.model.encoder import Encoder
 from kdcore.model.layers import layer_map
@@ -49,7 +50,7 @@ from kdcore.params.text import complaints
 from kdcore.params.values import Length, Method, Seed
 from kdcore.predict.model import logits
 from kdcore.predict.table import table
-from kdcore.runs import code_digest, open_run
+from kdcore.runs import open_run
 
 
 class Dataset(Protocol):
@@ -162,7 +163,7 @@ def distil(
     """
     own = _sections({"layers": layers, "method": method, "seed": seed, "rows": rows, **knobs})
     name, start = str(classifier), str(pretrained or classifier)
-    config = load_config(names.resolve(name), revision)
+    config = load_config(places.resolve(name), revision)
     layer_map(own["student"].layer_map, layers, config.num_hidden_layers)
     starts_elsewhere = own["student"].init.startswith("pretrained")
     if starts_elsewhere and pretrained is None:

@@ -84,6 +84,17 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
     return register
 
 
+@command(reads=("tasks", "data", "model", "teacher"))
+def inputs(params: Params, out: Path) -> None:
+    """Write what the other stages depend on and DVC cannot see: kdcore's code, and what names of models mean now."""
+    from kdcore.artefacts import check_place
+    from kdcore.inputs import write_inputs
+
+    check_place(out)
+    stages = [name for name in _reads if name != "inputs"]
+    write_inputs(out, stages, params.data, params.model, dict.fromkeys(params.tasks, params.teacher))
+
+
 @command(reads=("data", "task"))
 def prepare(params: Params, task: str, out: Path) -> None:
     """Read and check a task's rows; write parquet with provenance."""

@@ -3,7 +3,6 @@
 A run lives in `work/<kind>-<fingerprint>/`, which DVC does not know and so never deletes.
 """
 
-import ast
 import json
 import os
 import shutil
@@ -23,44 +22,7 @@ from kdcore.artefacts import HOST, digest, named, new_folder, open_sealed, seal,
 from kdcore.console import say, warn
 from kdcore.errors import UserError
 
-# Modules whose code does not decide what a run computes: they speak, write or read, or what they give is in the run's
-# identity already (the content of data, the files of a model and its tokenizer, the values of params); "." is kdcore
-# itself, names for Python users. What a module of DOOR imports is not looked at; what the others import (a tokenizer's
-# set-up, say) counts.
-DOOR = ("artefacts", "console", "errors", "interrupt", "memory", "params", "processes", "runs", "studies")
-OUTSIDE = (*DOOR, ".", "data/embedded", "data/prepared", "data/tasks", "distil/finished", "model/foreign")
-
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
-
-
-def code_digest(module: str) -> str:
-    """The hash of a module's code and of all of kdcore's code that it imports, itself or through others, less OUTSIDE.
-
-    Comments, docstrings, formatting and the names of files don't count.
-    """
-    root, sources, waiting = Path(__file__).parent, dict[Path, str](), [module]
-    while waiting:
-        base = root.joinpath(*waiting.pop().split(".")[1:])
-        path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
-        name = base.relative_to(root).as_posix()
-        if path in sources or not path.is_file() or name.partition("/")[0] in DOOR:
-            continue
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        waiting += _imports(tree)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:]
-        sources[path] = "" if name in OUTSIDE else ast.unparse(tree)
-    return digest(sorted(sources.values()))
-
-
-def _imports(tree: ast.Module) -> Iterator[str]:
-    """The modules of kdcore that a module imports; for `from a.b import c` both a.b and a.b.c, which may be one."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kdcore":
-            yield from (str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names))
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "kdcore")
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdcore.data import tables
 from kdcore.data.tables import Raw, Table
 from kdcore.data.tasks import GLUE, NEEDED, Task
 from kdcore.errors import UserError, collected
+from kdcore.hub import commit
 
 if TYPE_CHECKING:
     from kdcore.params.sections import Data
@@ -28,6 +30,8 @@ def read(
     columns: ours -> the data set's; splits: ours -> the names that it may have there; needed: splits that it must
     have. Raises UserError where they cannot be had.
     """
+    if not Path(data.hub).is_dir():
+        data = data.model_copy(update={"revision": commit(data.hub, data.revision, "dataset") or data.revision})
     configuration = data.configuration or _configuration(task, data)
     where = f"{data.hub} {configuration or 'default'} (data.hub)"
     published = _load(data, configuration, where)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import numpy as np
 
 from kdcore.artefacts import read_manifest
+from kdcore.code import code_digest
 from kdcore.data.examples import encode
 from kdcore.data.prepared import Data
 from kdcore.distil import signals
@@ -15,12 +16,12 @@ from kdcore.distil.schedule import phases
 from kdcore.distil.signals import Targets
 from kdcore.distil.training import Trainer, identity, validator
 from kdcore.errors import UserError
-from kdcore.model import names
+from kdcore.model import names, places
 from kdcore.model.build import build
 from kdcore.model.config import load_config
 from kdcore.model.layers import check_windows, layer_map
 from kdcore.params.sections import Distill, Model, Student, Train
-from kdcore.runs import code_digest, open_run
+from kdcore.runs import open_run
 
 RERUN = "dvc repro -f student"
 
@@ -72,7 +73,7 @@ def distil(
                 )
             encoder = build(
                 teacher.folder,
-                names.resolve(model.name),
+                places.resolve(model.name),
                 layers=student.layers,
                 init=student.init,
                 mapped=mapped,

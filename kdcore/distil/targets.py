@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from kdcore.artefacts import link_folder, new_folder, store, write_json
+from kdcore.code import code_digest
 from kdcore.console import progress, say
 from kdcore.data.batches import collate, in_order
 from kdcore.data.examples import Examples, encode
@@ -23,7 +24,7 @@ from kdcore.errors import UserError
 from kdcore.model.cost import attention_bytes
 from kdcore.model.encoder import Encoder
 from kdcore.params import sections
-from kdcore.runs import code_digest, open_run
+from kdcore.runs import open_run
 
 SHARD_BYTES = 256 * 2**20  # of attention maps; the unit of resuming and of checksums
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from kdcore.artefacts import read_manifest
+from kdcore.code import code_digest
 from kdcore.console import say, warn
 from kdcore.data.examples import encode
 from kdcore.data.metrics import task_metrics
@@ -17,14 +18,14 @@ from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Phase
 from kdcore.distil.training import Trainer, identity, validator
 from kdcore.errors import UserError
-from kdcore.model import names
+from kdcore.model import names, places
 from kdcore.model.encoder import Encoder
 from kdcore.model.labels import check_scale, labels_of, match_labels
 from kdcore.model.loading import load_classifier, load_pretrained
 from kdcore.model.names import check_length, tokenizer_of
 from kdcore.model.predict import logits_of
 from kdcore.params.sections import Model, Teacher, Train
-from kdcore.runs import code_digest, open_run
+from kdcore.runs import open_run
 
 RERUN = "dvc repro -f teacher"
 
@@ -47,7 +48,7 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, train: Train) -> Finis
     }
     with open_run("teacher", what) as run:
         if not run.finished:
-            place = names.resolve(model.name)
+            place = places.resolve(model.name)
             tokenizer = tokenizer_of(place, revision=model.revision)
             examples = encode(tokenizer, data.frame("train", teacher.rows), model.max_length)
             if np.isnan(examples.labels).all():
@@ -62,7 +63,7 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, train: Train) -> Finis
             check_length(encoder.config, model.max_length, model.name)
             validate = validator(data.task, encode(tokenizer, data.frame("validation"), model.max_length), train)
             record = Trainer(encoder, examples, phases, Objective(), train, teacher.seed, run, validate).train()
-            facts = _facts(data.task, encoder, model) | {"rows": len(examples), "seed": teacher.seed}
+            facts = _facts(data.task, encoder, model, model.name) | {"rows": len(examples), "seed": teacher.seed}
             run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, record))
         return Finished.of(run.result, read_manifest(run.result, RERUN))
 
@@ -75,7 +76,7 @@ def adopt(data: Data, name: str, revision: str | None, model: Model) -> Finished
     what = {"data": data.fingerprint, "model": names.identity(name, revision), "max_length": model.max_length}
     with open_run("teacher", {**what, "code": code_digest(__name__)}) as run:
         if not run.finished:
-            place = names.resolve(name)
+            place = places.resolve(name)
             tokenizer = tokenizer_of(place, revision=revision)
             encoder = Encoder(load_classifier(place, revision=revision))
             check_length(encoder.config, model.max_length, name)
@@ -83,14 +84,17 @@ def adopt(data: Data, name: str, revision: str | None, model: Model) -> Finished
             if data.task.regression:
                 some = encode(tokenizer, data.frame("validation").head(256), model.max_length)
                 check_scale(logits_of(encoder, some, 32)[:, 0], some.labels, name)
-            facts = _facts(data.task, encoder, model) | {"rows": None, "seed": None}
+            facts = _facts(data.task, encoder, model, name) | {"rows": None, "seed": None}
             run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, Record()))
         say(f"teacher: {name} is used as it is")
         return Finished.of(run.result, read_manifest(run.result, RERUN))
 
 
-def _facts(task: Task, encoder: Encoder, model: Model) -> dict[str, Any]:
+def _facts(task: Task, encoder: Encoder, model: Model, name: str) -> dict[str, Any]:
+    """name: of the model that it comes from; its commit is that of a hub."""
     return {
+        "from": name,
+        "commit": encoder.config._commit_hash,
         "task": task.name,
         "method": "teacher",
         "layers": len(encoder.layers),

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kdcore.artefacts import write_json
+from kdcore.code import code_digest
 from kdcore.data.examples import Examples, encode
 from kdcore.data.metrics import degenerate, labelled_metrics
 from kdcore.data.prepared import Data
@@ -17,7 +18,7 @@ from kdcore.distil.signals import Targets
 from kdcore.evaluation.fidelity import fidelity
 from kdcore.model.encoder import Encoder
 from kdcore.model.predict import logits_of
-from kdcore.runs import code_digest, open_run
+from kdcore.runs import open_run
 
 KEPT = ("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains", "epochs", "gflop", "seconds")
 

@@ -1,4 +1,4 @@
-"""Names of models in params.yaml → where their files are, what determines them, and their tokenizers."""
+"""What determines the models that params.yaml names, and their tokenizers."""
 
 import json
 from pathlib import Path
@@ -6,22 +6,13 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from kdcore.artefacts import digest, sha256
-from kdcore.data import embedded
+from kdcore.artefacts import digest
 from kdcore.errors import UserError
 from kdcore.model.config import load_config, readable
+from kdcore.model.places import fingerprint, resolve
 from kdcore.model.positions import positions
 
 ODD = "The Ωmega ☃ of 2026, naïve"  # letters, digits, marks and signs that few vocabularies have
-
-
-def resolve(name: str) -> str | Path:
-    """Where transformers finds the model: the embedded one's folder, a local folder, or a hub name."""
-    if name == "embedded":
-        return embedded.find(embedded.MODEL)
-    if name in embedded.TWELVE:
-        return embedded.find(name)
-    return Path(name).expanduser() if Path(name).expanduser().is_dir() or name.startswith((".", "/", "~")) else name
 
 
 def identity(name: str, revision: str | None) -> str:
@@ -29,8 +20,7 @@ def identity(name: str, revision: str | None) -> str:
     place = resolve(name)
     config = load_config(place, revision if isinstance(place, str) else None, labels={})
     if isinstance(place, Path):
-        files = sorted(p for p in place.iterdir() if p.suffix in (".json", ".safetensors", ".txt", ".model", ".codes"))
-        return digest({path.name: sha256(path) for path in files})
+        return fingerprint(place)
     return digest([name, config._commit_hash or revision])
 
 

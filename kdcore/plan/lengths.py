@@ -11,7 +11,8 @@ from kdcore.data.examples import encode
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
-from kdcore.model.names import resolve, tokenizer_of
+from kdcore.model.names import tokenizer_of
+from kdcore.model.places import resolve
 
 SHORTEST = 3  # [CLS], one word, [SEP]
 SPREAD = 0.4  # standard deviation / mean of the assumed lengths: 0.24 to 0.51 in the tasks that were counted

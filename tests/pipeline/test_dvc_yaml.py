@@ -1,4 +1,4 @@
-"""dvc.yaml is held against the code: the commands, their arguments, the params that they read, their modules."""
+"""dvc.yaml is held against the code: the commands, their arguments, the params that they read, their inputs."""
 
 import inspect
 import itertools
@@ -15,8 +15,7 @@ from ruamel.yaml import YAML
 
 from kdcore import cli
 from kdcore.studies import STUDIES, Study, cells
-from tests.modules import ROOT, path_of, used_by
-from tests.pipeline.conftest import Project
+from tests.pipeline.conftest import ROOT, Project
 
 OF_STUDIES = Path("stages/dvc.yaml")
 FILES = [Path("dvc.yaml"), OF_STUDIES]
@@ -76,8 +75,8 @@ every = pytest.mark.parametrize("stage", STAGES, ids=str)
 
 
 def test_the_headline_and_both_figures_of_the_paper_are_there():
-    assert [stage.name for stage in STAGES if stage.file == Path("dvc.yaml")][:6] == [
-        *("prepare", "teacher", "targets", "student", "evaluate", "plots")
+    assert [stage.name for stage in STAGES if stage.file == Path("dvc.yaml")][:7] == [
+        *("inputs", "prepare", "teacher", "targets", "student", "evaluate", "plots")
     ]
     assert {"depth", "data_size"} <= {stage.name for stage in STAGES if stage.file == OF_STUDIES}
 
@@ -104,7 +103,7 @@ def test_a_stage_runs_a_command_that_exists_with_all_of_its_arguments(stage: Sta
 def test_what_a_command_line_names_is_what_the_stage_depends_on_and_leaves(stage: Stage):
     """A path on the command line is a dep, an out, or their folder; a dep that stages write is on the command line."""
     named = [path for path in stage.path_arguments() if (stage.command, path) != ("errors", "data")]
-    deps = stage.paths("deps")
+    deps = [dep for dep in stage.paths("deps") if not within(dep, "runs/inputs")]
     declared = [*deps, *stage.paths("outs"), *stage.paths("metrics")]
     written = [dep for dep in deps if dep.partition("/")[0] in ("data", "runs", "metrics")]
     unknown = [path for path in named if not any(within(entry, path) for entry in declared)]
@@ -173,38 +172,25 @@ def filled(text: str, item: dict[str, str]) -> str:
     return re.sub(r"\$\{item\.(\w+)\}", lambda found: item[found[1]], text)
 
 
-# Modules
-
-
-def missing_and_unused(stage: Stage) -> tuple[list[str], list[str]]:
-    """Modules that no dep covers, and deps that cover no module, as paths."""
-    used = {str(path_of(module)) for module in used_by(stage.command)}
-    deps = [path for path in stage.paths("deps") if within(path, "kdcore")]
-    missing = sorted(path for path in used if not any(within(path, dep) for dep in deps))
-    return missing, [dep for dep in deps if not any(within(path, dep) for path in used)]
-
-
-def test_the_code_that_a_stage_depends_on_is_the_code_that_it_imports():
-    """Of kdcore, without the door (the command line, params, messages), which computes nothing."""
-    wrong = []
-    for stage in STAGES:
-        missing, unused = missing_and_unused(stage)
-        wrong += [f"{stage}: add {path}" for path in missing]
-        wrong += [f"{stage}: remove {dep}, of which `{stage.command}` imports nothing" for dep in unused]
-    assert not wrong, "deps of dvc.yaml against the imports of the commands:\n  " + "\n  ".join(wrong)
+# What DVC cannot see: kdcore/inputs.py
 
 
 @every
-def test_every_dep_of_code_exists(stage: Stage):
-    assert [dep for dep in stage.paths("deps") if within(dep, "kdcore") and not (ROOT / dep).exists()] == []
+def test_a_stage_depends_on_the_code_of_its_command(stage: Stage):
+    """Through the file that `inputs` writes of it, which is there whether kdcore is a clone or was installed."""
+    if stage.command != "inputs":
+        code = [dep for dep in stage.paths("deps") if dep.startswith(("kdcore", "runs/inputs/code"))]
+        assert code == [f"runs/inputs/code/{stage.command}.json"]
 
 
-def test_the_imports_of_a_command_are_followed_to_the_end():
-    """By hand: `prepare` never sees torch's modules, `student` reads no teacher's training, nothing sees the door."""
-    assert used_by("prepare") >= {"kdcore.data.prepare", "kdcore.data.order", "kdcore.artefacts"}
-    assert not [module for module in used_by("prepare") if module.startswith(("kdcore.distil", "kdcore.model"))]
-    assert used_by("student") >= {"kdcore.distil.losses", "kdcore.model.layers", "kdcore.data.prepared", "kdcore.runs"}
-    assert "kdcore.distil.teacher" not in used_by("student")
-    assert "kdcore.distil.teacher" in used_by("teacher")
-    door = ("kdcore.cli", "kdcore.door", "kdcore.params", "kdcore.errors", "kdcore.console", "kdcore.interrupt")
-    assert not [module for command in COMMANDS for module in used_by(command) if module.startswith(door)]
+@every
+def test_a_stage_whose_params_name_a_model_depends_on_what_the_name_means(stage: Stage):
+    names = {"model", "teacher"} & set(stage.body["params"]) and stage.command != "inputs"
+    assert ("runs/inputs/models/${item.task}.json" in stage.paths("deps")) == bool(names)
+    assert ("runs/inputs/data.json" in stage.paths("deps")) == (stage.command == "prepare")
+
+
+def test_inputs_are_written_at_every_run_and_what_was_known_of_a_hub_is_kept():
+    inputs = next(stage for stage in STAGES if stage.name == "inputs").body
+    assert inputs["always_changed"] is True
+    assert inputs["outs"] == [{"runs/inputs": {"persist": True}}]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ import torch
 
 from kdcore import artefacts, runs
 from kdcore.artefacts import HOST
-from kdcore.runs import Run, code_digest, open_run
+from kdcore.runs import Run, open_run
 
 ROOT = Path(__file__).parents[2]
 HOLDS = """
@@ -70,70 +69,6 @@ def test_the_store_is_in_the_project_and_shared_by_dvcs_other_workspaces(
     assert artefacts.store() == tmp_path / "project/work"
     monkeypatch.setenv("KDCORE_WORK", str(tmp_path / "elsewhere"))
     assert artefacts.store() == tmp_path / "elsewhere"
-
-
-# The code that a run depends on
-
-LOADED = """
-import sys
-import kdcore.{0}
-print(*(name for name in sys.modules if name.startswith("kdcore.")))
-"""
-
-
-def modules(root: Path) -> dict[str, Path]:
-    return {".".join(("kdcore", *path.relative_to(root).with_suffix("").parts)): path for path in root.rglob("*.py")}
-
-
-@pytest.mark.parametrize(
-    ("module", "named"),
-    [
-        ("distil.student", set()),
-        ("distil.teacher", set()),
-        ("distil.targets", {"distil.methods", "data.metrics"}),  # which only params reads, for the names
-        ("evaluation.score", set()),
-    ],
-)
-def test_the_code_of_a_run_is_every_module_that_is_loaded_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, named: set[str]
-):
-    """Each of them, changed in a copy, changes the digest; those that are told not to count do not."""
-    listed = subprocess.run(
-        [sys.executable, "-c", LOADED.format(module)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    shutil.copytree(ROOT / "kdcore", tmp_path / "kdcore", ignore=shutil.ignore_patterns("__pycache__", "page"))
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "kdcore/runs.py"))
-    files, before = modules(tmp_path / "kdcore"), code_digest(f"kdcore.{module}")
-    counted = set()
-    for name in listed.stdout.split():
-        if name in files:
-            text = files[name].read_text()
-            files[name].write_text(f"{text}\nx = 1\n")
-            if code_digest(f"kdcore.{module}") != before:
-                counted.add(name.removeprefix("kdcore."))
-            files[name].write_text(text)
-    assert f"{module}" in counted
-    assert {"model.encoder", "model.attention", "data.examples", "data.batches"} <= counted
-    outside = {name.replace("/", ".") for name in runs.OUTSIDE}
-    loaded = {name.removeprefix("kdcore.") for name in listed.stdout.split() if name in files}
-    assert {name for name in loaded - counted if not {name, name.split(".")[0]} & outside} == named
-
-
-def test_another_line_of_code_is_another_digest_and_another_comment_or_name_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    (tmp_path / "data").mkdir()
-    one, two = tmp_path / "one.py", tmp_path / "data/two.py"
-    one.write_text("from kdcore.data import two\n")
-    two.write_text("x = 1\n")
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
-    before = code_digest("kdcore.one")
-    two.write_text('"""What x is."""\n# Of no use.\nx = (\n    1  # one\n)\n')
-    assert code_digest("kdcore.one") == before
-    one.rename(tmp_path / "first.py")
-    assert code_digest("kdcore.first") == before
-    two.write_text("x = 2\n")
-    assert code_digest("kdcore.first") != before
 
 
 # One process at a time

@@ -10,7 +10,8 @@ import pytest
 
 from kdcore.data import embedded
 from kdcore.errors import UserError
-from kdcore.model.names import check_length, check_vocabulary, identity, resolve, tokenizer_of
+from kdcore.model.names import check_length, check_vocabulary, identity, tokenizer_of
+from kdcore.model.places import resolve
 from tests import tiny
 
 

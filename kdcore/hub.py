@@ -1,0 +1,41 @@
+"""What a name on a hub means now: the commit that a branch, or nothing at all, stands for."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from kdcore.console import say
+
+PINNED = re.compile(r"[0-9a-f]{40}")
+PATIENCE = 5  # seconds that a hub may take to answer
+
+
+def commit(name: str, revision: str | None, kind: Literal["model", "dataset"], known: str | None = None) -> str | None:
+    """The commit of a repository. A revision that is one already is not asked for.
+
+    known: what it was before, which counts where the hub can't be asked; else what is in its cache, or None.
+    """
+    if revision is not None and PINNED.fullmatch(revision):
+        return revision
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=PATIENCE).sha
+    except Exception as error:  # no network, no such name, no right to read it: libraries raise a dozen types
+        found = known or _cached(name, revision, kind)
+        reason = " ".join(str(error).split())[:120]
+        say(f"{name}: the hub does not say which commit {revision or 'main'} is now ({reason}); "
+            f"{f'still taken for {found}' if found else 'none is known'}")  # fmt: skip
+        return found
+
+
+def _cached(name: str, revision: str | None, kind: str) -> str | None:
+    """The commit that the hub's cache on this machine has for a branch, which is what would be loaded."""
+    from huggingface_hub import constants
+
+    folder = "--".join((f"{kind}s", *name.split("/")))
+    try:
+        note = Path(constants.HF_HUB_CACHE, folder, "refs", revision or "main")
+        return note.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None

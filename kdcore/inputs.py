@@ -1,0 +1,81 @@
+"""What results depend on and DVC cannot see: the code of kdcore, and what names of models and data sets mean now.
+
+The stage `inputs` runs at every `dvc repro` and writes small files; the other stages depend on these, each on its own.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kdcore import artefacts, hub
+from kdcore.artefacts import new_folder, seal, store, write_json
+from kdcore.code import command_digests
+from kdcore.errors import UserError
+from kdcore.model.places import fingerprint, resolve
+from kdcore.params.sections import Data, Model, Teacher
+
+
+def write_inputs(out: Path, commands: Iterable[str], data: Data, model: Model, teachers: Mapping[str, Teacher]) -> None:
+    """Write code/<command>.json, data.json and models/<task>.json into the folder `out`, in place of what is there.
+
+    teachers: task -> its section. What took long is kept in the store, so that nothing is parsed or hashed twice.
+    """
+    memory = store() / "inputs.json"
+    parsed, hashes = _read(memory).get("parsed", {}), _read(memory).get("hashes", {})
+    files: dict[str, Any] = {f"code/{name}": {"code": code} for name, code in command_digests(commands, parsed).items()}
+    files["data"] = _data(data, _read(out / "data.json"))
+    for task, teacher in teachers.items():
+        name, before = f"models/{task}", _read(out / f"models/{task}.json")
+        finetuned = teacher.finetuned and _model(teacher.finetuned, teacher.revision, before.get("finetuned"), hashes)
+        files[name] = {"model": _model(model.name, model.revision, before.get("model"), hashes), "finetuned": finetuned}
+    with new_folder(out) as aside:
+        for name, content in files.items():
+            write_json(aside / f"{name}.json", content)
+        seal(aside)
+    if {"parsed": parsed, "hashes": hashes} != _read(memory):
+        write_json(memory, {"parsed": parsed, "hashes": hashes})
+
+
+def _model(name: str, revision: str | None, before: Any, hashes: dict[str, Any]) -> dict[str, Any]:
+    """What a model's name means: the hash of its files, or the commit on a hub; null where neither is known."""
+    try:
+        place = resolve(name)
+        if isinstance(place, Path):
+            return {"name": name, "files": fingerprint(place, _remembered(hashes))}
+    except (UserError, OSError):  # nothing is there; the command that needs it says so
+        return {"name": name, "files": None}
+    return {"name": name, "commit": hub.commit(place, revision, "model", _known(before, name))}
+
+
+def _data(data: Data, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What the name of a data set on a hub means; local files and embedded ones are DVC's, or never change."""
+    if data.source != "hub" or Path(data.hub).is_dir():
+        return {}
+    return {"name": data.hub, "commit": hub.commit(data.hub, data.revision, "dataset", _known(before, data.hub))}
+
+
+def _known(before: Any, name: str) -> str | None:
+    return before.get("commit") if isinstance(before, Mapping) and before.get("name") == name else None
+
+
+def _remembered(hashes: dict[str, Any]) -> Callable[[Path], str]:
+    """sha256 of a file that is computed once while the file stays as it is: its size, time and place on the disk."""
+
+    def hashed(path: Path) -> str:
+        key, stat = str(path.resolve()), path.stat()
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        if key not in hashes or hashes[key][0] != state:
+            hashes[key] = [state, artefacts.sha256(path)]
+        return str(hashes[key][1])
+
+    return hashed
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What was written there; nothing where it can't be read, which costs time, or a question to a hub."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
