@@ -71,14 +71,42 @@ class Model(Section):
     max_length: Length
 
 
-class Teacher(Section):
+class Steps(Section):
+    """How optimizer steps are taken: by the teacher as `teacher` says, by the students as `train` says."""
+
+    batch_size: Count = 32
+    accumulate: Count = 1
+    learning_rate: LearningRate
+    warmup: Share = 0.1
+    weight_decay: Amount = 0.01
+    clip: Amount = 1.0
+
+
+class Shared(Section):
+    """What teacher and students have in common of `train`: how the machine works, and how much of it is watched."""
+
+    precision: Precision
+    threads: Count
+    checkpoint_seconds: Amount
+    history_rows: Count
+
+
+class Train(Steps, Shared):
+    schedule: Schedule = "per_phase"
+
+
+class Teacher(Steps):
     finetuned: TextOrNull
     revision: TextOrNull
     rows: Rows
     epochs: Count
-    learning_rate: LearningRate
     seed: Seed
     floor: Score
+
+    def training(self, shared: Shared) -> Train:
+        """Its own steps, with what it shares with the students."""
+        own = {name: getattr(self, name) for name in Steps.model_fields}
+        return Train(**own, **{name: getattr(shared, name) for name in Shared.model_fields})
 
 
 class Targets(Section):
@@ -105,20 +133,6 @@ class Distill(Section):
     classification_epochs: Count
     classification: Classification
     trains: Trains
-
-
-class Train(Section):
-    batch_size: Count
-    accumulate: Count
-    learning_rate: LearningRate
-    schedule: Schedule
-    warmup: Share
-    weight_decay: Amount
-    clip: Amount
-    precision: Precision
-    threads: Count
-    checkpoint_seconds: Amount
-    history_rows: Count
 
 
 class Evaluate(Section):
