@@ -15,7 +15,7 @@ from kdcore import door, processes
 from kdcore.distil.methods import METHODS
 from kdcore.errors import UserError
 from kdcore.memory import keep_freed
-from kdcore.params.sections import Params, Student
+from kdcore.params.sections import Params, Shared, Student
 from kdcore.studies import STUDIES, cells
 
 if TYPE_CHECKING:
@@ -104,7 +104,9 @@ def prepare(params: Params, task: str, out: Path) -> None:
     stage.prepare(tasks.find(task, params.task), params.data, out)
 
 
-@command(reads=("model", "teacher", "train", "evaluate.batch_size"), trains=True)
+@command(
+    reads=("model", "teacher", *(f"train.{name}" for name in Shared.model_fields), "evaluate.batch_size"), trains=True
+)
 def teacher(
     params: Params,
     task: str,

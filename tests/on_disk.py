@@ -63,12 +63,16 @@ def rows(task: tasks.Task = TASK, train: int = 48, validation: int = 24) -> dict
 
 def fine_tuned(folder: Path, data: Path, model: Path, **changes: Any) -> Path:
     """A teacher that was fine-tuned for two epochs, in <folder>/teacher; changes are knobs of `teacher` or `train`."""
-    usual = {"finetuned": None, "revision": None, "rows": 32, "epochs": 2, "learning_rate": 2e-3, "seed": 0}
-    given = {key: changes.pop(key) for key in tuple(changes) if key in usual}
-    own = sections.Teacher.model_validate(usual | {"floor": None} | given)
+    own = teacher(**{key: changes.pop(key) for key in tuple(changes) if key in sections.Teacher.model_fields})
     made = stage.fine_tune(Data.open(data), pretrained(model), own, loop(**changes))
     link_folder(made.folder, folder / "teacher")
     return folder / "teacher"
+
+
+def teacher(**changes: Any) -> sections.Teacher:
+    """The section `teacher`: two epochs of four steps of eight rows."""
+    usual = {"finetuned": None, "revision": None, "rows": 32, "epochs": 2, "learning_rate": 2e-3, "seed": 0}
+    return sections.Teacher.model_validate(usual | {"batch_size": 8, "floor": None} | changes)
 
 
 def pretrained(model: Path | str, max_length: int = MAX_LENGTH) -> sections.Model:

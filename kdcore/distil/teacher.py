@@ -24,18 +24,15 @@ from kdcore.model.labels import check_scale, labels_of, match_labels
 from kdcore.model.loading import load_classifier, load_pretrained
 from kdcore.model.names import check_length, tokenizer_of
 from kdcore.model.predict import logits_of
-from kdcore.params.sections import Model, Teacher, Train
+from kdcore.params.sections import Model, Shared, Teacher
 from kdcore.runs import open_run
 
 RERUN = "dvc repro -f teacher"
 
 
-def fine_tune(data: Data, model: Model, teacher: Teacher, train: Train) -> Finished:
-    """Fine-tune the pre-trained encoder on the labelled ones of the first `teacher.rows` training rows.
-
-    Its rate and seed are those of `teacher`, and the rest is as in `train`.
-    """
-    train = train.model_copy(update={"learning_rate": teacher.learning_rate})
+def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared) -> Finished:
+    """Fine-tune the pre-trained encoder on the labelled ones of the first `teacher.rows` training rows."""
+    train = teacher.training(shared)
     phases = (Phase("classification", teacher.epochs),)
     what = {
         "data": data.fingerprint,

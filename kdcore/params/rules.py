@@ -16,7 +16,7 @@ from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, RESERVED, SPLITS
 from kdcore.distil.methods import Method
 from kdcore.errors import near, shown
 from kdcore.model.positions import positions
-from kdcore.params.sections import Data, Distill, Model, Student, Teacher, Train, UserTask, with_changes
+from kdcore.params.sections import Data, Distill, Model, Steps, Student, Teacher, Train, UserTask, with_changes
 from kdcore.studies import STUDIES, Study, cells
 
 Problems: TypeAlias = Iterator[str]
@@ -134,9 +134,17 @@ def internal_weights(methods: tuple[str, ...], distill: Distill) -> Problems:
 
 
 def micro_batches(train: Train) -> Problems:
-    if train.accumulate > train.batch_size:
-        most = f"train.batch_size ({train.batch_size})"
-        yield f"train.accumulate: must be at most {most}, found {train.accumulate}"
+    yield from _micro_batches("train", train)
+
+
+def micro_batches_of_the_teacher(teacher: Teacher) -> Problems:
+    yield from _micro_batches("teacher", teacher)
+
+
+def _micro_batches(section: str, steps: Steps) -> Problems:
+    if steps.accumulate > steps.batch_size:
+        most = f"{section}.batch_size ({steps.batch_size})"
+        yield f"{section}.accumulate: must be at most {most}, found {steps.accumulate}"
 
 
 def threads(train: Train) -> Problems:
@@ -176,4 +184,7 @@ def _config(name: str) -> dict[str, Any]:
 
 
 OF_A_STUDENT: tuple[Callable[..., Problems], ...] = (explicit_map, internal_weights, within_the_teacher)
-OF_THE_RUN = (known_tasks, own_tasks, right_source, known_columns, known_splits, micro_batches, threads)
+OF_THE_RUN = (
+    *(known_tasks, own_tasks, right_source, known_columns, known_splits),
+    *(micro_batches, micro_batches_of_the_teacher, threads),
+)

@@ -74,7 +74,31 @@ class Model(Section):
     max_length: Length = 128
 
 
-class Teacher(Section):
+class Steps(Section):
+    """How optimizer steps are taken: by the teacher as `teacher` says, by the students as `train` says."""
+
+    batch_size: Count = 32
+    accumulate: Count = 1
+    learning_rate: LearningRate = 1e-4
+    warmup: Share = 0.1
+    weight_decay: Amount = 0.01
+    clip: Amount = 1.0
+
+
+class Shared(Section):
+    """What teacher and students have in common of `train`: how the machine works, and how much of it is watched."""
+
+    precision: Precision = "no"
+    threads: Count = 2
+    checkpoint_seconds: Amount = 10
+    history_rows: Count = 250
+
+
+class Train(Steps, Shared):
+    schedule: Schedule = "per_phase"
+
+
+class Teacher(Steps):
     finetuned: TextOrNull = None
     revision: TextOrNull = None
     rows: Rows = None
@@ -82,6 +106,11 @@ class Teacher(Section):
     learning_rate: LearningRate = 5e-5
     seed: Seed = 0
     floor: Score = None
+
+    def training(self, shared: Shared) -> Train:
+        """Its own steps, with what it shares with the students."""
+        own = {name: getattr(self, name) for name in Steps.model_fields}
+        return Train(**own, **{name: getattr(shared, name) for name in Shared.model_fields})
 
 
 class Targets(Section):
@@ -108,20 +137,6 @@ class Distill(Section):
     classification_epochs: Count = 4
     classification: Classification = "last"
     trains: Trains = "model"
-
-
-class Train(Section):
-    batch_size: Count = 32
-    accumulate: Count = 1
-    learning_rate: LearningRate = 1e-4
-    schedule: Schedule = "per_phase"
-    warmup: Share = 0.1
-    weight_decay: Amount = 0.01
-    clip: Amount = 1.0
-    precision: Precision = "no"
-    threads: Count = 2
-    checkpoint_seconds: Amount = 10
-    history_rows: Count = 250
 
 
 class Evaluate(Section):

@@ -42,6 +42,7 @@ SMALL: dict[str, Any] = {
     "student.rows": 32,
     "distill.epochs_per_layer": 1,
     "distill.classification_epochs": 1,
+    "teacher.batch_size": 8,
     "train.batch_size": 8,
     "train.learning_rate": 2e-3,
     "train.threads": 1,

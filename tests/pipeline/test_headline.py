@@ -121,6 +121,13 @@ def test_a_second_repro_runs_nothing(finished_copy: Project):
     assert finished_copy.run("git", "status", "--porcelain").stdout == ""
 
 
+def test_what_students_are_told_leaves_the_teacher_up_to_date(finished_copy: Project):
+    finished_copy.edit({"train.learning_rate": 1e-3, "train.batch_size": 4, "train.schedule": "whole"})
+    changed = json.loads(finished_copy.run("dvc", "status", "--json").stdout)
+    assert {stage.partition("@")[0] for stage in changed} >= {"student"}
+    assert not [stage for stage in changed if stage.startswith(("teacher", "targets"))]
+
+
 def test_another_depth_reruns_the_students_and_what_follows_them(experiment: tuple[Project, list[str]]):
     _, stages = experiment
     names = {stage.partition("@")[0] for stage in stages}

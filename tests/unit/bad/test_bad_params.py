@@ -74,6 +74,10 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
         {"train.batch_size": 4, "train.accumulate": 8},
         ["train.accumulate", "at most train.batch_size (4)", "found 8"],
     ),
+    (
+        {"teacher.batch_size": 4, "teacher.accumulate": 8},
+        ["teacher.accumulate", "at most teacher.batch_size (4)", "found 8"],
+    ),
     ({"teacher.floor": float("nan")}, ["teacher.floor", "finite", "found nan"]),
     ({"teacher.floor": "high"}, ["teacher.floor", "or null", "found 'high'"]),
     ({"teacher.revision": 7}, ["teacher.revision", "or null", "found 7"]),

@@ -225,11 +225,14 @@ def test_an_adopted_teacher_needs_no_label_at_all(
 def test_a_teacher_is_found_again_whatever_students_are_told(
     tmp_path: Path, store: Path, tiny_ingredients: on_disk.Ingredients, monkeypatch: pytest.MonkeyPatch
 ):
-    """Its own rate and seed count, and how often a checkpoint is written does not."""
-    first = on_disk.fine_tuned(tmp_path / "1", tiny_ingredients.data, tiny_ingredients.model)
+    """Its own steps and seed count; the students' steps, and how often a checkpoint is written, do not."""
+    own, data = on_disk.teacher(), Data.open(tiny_ingredients.data)
+    model = on_disk.pretrained(tiny_ingredients.model)
+    first = stage.fine_tune(data, model, own, on_disk.loop())
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
-    again = on_disk.fine_tuned(tmp_path / "2", tiny_ingredients.data, tiny_ingredients.model, checkpoint_seconds=1)
-    assert on_disk.opened(first).fingerprint == on_disk.opened(again).fingerprint
+    students = {"batch_size": 4, "accumulate": 2, "learning_rate": 0.5, "warmup": 0.5, "weight_decay": 0.5, "clip": 9.0}
+    told = on_disk.loop(**students, schedule="whole", checkpoint_seconds=1)
+    assert stage.fine_tune(data, model, own, told).fingerprint == first.fingerprint
 
 
 def test_more_rows_than_there_are_mean_all_and_are_the_same_run(
