@@ -227,11 +227,11 @@ def evaluate(
     points: Annotated[Path, typer.Argument(help="Folder to write one JSON per model to.")],
     predictions: Annotated[Path, typer.Argument(help="Folder to write one table of predictions per model to.")],
 ) -> None:
-    """Score the teacher and every student of the headline run on validation data."""
+    """Score the teacher and every student of the headline run on validation data, and once on a labelled test split."""
     _heavy()
     from kdcore.artefacts import check_folder, new_folder, publish
     from kdcore.distil.finished import Finished
-    from kdcore.evaluation.score import read_point, score_run
+    from kdcore.evaluation.score import read_point, score_run, score_test
 
     check_folder(points, data, teacher, targets, students, predictions)
     check_folder(predictions, data, teacher, targets, students, points)
@@ -242,8 +242,10 @@ def evaluate(
             model = made if name == "teacher" else Finished.open(students / name, "dvc repro -f student")
             compared = None if model is made else signals
             scored = score_run(model, prepared, made, compared, params.evaluate.batch_size)
+            test = score_test(model, prepared, made, params.evaluate.batch_size)
             # Equal students share the run of the first, which may be of another method.
-            publish(new_points / f"{name}.json", read_point(scored) | {"method": method})
+            point = read_point(scored) | {"method": method} | ({"test": test} if test else {})
+            publish(new_points / f"{name}.json", point)
             publish(new_predictions / f"{name}.parquet", (scored / "predictions.parquet").read_bytes())
 
 

@@ -22,6 +22,7 @@ from kdcore.distil.finished import Finished
 from kdcore.distil.losses import attention_kl_by_head
 from kdcore.distil.signals import Stored, Targets
 from kdcore.errors import UserError
+from kdcore.evaluation.predictions import read_logits
 from kdcore.model.encoder import Encoder
 
 TEACHER = "teacher"
@@ -93,7 +94,7 @@ def compare(
     layer_map = next(iter(maps.values()), tuple(range(1, teacher.layers + 1)))
     frame = data.frame("validation")
     examples = encode(teacher.tokenizer, frame, teacher.max_length)
-    predicted = {name: _logits(path, frame) for name, path in logits.items()}
+    predicted = {name: read_logits(path, frame) for name, path in logits.items()}
     chosen = choose(examples.lengths, predicted[TEACHER], [predicted[name] for name in students], count)
     models = {name: Encoder.load(student.folder).eval() for name, student in students.items()}
     shown = []
@@ -105,18 +106,6 @@ def compare(
         label = None if pd.isna(row["label"]) else float(row["label"])
         shown.append(Example(int(row["row"]), texts, label, choice.reason, tokens, seen))
     return Comparison(data.task, layer_map, tuple(shown))
-
-
-def _logits(path: Path, frame: pd.DataFrame) -> np.ndarray:
-    """(N, K) of the validation rows, which must be those of the data."""
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise UserError(str(path), f"can't be read ({error}); run `dvc repro -f evaluate`") from error
-    table = table[table["split"] == "validation"]
-    if not np.array_equal(table["row"], frame["row"]):
-        raise UserError(str(path), "holds other rows than the data's validation split; run `dvc repro evaluate`")
-    return table.filter(regex=r"^logit_\d+$").to_numpy()
 
 
 @torch.inference_mode()
