@@ -259,7 +259,7 @@ def plots(params: Params, points: Path, students: Path, out: Path) -> None:
     write_main(points, students, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
 
 
-@command(reads=("attention", "methods", "seeds"))
+@command(reads=("attention", "methods", "seeds", "report.texts"))
 def attention(
     params: Params,
     task: str,
@@ -288,7 +288,9 @@ def attention(
     models = {method: Finished.open(students / f"{method}-s{seed}", "dvc repro -f student") for method in methods}
     logits = {"teacher": predictions / "teacher.parquet"}
     logits |= {method: predictions / f"{method}-s{seed}.parquet" for method in methods}
-    write_attention(compare(*opened, models, logits, own.examples), points, out, seed, notes)
+    seen = compare(*opened, models, logits, own.examples)
+    shown = seen if params.report.texts or seen.task.embedded else seen.without_texts()
+    write_attention(shown, points, out, seed, notes)
 
 
 @command(reads=("tasks", "methods", "seeds", "evaluate.confidence", "study"))
@@ -310,7 +312,7 @@ def report(
     )
 
 
-@command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
+@command(reads=("tasks", "methods", "seeds", "evaluate.confidence", "report.texts"))
 def errors(
     params: Params,
     data: Annotated[Path, typer.Argument(help="Folder of the prepared tasks.")],
@@ -322,7 +324,11 @@ def errors(
     from kdcore.report.errors import write_errors
 
     check_place(out, data, predictions)
-    write_errors(predictions, data, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
+    write_errors(
+        *(predictions, data, out, params.tasks, params.methods, params.seeds),
+        params.evaluate.confidence,
+        params.report.texts,
+    )
 
 
 @command(reads=("tasks", "seeds", "study.{study}", "evaluate.confidence"))

@@ -4,7 +4,7 @@ Shapes: L student layers, A heads, n tokens of the example, K classes (1 for a r
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,12 @@ class Example:
     tokens: tuple[str, ...]
     seen: Mapping[str, Seen]
 
+    def without_texts(self) -> "Example":
+        """Its tokens by number, but for those that every example has (the first and last, and others like them)."""
+        ends = (self.tokens[0], self.tokens[-1])
+        numbered = (token if token in ends else str(at) for at, token in enumerate(self.tokens, start=1))
+        return replace(self, texts=(), tokens=tuple(numbered))
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -63,6 +69,9 @@ class Comparison:
     task: Task
     layer_map: tuple[int, ...]
     examples: tuple[Example, ...]
+
+    def without_texts(self) -> "Comparison":
+        return replace(self, examples=tuple(example.without_texts() for example in self.examples))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from kdcore.params.values import (
     Cosine,
     Count,
     Dtype,
+    Flag,
     Init,
     LayerMap,
     LearningRate,
@@ -132,6 +133,10 @@ class Attention(Section):
     examples: Count
 
 
+class Report(Section):
+    texts: Flag
+
+
 Grid: TypeAlias = dict[str, tuple[Any, ...]]  # the section of one study: list name -> values
 
 # The sections whose knobs a study may vary: those of a student, so that all of its students have one teacher.
@@ -189,4 +194,5 @@ class Params(Section):
     train: Train
     evaluate: Evaluate
     attention: Attention
+    report: Report
     study: Studies

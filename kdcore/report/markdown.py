@@ -1,6 +1,7 @@
 """Rows in; the blocks of their tables out: as GitHub Markdown (`to_markdown`), or drawn by the page's own templates."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from kdcore.report.statistics import Difference, Estimate, McNemar, Tested, dege
 from kdcore.report.summary import CLOSENESS, Row
 from kdcore.studies import Axis
 
+LONGEST = 200  # characters of a text that is quoted
 DECIMALS = {"agreement": 3, **{f"{loss.term}_total": 3 for loss in INTERNAL.values()}}  # of closeness, else four
 COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how a number is shown
     "encoder_and_pooler": ("encoder + pooler, M", lambda count: f"{count / 1e6:.2f}"),
@@ -28,7 +30,20 @@ class Noted:
     note: str
 
 
-Cell = str | Noted | Difference | McNemar
+@dataclass(frozen=True)
+class Quoted:
+    """Other people's text: a sentence of the data, the name of a class. It is shown, and never obeyed."""
+
+    text: str
+
+    @property
+    def short(self) -> str:
+        """On one line, and not longer than can be read in a table."""
+        line = " ".join(self.text.split())
+        return line if len(line) <= LONGEST else line[:LONGEST] + "…"
+
+
+Cell = str | Noted | Quoted | Difference | McNemar
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,7 @@ class Heading:
 class Table:
     """The first `words` columns are text, the rest are numbers."""
 
-    header: Sequence[str]
+    header: Sequence[str | Quoted]
     body: Sequence[Sequence[Cell]]
     words: int = 1
 
@@ -60,12 +75,14 @@ def _block(block: Block) -> str:
     if isinstance(block, Heading):
         return f"{'#' * block.level} {block.text}"
     rule = [":---"] * block.words + ["---:"] * (len(block.header) - block.words)
-    lines = [block.header, rule, *([_cell(cell) for cell in row] for row in block.body)]
+    lines = [[*map(_cell, block.header)], rule, *([_cell(cell) for cell in row] for row in block.body)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _cell(cell: Cell) -> str:
     match cell:
+        case Quoted():
+            return re.sub(r"[\\`*_\[\]<>#~!@$]", r"\\\g<0>", cell.short.replace("&", "&amp;")).replace("|", "&#124;")
         case Noted():
             return f"{cell.text} ({cell.note})"
         case Difference():
