@@ -93,15 +93,6 @@ def predictions(logits: np.ndarray) -> np.ndarray:
     return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(1)
 
 
-def constant_score(name: str, labels: np.ndarray, classes: int) -> float:
-    """What the best constant prediction scores on (N,) labels by the named metric: a model's level of chance.
-
-    classes: how many there are, 0 for a regression, whose correlations with a constant are 0.
-    """
-    answers = np.eye(max(1, classes))
-    return max(task_metrics((name,), np.tile(answer, (len(labels), 1)), labels)[name] for answer in answers)
-
-
 def degenerate(logits: np.ndarray) -> bool:
     """Whether every example gets the same prediction: the run learned nothing but a constant."""
     return bool(np.unique(predictions(logits)).size == 1)

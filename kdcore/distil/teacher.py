@@ -8,7 +8,7 @@ import torch
 from kdcore.artefacts import read_manifest
 from kdcore.console import say, warn
 from kdcore.data.examples import encode
-from kdcore.data.metrics import constant_score
+from kdcore.data.metrics import task_metrics
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.distil.checkpoint import Record
@@ -114,5 +114,6 @@ def check_floor(point: dict[str, Any], floor: float | None, chance: float) -> No
 
 def chance(data: Data) -> float:
     """The headline metric on validation of the best constant prediction; 0 for a correlation."""
-    labels = data.frame("validation")["label"].dropna().to_numpy(np.float64)
-    return constant_score(data.task.metrics[0], labels, len(data.task.labels))
+    metric, labels = data.task.metrics[0], data.frame("validation")["label"].dropna().to_numpy(np.float64)
+    answers = np.eye(max(1, len(data.task.labels)))
+    return max(task_metrics((metric,), np.tile(answer, (len(labels), 1)), labels)[metric] for answer in answers)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kdcore.artefacts import write_json
 from kdcore.data.examples import Examples, encode
-from kdcore.data.metrics import constant_score, degenerate, labelled_metrics
+from kdcore.data.metrics import degenerate, labelled_metrics
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.distil.finished import Finished
@@ -96,16 +96,14 @@ def score_test(model: Finished, data: Data, teacher: Finished, batch_size: int) 
 def score(
     task: Task, logits: dict[str, np.ndarray], splits: dict[str, Examples], headline: str = "validation"
 ) -> dict[str, Any]:
-    """The point's metrics: every metric of every split, the headline metric on the split `headline`, and what tells
-    whether a model learned anything: `chance`, what the best constant answer scores there, and `degenerate`."""
-    metric, rows = task.metrics[0], splits[headline]
+    """The point's metrics: every metric of every split, degeneracy and the headline metric on the split `headline`."""
+    metric = task.metrics[0]
     scores = {split: labelled_metrics(task.metrics, logits[split], rows.labels) for split, rows in splits.items()}
     point = {
         "metric": metric,
         "score": scores[headline][metric],
         "scores": scores,
         "examples": {split: int((~np.isnan(rows.labels)).sum()) for split, rows in splits.items()},
-        "chance": constant_score(metric, rows.labelled().labels, len(task.labels)),
         "degenerate": degenerate(logits[headline]),
     }
     if not task.regression:

@@ -72,7 +72,6 @@ class Test(BaseModel):
     score: FiniteFloat
     scores: dict[str, dict[str, FiniteFloat]]
     examples: dict[str, int]
-    chance: FiniteFloat
     degenerate: bool
 
 
@@ -94,9 +93,8 @@ class Point(BaseModel):
     metric: str
     score: FiniteFloat
     scores: dict[str, dict[str, FiniteFloat]]
-    chance: FiniteFloat | None = None  # what one answer for all scores; None: written by an older kdcore
     degenerate: bool
-    warnings: tuple[str, ...] = ()
+    warnings: dict[str, str] = {}  # what speaks against it: kind -> words
     test: Test | None = None
     fidelity: Fidelity | None = None
     parameters: Parameters
@@ -139,7 +137,7 @@ def on_test(runs: Sequence[Run]) -> list[Run]:
     scored = []
     for run in runs:
         if test := run["test"]:
-            own = {**test, "scores": _by_column(test["scores"], "test"), "closeness": {}, "cost": {}}
+            own = {**test, "scores": _by_column(test["scores"], "test"), "warnings": {}, "closeness": {}, "cost": {}}
             scored.append({**run, **own})
     return scored
 

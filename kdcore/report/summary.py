@@ -4,6 +4,7 @@ What is computed of repeated runs is computed here: means with their intervals, 
 for their number, closeness to the teacher, cost, degenerate runs.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -20,6 +21,13 @@ for loss in INTERNAL.values():
     maps = loss.needs == "attention"
     CLOSENESS[loss.term] = f"{loss.title}, mean" if maps else loss.title
     CLOSENESS |= {f"{loss.term}_total": f"{loss.title}, total"} if maps else {}
+
+NOTHING_LEARNED = ("constant", "chance")
+CAUTIONS = {  # kind of warning -> in a table's words
+    "constant": "one answer for all",
+    "chance": "no better than one answer for all",
+    "falling": "loss still falling at the end",
+}
 
 Keys = Mapping[str, Any]  # e.g. {"method": "sid", "layers": 3}
 Key = TypeVar("Key", bound=Hashable)
@@ -39,8 +47,8 @@ class Row:
     """The runs of one task that share their keys.
 
     metric: the headline metric, which `score` is the mean of; metrics: the others; differences: `score` minus that of
-    another row, by name; closeness: to the teacher; cost: means over the runs; at_chance: whether no run is better than
-    one answer for all.
+    another row, by name; closeness: to the teacher; cost: means over the runs; warned: what speaks against its runs, by
+    kind, and how many of them have it.
     """
 
     task: str
@@ -53,7 +61,7 @@ class Row:
     degenerate: Degenerate
     runs: tuple[Seed, ...]
     differences: Mapping[str, Difference] = field(default_factory=dict)
-    at_chance: bool = False
+    warned: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -65,13 +73,17 @@ class Row:
 
     @property
     def caution(self) -> str:
-        """What must stand beside the score of runs that learned nothing; empty for all others."""
-        runs, of = self.degenerate.runs, self.degenerate.of
-        if runs == of:
-            return "one answer for all"
-        if self.at_chance:
-            return "no better than one answer for all"
-        return f"in {runs} of {of} runs one answer for all" if runs else ""
+        """What must stand beside the score; empty where nothing speaks against it."""
+        of = self.degenerate.of
+        return "; ".join(
+            CAUTIONS.get(kind, kind) if runs == of else f"in {runs} of {of} runs {CAUTIONS.get(kind, kind)}"
+            for kind, runs in self.warned.items()
+        )
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether none of its runs learned anything."""
+        return sum(self.warned.get(kind, 0) for kind in NOTHING_LEARNED) == self.degenerate.of
 
 
 Against = Callable[[Keys], Mapping[str, Keys]]  # keys of a row -> name and keys of each row that it is compared with
@@ -114,13 +126,14 @@ def _row(keys: Keys, runs: Sequence[Run], confidence: float) -> Row:
         closeness=_estimates([run["closeness"] for run in runs], confidence),
         cost={name: _mean_cost([cost[name] for cost in costs]) for name in _shared(costs)},
         degenerate=degenerate([run["degenerate"] for run in runs]),
-        at_chance=all(map(_at_chance, runs)),
+        warned=Counter(kind for run in runs for kind in _warnings(run)),
         runs=tuple(Seed(run["seed"], run["score"], run["degenerate"]) for run in runs),
     )
 
 
-def _at_chance(run: Run) -> bool:
-    return run["degenerate"] or (run["chance"] is not None and run["score"] <= run["chance"])
+def _warnings(run: Run) -> list[str]:
+    """The kinds of its warnings, a degenerate run having one whatever wrote its point."""
+    return list(dict.fromkeys([*["constant"] * run["degenerate"], *run["warnings"]]))
 
 
 def _shared(runs: Sequence[Mapping[str, float]]) -> list[str]:

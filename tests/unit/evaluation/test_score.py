@@ -48,10 +48,9 @@ def test_a_students_point(tiny_ingredients: on_disk.Ingredients, student: Path):
     run = json.loads((student / "run.json").read_text())
     kept = ("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains", "epochs", "gflop", "seconds")
     assert {key: point[key] for key in kept} == {key: run[key] for key in kept}
-    measured = {"metric", "score", "scores", "examples", "chance", "degenerate", "classification"}
+    measured = {"metric", "score", "scores", "examples", "degenerate", "classification"}
     assert set(point) == {*kept, *measured, "fidelity", "parameters", "bytes"}
     assert point["examples"] == {"validation": 24}
-    assert point["chance"] == 0.5  # 12 of 24 are of one class
     assert np.trace(point["classification"]["validation"]["confusion"]) == pytest.approx(24 * point["score"])
     assert point["metric"] == "accuracy"
     assert point["scores"] == {"validation": {"accuracy": point["score"]}}
@@ -257,7 +256,6 @@ def test_a_labelled_test_split_is_scored_apart(tmp_path: Path, store: Path, tiny
     scored = score_test(made, data, made, 8)
     assert scored is not None
     assert scored["examples"] == {"test": 4}  # those with a label
-    assert scored["chance"] == 0.75
     assert set(scored["scores"]) == {"test"}
     assert sum(scored["classification"]["test"]["support"]) == 4
     folder = score_run(made, data, made, None, 8)

@@ -249,13 +249,15 @@ def test_nothing_is_minus_zero():
 
 
 def chance(folder, **methods):
-    """Rows whose level of chance is 0.5. methods: scores of the seeds, or None for runs of one answer only."""
+    """Rows of runs that are warned of below 0.505. methods: scores of the seeds, None for runs of one answer only."""
     folder.mkdir(exist_ok=True)
     for method, scores in methods.items():
         for seed in SEEDS:
-            facts = {"score": (scores or (0.5, 0.5, 0.5))[seed], "chance": 0.5, "degenerate": scores is None}
+            score = (scores or (0.5, 0.5, 0.5))[seed]
+            warnings = {"chance": "words"} if scores and score <= 0.505 else {}
+            facts = {"score": score, "degenerate": scores is None, "warnings": warnings}
             synthetic.write(folder / f"movies/{method}-s{seed}.json", synthetic.point("movies", method, seed, **facts))
-    synthetic.write(folder / "movies/teacher.json", synthetic.teacher("movies", chance=0.5))
+    synthetic.write(folder / "movies/teacher.json", synthetic.teacher("movies"))
     runs = points.read(points.headline(folder, ["movies"], list(methods), SEEDS))
     return {row.method: row for row in summarise(runs, ["method"], baselines, 0.95)}
 
@@ -266,8 +268,11 @@ def test_what_learned_nothing_says_so_beside_its_score(tmp_path):
         "",
         "one answer for all",
         "no better than one answer for all",
-        "",
+        "in 1 of 3 runs no better than one answer for all",
     ]
+    text = markdown(list(rows.values()))
+    assert "| none | 0.500 (one answer for all) |" in text
+    assert "| soft | 0.490 ± 0.025 (no better than one answer for all) |" in text
 
 
 def test_one_degenerate_run_of_three_is_said_beside_the_mean(tmp_path):

@@ -320,7 +320,7 @@ def on_test(folder, tasks, **scores):
             found, method = json.loads(path.read_text()), path.stem.partition("-")[0]
             value = scores.get(method, 0.7)
             test = {"score": value, "scores": {"test": {"accuracy": value}}, "examples": {"test": 50}}
-            path.write_text(json.dumps(found | {"test": test | {"chance": 0.5, "degenerate": False}}))
+            path.write_text(json.dumps(found | {"test": test | {"degenerate": False}}))
 
 
 def test_a_labelled_test_split_has_a_table_of_its_own(tmp_path):
