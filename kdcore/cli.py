@@ -240,11 +240,11 @@ def evaluate(
     points: Annotated[Path, typer.Argument(help="Folder to write one JSON per model to.")],
     predictions: Annotated[Path, typer.Argument(help="Folder to write one table of predictions per model to.")],
 ) -> None:
-    """Score the teacher and every student of the headline run on validation data."""
+    """Score the teacher and every student of the headline run on validation data, and once on a labelled test split."""
     _heavy()
     from kdcore.artefacts import check_folder, new_folder, publish
     from kdcore.distil.finished import Finished
-    from kdcore.evaluation.score import read_point, score_run
+    from kdcore.evaluation.score import read_point, score_run, score_test
 
     check_folder(points, data, teacher, targets, students, predictions)
     check_folder(predictions, data, teacher, targets, students, points)
@@ -255,8 +255,10 @@ def evaluate(
             model = made if name == "teacher" else Finished.open(students / name, "dvc repro -f student")
             compared = None if model is made else signals
             scored = score_run(model, prepared, made, compared, params.evaluate.batch_size)
+            test = score_test(model, prepared, made, params.evaluate.batch_size)
             # Equal students share the run of the first, which may be of another method.
-            publish(new_points / f"{name}.json", read_point(scored) | {"method": method})
+            point = read_point(scored) | {"method": method} | ({"test": test} if test else {})
+            publish(new_points / f"{name}.json", point)
             publish(new_predictions / f"{name}.parquet", (scored / "predictions.parquet").read_bytes())
 
 
@@ -270,7 +272,7 @@ def plots(params: Params, points: Path, students: Path, out: Path) -> None:
     write_main(points, students, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
 
 
-@command(reads=("attention", "methods", "seeds"))
+@command(reads=("attention", "methods", "seeds", "report.texts"))
 def attention(
     params: Params,
     task: str,
@@ -299,7 +301,9 @@ def attention(
     models = {method: Finished.open(students / f"{method}-s{seed}", "dvc repro -f student") for method in methods}
     logits = {"teacher": predictions / "teacher.parquet"}
     logits |= {method: predictions / f"{method}-s{seed}.parquet" for method in methods}
-    write_attention(compare(*opened, models, logits, own.examples), points, out, seed, notes)
+    seen = compare(*opened, models, logits, own.examples)
+    shown = seen if params.report.texts or seen.task.embedded else seen.without_texts()
+    write_attention(shown, points, out, seed, notes)
 
 
 @command(reads=("tasks", "methods", "seeds", "evaluate.confidence", "study"))
@@ -321,7 +325,7 @@ def report(
     )
 
 
-@command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
+@command(reads=("tasks", "methods", "seeds", "evaluate.confidence", "report.texts"))
 def errors(
     params: Params,
     data: Annotated[Path, typer.Argument(help="Folder of the prepared tasks.")],
@@ -333,7 +337,11 @@ def errors(
     from kdcore.report.errors import write_errors
 
     check_place(out, data, predictions)
-    write_errors(predictions, data, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
+    write_errors(
+        *(predictions, data, out, params.tasks, params.methods, params.seeds),
+        params.evaluate.confidence,
+        params.report.texts,
+    )
 
 
 @command(reads=("tasks", "seeds", "study.{study}", "evaluate.confidence"))

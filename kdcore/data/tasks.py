@@ -42,6 +42,11 @@ class Task:
         return not self.labels
 
     @property
+    def embedded(self) -> bool:
+        """Whether its rows come with kdcore: its texts may then be shown wherever its results are."""
+        return self.name == "movies"
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every column that the source must have, the label last."""
         return (*self.text, self.label)

@@ -4,7 +4,7 @@ Shapes: L student layers, A heads, n tokens of the example, K classes (1 for a r
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from kdcore.distil.finished import Finished
 from kdcore.distil.losses import attention_kl_by_head
 from kdcore.distil.signals import Stored, Targets
 from kdcore.errors import UserError
+from kdcore.evaluation.predictions import read_logits
 from kdcore.model.encoder import Encoder
 
 TEACHER = "teacher"
@@ -54,6 +55,12 @@ class Example:
     tokens: tuple[str, ...]
     seen: Mapping[str, Seen]
 
+    def without_texts(self) -> "Example":
+        """Its tokens by number, but for those that every example has (the first and last, and others like them)."""
+        ends = (self.tokens[0], self.tokens[-1])
+        numbered = (token if token in ends else str(at) for at, token in enumerate(self.tokens, start=1))
+        return replace(self, texts=(), tokens=tuple(numbered))
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -62,6 +69,9 @@ class Comparison:
     task: Task
     layer_map: tuple[int, ...]
     examples: tuple[Example, ...]
+
+    def without_texts(self) -> "Comparison":
+        return replace(self, examples=tuple(example.without_texts() for example in self.examples))
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ def compare(
     layer_map = next(iter(maps.values()), tuple(range(1, teacher.layers + 1)))
     frame = data.frame("validation")
     examples = encode(teacher.tokenizer, frame, teacher.max_length)
-    predicted = {name: _logits(path, frame) for name, path in logits.items()}
+    predicted = {name: read_logits(path, frame) for name, path in logits.items()}
     chosen = choose(examples.lengths, predicted[TEACHER], [predicted[name] for name in students], count)
     models = {name: Encoder.load(student.folder).eval() for name, student in students.items()}
     shown = []
@@ -105,18 +115,6 @@ def compare(
         label = None if pd.isna(row["label"]) else float(row["label"])
         shown.append(Example(int(row["row"]), texts, label, choice.reason, tokens, seen))
     return Comparison(data.task, layer_map, tuple(shown))
-
-
-def _logits(path: Path, frame: pd.DataFrame) -> np.ndarray:
-    """(N, K) of the validation rows, which must be those of the data."""
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise UserError(str(path), f"can't be read ({error}); run `dvc repro -f evaluate`") from error
-    table = table[table["split"] == "validation"]
-    if not np.array_equal(table["row"], frame["row"]):
-        raise UserError(str(path), "holds other rows than the data's validation split; run `dvc repro evaluate`")
-    return table.filter(regex=r"^logit_\d+$").to_numpy()
 
 
 @torch.inference_mode()

@@ -1,4 +1,7 @@
-"""Score models on validation data: one point (a JSON of numbers) and one table of predictions per model."""
+"""Score models on validation data: one point (a JSON of numbers) and one table of predictions per model.
+
+The numbers of a labelled test split are made apart from them, and only where they are asked for.
+"""
 
 import json
 from pathlib import Path
@@ -15,6 +18,7 @@ from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.distil.finished import Finished
 from kdcore.distil.signals import Targets
+from kdcore.evaluation.classification import classification
 from kdcore.evaluation.fidelity import fidelity
 from kdcore.model.encoder import Encoder
 from kdcore.model.predict import logits_of
@@ -70,13 +74,39 @@ def read_point(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "point.json").read_text(encoding="utf-8"))
 
 
-def score(task: Task, logits: dict[str, np.ndarray], splits: dict[str, Examples]) -> dict[str, Any]:
-    """The point's metrics: every metric of every split, the headline on `validation`, and degeneracy."""
+def score_test(model: Finished, data: Data, teacher: Finished, batch_size: int) -> dict[str, Any] | None:
+    """The metrics of a finished model on the task's labelled test split; None where it has none.
+
+    Nothing else reads that split, and nothing is chosen by these numbers. Kept in the store like any run.
+    """
+    if not data.labelled.get("test"):
+        return None
+    splits = [split for split, labelled in data.labelled.items() if split.startswith("test") and labelled]
+    what = {"data": data.fingerprint, "model": model.fingerprint, "teacher": teacher.fingerprint, "splits": splits}
+    with open_run("test", {**what, "code": code_digest(__name__)}) as run:
+        if not run.finished:
+            frames = {split: data.frame(split).dropna(subset="label", ignore_index=True) for split in splits}
+            examples = {split: encode(teacher.tokenizer, frame, teacher.max_length) for split, frame in frames.items()}
+            encoder = Encoder.load(model.folder)
+            logits = {split: logits_of(encoder, rows, batch_size) for split, rows in examples.items()}
+            scored = score(data.task, logits, examples, "test")
+            run.finish(lambda folder: write_json(folder / "point.json", scored))
+        return read_point(run.result)
+
+
+def score(
+    task: Task, logits: dict[str, np.ndarray], splits: dict[str, Examples], headline: str = "validation"
+) -> dict[str, Any]:
+    """The point's metrics: every metric of every split, degeneracy and the headline metric on the split `headline`."""
+    metric = task.metrics[0]
     scores = {split: labelled_metrics(task.metrics, logits[split], rows.labels) for split, rows in splits.items()}
-    headline = task.metrics[0]
-    return {
-        "metric": headline,
-        "score": scores["validation"][headline],
+    point = {
+        "metric": metric,
+        "score": scores[headline][metric],
         "scores": scores,
-        "degenerate": degenerate(logits["validation"]),
+        "examples": {split: int((~np.isnan(rows.labels)).sum()) for split, rows in splits.items()},
+        "degenerate": degenerate(logits[headline]),
     }
+    if not task.regression:
+        point["classification"] = {split: classification(logits[split], rows.labels) for split, rows in splits.items()}
+    return point

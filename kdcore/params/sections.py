@@ -19,6 +19,7 @@ from kdcore.params.values import (
     Cosine,
     Count,
     Dtype,
+    Flag,
     Init,
     LayerMap,
     LearningRate,
@@ -150,6 +151,10 @@ class Attention(Section):
     examples: Count = 6
 
 
+class Report(Section):
+    texts: Flag = False
+
+
 Grid: TypeAlias = dict[str, tuple[Any, ...]]  # the section of one study: list name -> values
 
 # The sections whose knobs a study may vary: those of a student, so that all of its students have one teacher.
@@ -211,4 +216,5 @@ class Params(Section):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     attention: Attention = Attention()
+    report: Report = Report()
     study: Studies = GRIDS

@@ -82,6 +82,7 @@ Cosine = Annotated[float, Strict(), Field(ge=0, le=2), says("a number from 0 to 
 ShareOrNull = Annotated[
     float | None, Strict(), Field(gt=0, lt=1), says("greater than 0 and less than 1, or null for none")
 ]
+Flag = Annotated[bool, Strict(), says("true or false")]
 Score = Annotated[float | None, Strict(), Field(allow_inf_nan=False), says("a finite number, or null")]
 TEXT = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"  # one line, not blank
 Text = Annotated[str, Strict(), Field(pattern=TEXT), says("one line of text that is not blank (quote a number)")]

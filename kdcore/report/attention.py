@@ -83,7 +83,8 @@ def _subtitle(comparison: Comparison, example: Example, layer: int) -> str:
     mapped, text = comparison.layer_map[layer], " / ".join(example.texts)
     short = text if len(text) <= SHOWN else f"{text[:SHOWN].rstrip()}…"
     student = range(1, len(comparison.layer_map) + 1)[layer]
-    return f"{comparison.task.name}, row {example.row} “{short}” · layer {student} of student, {mapped} of teacher"
+    quoted = f" “{short}”" if short else ""
+    return f"{comparison.task.name}, row {example.row}{quoted} · layer {student} of student, {mapped} of teacher"
 
 
 def maps(

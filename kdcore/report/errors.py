@@ -2,13 +2,13 @@
 
 Shapes: N validation examples, K classes. Per method and seed it says how often teacher and student are right, and
 tests what can be tested: over seeds (agreement, repeated errors), and over examples for each seed (score, McNemar).
-Sentences and labels are other people's text: shown, never obeyed.
+errors.json holds the analysis itself; Markdown and page draw the same rows of it. Sentences and labels are other
+people's text: shown, never obeyed.
 """
 
 import itertools
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from kdcore.data.metrics import predictions, task_metrics
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
-from kdcore.errors import UserError
+from kdcore.evaluation.classification import BINS, classification
+from kdcore.evaluation.predictions import read_logits
 from kdcore.report import points
-from kdcore.report.markdown import Block, Cell, Heading, Table, estimate_text, holm_note, to_markdown
+from kdcore.report.markdown import Block, Cell, Heading, Quoted, Table, estimate_text, holm_note, to_markdown
 from kdcore.report.statistics import (
     Difference,
     Estimate,
@@ -33,7 +35,6 @@ from kdcore.report.statistics import (
     mcnemar,
     mean,
     percent,
-    star,
 )
 from kdcore.report.summary import differences
 from kdcore.report.write import csv, write_all
@@ -42,7 +43,7 @@ COUNTS = ("both_right", "only_teacher_right", "only_student_right", "both_wrong"
 SHARES = {"agreement": "agreement", "repeated_errors": "repeats the teacher's errors"}  # name -> header
 SKIPPED = "a regression predicts numbers, which are neither right nor wrong"
 MOST = 30  # examples of one task
-LONGEST = 200  # characters of a text that are shown; errors.csv has them all
+CONFUSED = 10  # classes of which a table still has room for a column each
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,64 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Classes:
+    """One model's classification in full, as evaluation.classification has it: means over its runs.
+
+    The averages have intervals over seeds; the lists have a number per class, `confusion` a row per label.
+    """
+
+    f1_macro: Estimate
+    f1_weighted: Estimate
+    calibration_error: Estimate
+    precision: Sequence[float]
+    recall: Sequence[float]
+    f1: Sequence[float]
+    support: Sequence[int]
+    confusion: Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What most seeds of a method predict for an example, and how many of them are right."""
+
+    label: str
+    right: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example on which methods differ. texts: empty where the data's texts are not to be shown."""
+
+    row: int
+    texts: Sequence[str]
+    label: str
+    teacher: str
+    methods: Mapping[str, Vote]
+
+
+@dataclass(frozen=True)
 class Analysis:
-    """One task. right: examples that the teacher gets right."""
+    """One task. right: examples that the teacher gets right; classes: by model, the teacher first."""
 
     examples: int
     metric: str
     right: int
     teacher: Estimate
     methods: Mapping[str, Method]
+    labels: Sequence[str]
+    classes: Mapping[str, Classes]
+    differ: Sequence[Example]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A task that is not analysed, and why."""
+
+    skipped: str
+
+
+ERRORS = TypeAdapter(dict[str, Analysis | Skipped])  # errors.json, by task
 
 
 def write_errors(
@@ -95,70 +146,57 @@ def write_errors(
     methods: Sequence[str],
     seeds: Sequence[int],
     confidence: float,
+    texts: bool,
 ) -> None:
     """Write the error analysis of every task, and the examples behind it, into `out`.
 
-    predicted: <task>/teacher.parquet and <task>/<method>-s<seed>.parquet; data: prepared data, <task>/ each.
-    Raises UserError where predictions are missing, or are not of the same examples.
+    predicted: <task>/teacher.parquet and <task>/<method>-s<seed>.parquet; data: prepared data, <task>/ each; texts:
+    whether to quote sentences of data that is not kdcore's own. Raises UserError where predictions are missing, or are
+    not of the same examples.
     """
     wanted = points.headline(predicted, tasks, methods, seeds)
     points.check_all_exist([replace(point, path=point.path.with_suffix(".parquet")) for point in wanted])
-    facts: dict[str, Any] = {}
-    blocks: list[Block] = []
-    shown = [pd.DataFrame(columns=["task"])]
+    analyses: dict[str, Analysis | Skipped] = {}
     for task in tasks:
         prepared = Data.open(data / task)
         rows = prepared.frame("validation")
         outputs = _outputs(predicted / task, prepared, rows, methods, seeds)
-        analysis = analyse(outputs, confidence)
-        table = examples(outputs, rows) if analysis else shown[0]
-        facts[task] = to_json(analysis) if analysis else {"skipped": SKIPPED}
-        blocks += section(task, analysis, table)
-        shown.append(table)
-    table = pd.concat([part for part in shown if len(part)] or shown[:1], ignore_index=True)
-    text = json.dumps(_short(facts), indent=2, ensure_ascii=False) + "\n"
-    write_all(out, {"errors.json": text, "errors.csv": csv(table), "errors.md": to_markdown(blocks)}, {})
+        shown = rows if texts or prepared.task.embedded else rows.assign(text_a=None, text_b=None)
+        analyses[task] = analyse(outputs, shown, confidence)
+    blocks = [block for task, analysis in analyses.items() for block in section(task, analysis)]
+    text = json.dumps(_short(ERRORS.dump_python(analyses, mode="json")), indent=2, ensure_ascii=False) + "\n"
+    files = {"errors.json": text, "errors.csv": csv(to_frame(analyses)), "errors.md": to_markdown(blocks)}
+    write_all(out, files, {})
 
 
 def _short(value: Any) -> Any:
-    """Floats with six significant digits, as in every CSV here: enough for any score, and stable in git diffs."""
+    """Floats with ten significant digits: what is read back shows the same, and git shows no other last bits."""
     if isinstance(value, dict):
         return {key: _short(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_short(item) for item in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
 def _outputs(folder: Path, data: Data, rows: pd.DataFrame, methods: Sequence[str], seeds: Sequence[int]) -> Outputs:
     return Outputs(
         task=data.task,
         labels=rows["label"].to_numpy(dtype=np.float64),
-        teacher=_logits(folder / "teacher.parquet", rows),
+        teacher=read_logits(folder / "teacher.parquet", rows),
         students={
-            method: {seed: _logits(folder / f"{method}-s{seed}.parquet", rows) for seed in seeds} for method in methods
+            method: {seed: read_logits(folder / f"{method}-s{seed}.parquet", rows) for seed in seeds}
+            for method in methods
         },
     )
 
 
-def _logits(path: Path, rows: pd.DataFrame) -> NDArray[np.floating]:
-    """(N, K) logits of the validation split. Raises UserError where they are not those of `rows`."""
-    rerun = "run `dvc repro -f evaluate`"
-    try:
-        table = pd.read_parquet(path)
-        table = table[table["split"] == "validation"]
-        logits = table.filter(regex=r"^logit_\d+$").to_numpy(dtype=np.float64)
-        same = table["row"].tolist() == rows["row"].tolist()
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(str(path), f"predictions can't be read ({error}); {rerun}") from error
-    if not same or not logits.shape[1]:
-        raise UserError(str(path), f"is not of the examples of the prepared data; {rerun}")
-    return logits
+def analyse(outputs: Outputs, rows: pd.DataFrame, confidence: float) -> Analysis | Skipped:
+    """The error analysis of one task; a regression has none.
 
-
-def analyse(outputs: Outputs, confidence: float) -> Analysis | None:
-    """The error analysis of one task; a regression has none."""
+    rows: the prepared validation data, in the order of the predictions.
+    """
     if outputs.task.regression:
-        return None
+        return Skipped(SKIPPED)
     runs = {(m, seed): _run(outputs, m, seed, confidence) for m, seeds in outputs.students.items() for seed in seeds}
     tests = corrected([run.tests for run in runs.values()])
     runs = {key: replace(run, tests=own) for (key, run), own in zip(runs.items(), tests, strict=True)}
@@ -186,7 +224,32 @@ def analyse(outputs: Outputs, confidence: float) -> Analysis | None:
     }
     right = int((predictions(outputs.teacher) == outputs.labels).sum())
     teacher = _score(outputs, outputs.teacher, confidence)
-    return Analysis(len(outputs.labels), outputs.task.metrics[0], right, teacher, methods)
+    return Analysis(
+        examples=len(outputs.labels),
+        metric=outputs.task.metrics[0],
+        right=right,
+        teacher=teacher,
+        methods=methods,
+        labels=outputs.task.labels,
+        classes={
+            "teacher": _classes(outputs.labels, [outputs.teacher], confidence),
+            **{name: _classes(outputs.labels, runs.values(), confidence) for name, runs in outputs.students.items()},
+        },
+        differ=examples(outputs, rows),
+    )
+
+
+def _classes(labels: NDArray[Any], runs: Iterable[NDArray[np.floating]], confidence: float) -> Classes:
+    scored = [classification(logits, labels) for logits in runs]
+    averages: dict[str, Any] = {
+        name: mean([run[name] for run in scored], confidence).within(0.0, 1.0)
+        for name in ("f1_macro", "f1_weighted", "calibration_error")
+    }
+    lists = {
+        name: np.mean([run[name] for run in scored], axis=0).tolist()
+        for name in ("precision", "recall", "f1", "confusion")
+    }
+    return Classes(**averages, **lists, support=scored[0]["support"])
 
 
 def _run(outputs: Outputs, method: str, seed: int, confidence: float) -> Seed:
@@ -220,41 +283,33 @@ def _score(outputs: Outputs, logits: NDArray[np.floating], confidence: float) ->
     ).within(*limits(name))
 
 
-def to_json(analysis: Analysis) -> dict[str, Any]:
-    """The analysis of one task as errors.json has it."""
-    return {
-        "examples": analysis.examples,
-        "metric": analysis.metric,
-        "teacher": {
-            "right": analysis.right,
-            "wrong": analysis.examples - analysis.right,
-            "score": analysis.teacher.facts(),
-        },
-        "methods": {
-            name: {
-                "runs": [
-                    {"seed": run.seed, **run.counts, **run.shares, "score": run.score.facts()}
-                    | {f"against_{other}": _test(test) for other, test in run.tests.items()}
-                    for run in method.runs
-                ],
-                "mean": {share: value and value.facts() for share, value in method.mean.items()},
-                "minus_soft": {share: made.facts() for share, made in method.minus_soft.items()},
-            }
-            for name, method in analysis.methods.items()
-        },
-    }
+def to_frame(analyses: Mapping[str, Analysis | Skipped]) -> pd.DataFrame:
+    """errors.csv: a row per example on which methods differ, with how many seeds of each are right, e.g. 2/3."""
+    rows = [
+        {
+            "task": task,
+            "row": example.row,
+            **dict(itertools.zip_longest(("text_a", "text_b"), example.texts)),
+            "label": example.label,
+            "teacher": example.teacher,
+        }
+        | {name: value for method, vote in example.methods.items() for name, value in _columns(method, vote).items()}
+        for task, analysis in analyses.items()
+        if isinstance(analysis, Analysis)
+        for example in analysis.differ
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["task"])
 
 
-def _test(test: McNemar) -> dict[str, Any]:
-    counts = {"only_student": test.only_first, "only_other": test.only_second}
-    return counts | {"p": test.p, "verdict": test.verdict, "p_holm": test.p_holm}
+def _columns(method: str, vote: Vote) -> dict[str, str]:
+    return {method: vote.label, f"{method}_right": f"{vote.right}/{vote.of}"}
 
 
-def section(task: str, analysis: Analysis | None, table: pd.DataFrame) -> list[Block]:
-    """One task: counts and shares over seeds, tests of each seed, the examples on which methods differ."""
+def section(task: str, analysis: Analysis | Skipped) -> list[Block]:
+    """One task: counts and shares over seeds, tests of each seed, classes, the examples on which methods differ."""
     title = Heading(2, f"{task}: how students repeat the teacher")
-    if analysis is None:
-        return [title, f"Not analysed: {SKIPPED}."]
+    if isinstance(analysis, Skipped):
+        return [title, f"Not analysed: {analysis.skipped}."]
     methods, confidence = analysis.methods, analysis.teacher.confidence
     counts = [
         [name, *(f"{sum(run.counts[count] for run in method.runs) / len(method.runs):,.1f}" for count in COUNTS)]
@@ -266,7 +321,7 @@ def section(task: str, analysis: Analysis | None, table: pd.DataFrame) -> list[B
     seeds: list[list[Cell]] = [["teacher", "", _interval(analysis.teacher), "", ""]]
     for name, method in methods.items():
         for run in method.runs:
-            tests = [_tested(run.tests[other]) if other in run.tests else "" for other in ("teacher", "soft")]
+            tests: list[Cell] = [run.tests.get(other, "") for other in ("teacher", "soft")]
             seeds.append([name, str(run.seed), _interval(run.score), *tests])
     return [
         title,
@@ -285,8 +340,43 @@ def section(task: str, analysis: Analysis | None, table: pd.DataFrame) -> list[B
                 *holm_note(test for method in methods.values() for run in method.runs for test in run.tests.values()),
             ]
         ),
+        *_class_tables(analysis),
         Heading(3, "Examples on which methods differ"),
-        *_examples(table, list(methods)),
+        *_examples(analysis),
+    ]
+
+
+def _class_tables(analysis: Analysis) -> list[Block]:
+    """Averages over classes and calibration, a line per model; each class of each model, with what it is taken for."""
+    names = ("f1_macro", "f1_weighted", "calibration_error")
+    averages = [
+        [model, *(estimate_text(getattr(found, name), 3) for name in names)]
+        for model, found in analysis.classes.items()
+    ]
+    taken = analysis.labels if len(analysis.labels) <= CONFUSED else ()
+    classes: list[list[Cell]] = [
+        [
+            *(model, Quoted(label), f"{found.support[at]:,}"),
+            *(f"{getattr(found, name)[at]:.3f}" for name in ("precision", "recall", "f1")),
+            *(f"{count:,.1f}" if count % 1 else f"{count:,.0f}" for count in found.confusion[at][: len(taken)]),
+        ]
+        for model, found in analysis.classes.items()
+        for at, label in enumerate(analysis.labels)
+    ]
+    matrix = "The last columns are the confusion matrix: how many examples of the class are taken for which."
+    if not taken:
+        matrix = f"The confusion matrices, of {len(analysis.labels)} classes, are in errors.json."
+    return [
+        Heading(3, "Class by class"),
+        Table(["method", "macro F1", "weighted F1", "calibration error"], averages),
+        f"Expected calibration error over {BINS} bins of equal width: the mean distance of the probability that a "
+        "model gives its prediction from the share of such predictions that are right.",
+        Table(
+            ["model", "class", "examples", "precision", "recall", "F1", *(Quoted(f"as {label}") for label in taken)],
+            classes,
+            2,
+        ),
+        f"Means over seeds. {matrix}",
     ]
 
 
@@ -302,10 +392,6 @@ def _interval(score: Estimate) -> str:
     return f"{score.value:z.3f}" + ("" if score.low is None else f" [{score.low:z.3f}, {score.high:z.3f}]")
 
 
-def _tested(test: McNemar) -> str:
-    return f"{test.only_first} : {test.only_second}, p = {test.p:.3g}, {test.verdict}{star(test)}"
-
-
 def _notes(methods: Mapping[str, Method], confidence: float) -> str:
     seeds = len(next(iter(methods.values())).runs)
     spread = f"Means over {seeds} seeds, with the {percent(confidence)} t interval." if seeds > 1 else "One seed."
@@ -314,50 +400,47 @@ def _notes(methods: Mapping[str, Method], confidence: float) -> str:
     return " ".join([spread, "Differences are paired by seed.", *holm_note(made), repeated])
 
 
-def _examples(table: pd.DataFrame, methods: Sequence[str]) -> list[Block]:
-    if table.empty:
+def _examples(analysis: Analysis) -> list[Block]:
+    if not analysis.differ:
         return ["There are none."]
-    texts = [name for name in ("text_a", "text_b") if table[name].notna().any()]
-    header = [*(("text",) if len(texts) == 1 else ("first text", "second text")), "label", "teacher", *methods]
-    body = [
+    most = max(len(example.texts) for example in analysis.differ)
+    texts = (["validation row"], ["text"], ["first text", "second text"])[most]
+    body: list[list[Cell]] = [
         [
-            *(*(plain(row[name]) for name in texts), plain(row["label"]), plain(row["teacher"])),
-            *(f"{plain(row[method])} ({row[f'{method}_right']})" for method in methods),
+            *(map(Quoted, example.texts) if most else [f"{example.row:,}"]),
+            *(Quoted(example.label), Quoted(example.teacher)),
+            *(Quoted(f"{vote.label} ({vote.right}/{vote.of})") for vote in example.methods.values()),
         ]
-        for row in table.to_dict("records")
+        for example in analysis.differ
     ]
+    header = [*texts, "label", "teacher", *analysis.methods]
     note = "What most seeds predict, and in how many seeds that method is right. The largest differences come first."
+    if not most:
+        note += " Texts are not shown (report.texts in params.yaml); a row is counted from 0 in its source."
     return [Table(header, body, len(header)), note]
 
 
-def plain(text: object) -> str:
-    """Text on one line that Markdown shows as it is: no tag, no link, no emphasis; shortened where it is long."""
-    line = " ".join(str(text).split())
-    line = line if len(line) <= LONGEST else line[:LONGEST] + "…"
-    return re.sub(r"[\\`*_\[\]<>#~!@$]", r"\\\g<0>", line.replace("&", "&amp;")).replace("|", "&#124;")
+def examples(outputs: Outputs, rows: pd.DataFrame, most: int = MOST) -> list[Example]:
+    """The telling examples: text, label, what the teacher and most seeds of each method predict.
 
-
-def examples(outputs: Outputs, rows: pd.DataFrame, most: int = MOST) -> pd.DataFrame:
-    """One row per telling example: its text, its label, what the teacher and most seeds of each method predict.
-
-    rows: the prepared validation data, in the order of the predictions. Beside each method stands how many of its
-    seeds are right, e.g. 2/3.
+    rows: the prepared validation data, in the order of the predictions; its texts may be null.
     """
-    chosen = telling(outputs, most)
-
-    def names(ids: NDArray[np.number]) -> list[str]:
-        return [outputs.task.labels[int(one)] for one in ids[chosen]]
-
-    columns: dict[str, Any] = {
-        "task": outputs.task.name,
-        **{name: rows[name].iloc[chosen].tolist() for name in ("row", "text_a", "text_b")},
-        "label": names(outputs.labels),
-        "teacher": names(predictions(outputs.teacher)),
-    }
-    for method, runs in outputs.students.items():
-        columns[method] = names(_usual(outputs, method))
-        columns[f"{method}_right"] = [f"{count}/{len(runs)}" for count in _right_seeds(outputs, method)[chosen]]
-    return pd.DataFrame(columns)
+    names, teacher = outputs.task.labels, predictions(outputs.teacher)
+    usual = {method: _usual(outputs, method) for method in outputs.students}
+    right = {method: _right_seeds(outputs, method) for method in outputs.students}
+    return [
+        Example(
+            row=int(rows["row"].iloc[at]),
+            texts=[text for text in rows[["text_a", "text_b"]].iloc[at] if pd.notna(text)],
+            label=names[int(outputs.labels[at])],
+            teacher=names[int(teacher[at])],
+            methods={
+                method: Vote(names[usual[method][at]], int(right[method][at]), len(runs))
+                for method, runs in outputs.students.items()
+            },
+        )
+        for at in telling(outputs, most)
+    ]
 
 
 def telling(outputs: Outputs, most: int) -> list[int]:

@@ -1,16 +1,18 @@
 """Rows in; the blocks of their tables out: as GitHub Markdown (`to_markdown`), or drawn by the page's own templates."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kdcore.distil.methods import INTERNAL
 from kdcore.report.methods import ordered
-from kdcore.report.statistics import Difference, Estimate, Tested, degenerate, percent, star
+from kdcore.report.statistics import Difference, Estimate, McNemar, Tested, degenerate, percent, star
 from kdcore.report.summary import CLOSENESS, Row
 from kdcore.studies import Axis
 
+LONGEST = 200  # characters of a text that is quoted
 DECIMALS = {"agreement": 3, **{f"{loss.term}_total": 3 for loss in INTERNAL.values()}}  # of closeness, else four
 COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how a number is shown
     "encoder_and_pooler": ("encoder + pooler, M", lambda count: f"{count / 1e6:.2f}"),
@@ -19,7 +21,29 @@ COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how
     "gflop": ("training, GFLOP", lambda gflop: f"{gflop:,.0f}"),
 }
 
-Cell = str | Difference
+
+@dataclass(frozen=True)
+class Noted:
+    """A number, and what must be known beside it."""
+
+    text: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """Other people's text: a sentence of the data, the name of a class. It is shown, and never obeyed."""
+
+    text: str
+
+    @property
+    def short(self) -> str:
+        """On one line, and not longer than can be read in a table."""
+        line = " ".join(self.text.split())
+        return line if len(line) <= LONGEST else line[:LONGEST] + "…"
+
+
+Cell = str | Noted | Quoted | Difference | McNemar
 
 
 @dataclass(frozen=True)
@@ -32,7 +56,7 @@ class Heading:
 class Table:
     """The first `words` columns are text, the rest are numbers."""
 
-    header: Sequence[str]
+    header: Sequence[str | Quoted]
     body: Sequence[Sequence[Cell]]
     words: int = 1
 
@@ -51,12 +75,32 @@ def _block(block: Block) -> str:
     if isinstance(block, Heading):
         return f"{'#' * block.level} {block.text}"
     rule = [":---"] * block.words + ["---:"] * (len(block.header) - block.words)
-    lines = [block.header, rule, *([_cell(cell) for cell in row] for row in block.body)]
+    lines = [[*map(_cell, block.header)], rule, *([_cell(cell) for cell in row] for row in block.body)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def _cell(cell: Cell) -> str:
-    return cell if isinstance(cell, str) else difference_text(cell)
+    match cell:
+        case Quoted():
+            return re.sub(r"[\\`*_\[\]<>#~!@$]", r"\\\g<0>", cell.short.replace("&", "&amp;")).replace("|", "&#124;")
+        case Noted():
+            return f"{cell.text} ({cell.note})"
+        case Difference():
+            return difference_text(cell)
+        case McNemar():
+            return f"{counts_text(cell)}, {cell.verdict}{star(cell)}"
+    return cell
+
+
+def counts_text(test: McNemar) -> str:
+    """`43 : 23, p = 0.0187`: a comparison of two classifiers without its verdict."""
+    return f"{test.only_first} : {test.only_second}, p = {test.p:.3g}"
+
+
+def score_cell(row: Row) -> Cell:
+    """The row's score; where its runs learned nothing, with that beside it."""
+    text = estimate_text(row.score, 3)
+    return Noted(text, row.caution) if row.caution else text
 
 
 def estimate_text(estimate: Estimate, decimals: int) -> str:
@@ -106,24 +150,27 @@ def _notes(table: Sequence[Row], students: str, comparisons: str) -> str:
     return " ".join([*notes, *holm_note(made), "A degenerate run predicts one class only."])
 
 
-def tables(rows: Sequence[Row], titles: Mapping[str, str], comparisons: str = "") -> list[Block]:
-    """A section per task with a line per row: scores with verdicts, closeness to the teacher, cost.
+def tables(
+    rows: Sequence[Row], titles: Mapping[str, str], comparisons: str = "", data: str = "validation data"
+) -> list[Block]:
+    """A section per task with a line per row: scores with verdicts, closeness to the teacher, cost; as far as known.
 
-    titles: key of the rows -> its header; comparisons: what is compared with what, where its name does not say it.
+    titles: key of the rows -> its header; comparisons: what is compared with what, where its name does not say it;
+    data: what was scored.
     """
     blocks: list[Block] = []
     for table in _by_task(rows):
         about = f" by {', '.join(titles.values())}" if len(titles) > 1 else ""
-        blocks.append(Heading(2, f"{table[0].task}: {table[0].metric} on validation data{about}"))
+        blocks.append(Heading(2, f"{table[0].task}: {table[0].metric} on {data}{about}"))
         blocks += [_scores(table, titles), _notes(table, "; the teacher is one run.", comparisons)]
-        if students := _students(table):
-            names = _names(row.closeness for row in students)
-            lines = [[*_words(row, titles), *_estimates(row.closeness, names)] for row in students]
+        if names := _names(row.closeness for row in table):
+            lines = [[*_words(row, titles), *_estimates(row.closeness, names)] for row in _students(table)]
             header = [*titles.values(), *(CLOSENESS.get(name, name) for name in names)]
             blocks += [Heading(3, "Closeness to the teacher"), Table(header, lines, len(titles))]
-        cost = [[*_words(row, titles), *(_cost(row, name) for name in COST)] for row in table]
-        header = [*titles.values(), *(title for title, _ in COST.values())]
-        blocks += [Heading(3, "Cost"), Table(header, cost, len(titles))]
+        if any(row.cost for row in table):
+            cost = [[*_words(row, titles), *(_cost(row, name) for name in COST)] for row in table]
+            header = [*titles.values(), *(title for title, _ in COST.values())]
+            blocks += [Heading(3, "Cost"), Table(header, cost, len(titles))]
     return blocks
 
 
@@ -133,7 +180,7 @@ def _scores(table: Sequence[Row], titles: Mapping[str, str]) -> Table:
     header = [*titles.values(), table[0].metric, *(f"minus {name}" for name in made), *others, "degenerate runs"]
     body = [
         [
-            *(*_words(row, titles), estimate_text(row.score, 3)),
+            *(*_words(row, titles), score_cell(row)),
             *(row.differences.get(name, "") for name in made),
             *(estimate_text(row.metrics[name], 3) if name in row.metrics else "" for name in others),
             str(row.degenerate),
@@ -160,7 +207,7 @@ def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
         scores = [
             [
                 *(_word(value), _cost(next(iter(line.values())), "encoder_and_pooler")),
-                *(estimate_text(line[method].score, 3) for method in methods),
+                *(score_cell(line[method]) for method in methods),
                 *(line[method].differences.get(name, "") for method, name in made),
                 str(degenerate([run.degenerate for row in line.values() for run in row.runs])),
             ]

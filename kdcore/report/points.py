@@ -65,6 +65,16 @@ class Parameters(BaseModel):
     total: int
 
 
+class Test(BaseModel):
+    """One run on the task's labelled test split, of which nothing else is computed."""
+
+    model_config = ConfigDict(frozen=True)
+    score: FiniteFloat
+    scores: dict[str, dict[str, FiniteFloat]]
+    examples: dict[str, int]
+    degenerate: bool
+
+
 class Point(BaseModel):
     """One evaluated run. The teacher has neither a fidelity nor a student's choices.
 
@@ -84,6 +94,8 @@ class Point(BaseModel):
     score: FiniteFloat
     scores: dict[str, dict[str, FiniteFloat]]
     degenerate: bool
+    warnings: dict[str, str] = {}  # what speaks against it: kind -> words
+    test: Test | None = None
     fidelity: Fidelity | None = None
     parameters: Parameters
     bytes: int
@@ -104,17 +116,30 @@ class Point(BaseModel):
         scores: `accuracy`, or `accuracy_mismatched` for another validation split; closeness: empty for the teacher;
         cost: what is known of it.
         """
-        scores = {
-            metric if split == "validation" else f"{metric}_{split.removeprefix('validation_')}": value
-            for split, metrics in self.scores.items()
-            for metric, value in metrics.items()
-        }
         cost = self.parameters.model_dump() | {"bytes": self.bytes, "seconds": self.seconds, "gflop": self.gflop}
         return self.model_dump(exclude={"fidelity", "parameters"}) | {
-            "scores": scores,
+            "scores": _by_column(self.scores, "validation"),
             "closeness": self.fidelity.flat() if self.fidelity else {},
             "cost": {name: value for name, value in cost.items() if value is not None},
         }
+
+
+def _by_column(scores: Mapping[str, Mapping[str, float]], headline: str) -> dict[str, float]:
+    return {
+        metric if split == headline else f"{metric}_{split.removeprefix(f'{headline}_')}": value
+        for split, metrics in scores.items()
+        for metric, value in metrics.items()
+    }
+
+
+def on_test(runs: Sequence[Run]) -> list[Run]:
+    """The runs of the tasks that have a labelled test split, scored there: nothing else is known of them."""
+    scored = []
+    for run in runs:
+        if test := run["test"]:
+            own = {**test, "scores": _by_column(test["scores"], "test"), "warnings": {}, "closeness": {}, "cost": {}}
+            scored.append({**run, **own})
+    return scored
 
 
 @dataclass(frozen=True)

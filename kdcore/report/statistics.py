@@ -68,6 +68,10 @@ class Difference:
         """`higher`, `lower`, `no difference found`, or why nothing can be said."""
         return verdict(self.estimate)
 
+    def within(self, least: float, most: float) -> Self:
+        """The same with an interval that ends where differences do."""
+        return replace(self, estimate=self.estimate.within(least, most))
+
     def facts(self) -> dict[str, Any]:
         """Its numbers by name, as files have them."""
         return self.estimate.facts() | {"p": self.p, "p_holm": self.p_holm, "verdict": self.verdict}

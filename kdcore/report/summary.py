@@ -4,7 +4,8 @@ What is computed of repeated runs is computed here: means with their intervals, 
 for their number, closeness to the teacher, cost, degenerate runs.
 """
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -20,6 +21,13 @@ for loss in INTERNAL.values():
     maps = loss.needs == "attention"
     CLOSENESS[loss.term] = f"{loss.title}, mean" if maps else loss.title
     CLOSENESS |= {f"{loss.term}_total": f"{loss.title}, total"} if maps else {}
+
+NOTHING_LEARNED = ("constant", "chance")
+CAUTIONS = {  # kind of warning -> in a table's words
+    "constant": "one answer for all",
+    "chance": "no better than one answer for all",
+    "falling": "loss still falling at the end",
+}
 
 Keys = Mapping[str, Any]  # e.g. {"method": "sid", "layers": 3}
 Key = TypeVar("Key", bound=Hashable)
@@ -39,7 +47,8 @@ class Row:
     """The runs of one task that share their keys.
 
     metric: the headline metric, which `score` is the mean of; metrics: the others; differences: `score` minus that of
-    another row, by name; closeness: to the teacher; cost: means over the runs.
+    another row, by name; closeness: to the teacher; cost: means over the runs; warned: what speaks against its runs, by
+    kind, and how many of them have it.
     """
 
     task: str
@@ -52,6 +61,7 @@ class Row:
     degenerate: Degenerate
     runs: tuple[Seed, ...]
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    warned: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -60,6 +70,20 @@ class Row:
     @property
     def teacher(self) -> bool:
         return self.method == "teacher"
+
+    @property
+    def caution(self) -> str:
+        """What must stand beside the score; empty where nothing speaks against it."""
+        of = self.degenerate.of
+        return "; ".join(
+            CAUTIONS.get(kind, kind) if runs == of else f"in {runs} of {of} runs {CAUTIONS.get(kind, kind)}"
+            for kind, runs in self.warned.items()
+        )
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether none of its runs learned anything."""
+        return sum(self.warned.get(kind, 0) for kind in NOTHING_LEARNED) == self.degenerate.of
 
 
 Against = Callable[[Keys], Mapping[str, Keys]]  # keys of a row -> name and keys of each row that it is compared with
@@ -102,8 +126,14 @@ def _row(keys: Keys, runs: Sequence[Run], confidence: float) -> Row:
         closeness=_estimates([run["closeness"] for run in runs], confidence),
         cost={name: _mean_cost([cost[name] for cost in costs]) for name in _shared(costs)},
         degenerate=degenerate([run["degenerate"] for run in runs]),
+        warned=Counter(kind for run in runs for kind in _warnings(run)),
         runs=tuple(Seed(run["seed"], run["score"], run["degenerate"]) for run in runs),
     )
+
+
+def _warnings(run: Run) -> list[str]:
+    """The kinds of its warnings, a degenerate run having one whatever wrote its point."""
+    return list(dict.fromkeys([*["constant"] * run["degenerate"], *run["warnings"]]))
 
 
 def _shared(runs: Sequence[Mapping[str, float]]) -> list[str]:
@@ -133,7 +163,8 @@ def _compared(table: Sequence[Row], against: Against, confidence: float) -> list
         if not row.teacher
     }
     least, most = limits(table[0].metric)
-    made = differences(scores, others, confidence, most - least)
+    nothing = {at for at, row in enumerate(table) if row.at_chance}
+    made = differences(scores, others, confidence, most - least, nothing)
     return [replace(row, differences=own) for row, own in zip(table, made.values(), strict=True)]
 
 
@@ -142,11 +173,13 @@ def differences(
     others: Mapping[Key, Mapping[str, Key | None]],
     confidence: float,
     widest: float = float("inf"),
+    at_chance: Collection[Key] = (),
 ) -> dict[Key, dict[str, Difference]]:
     """Every comparison of one table: paired by seed, and corrected for the number of them all.
 
     scores: row -> seed -> score; others: row -> name of a comparison -> the row that is subtracted (None, itself and
-    rows that are not there are left out); widest: a difference's largest possible value.
+    rows that are not there are left out); widest: a difference's largest possible value; at_chance: rows that learned
+    nothing, two of which are not tested: whichever of them is higher, there is nothing to find.
     """
     made = [
         {
@@ -157,9 +190,17 @@ def differences(
         for row in scores
     ]
     made = [
-        {name: replace(one, estimate=one.estimate.within(-widest, widest)) for name, one in row.items()} for row in made
+        {
+            name: _untested(one) if {row, others[row][name]} <= {*at_chance} else one.within(-widest, widest)
+            for name, one in tests.items()
+        }
+        for row, tests in zip(scores, made, strict=True)
     ]
     return dict(zip(scores, corrected(made), strict=True))
+
+
+def _untested(difference: Difference) -> Difference:
+    return Difference(replace(difference.estimate, low=None, high=None, note="both at chance"), None)
 
 
 def to_frame(table: Sequence[Row]) -> pd.DataFrame:

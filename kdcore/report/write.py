@@ -40,7 +40,7 @@ def write_main(
 
     points_folder: <task>/<method>-s<seed>.json and <task>/teacher.json.
     runs: <task>/<method>-s<seed>/history.csv.
-    out: scores/<task>.json, table.{md,csv}, convergence.csv, figures/{main,convergence}.{png,svg}.
+    out: scores/<task>.json, table.{md,csv}, test.{md,csv}, convergence.csv, figures/{main,convergence}.{png,svg}.
     Raises UserError for a point or history that is missing or broken.
     """
     scored = points.read(points.headline(points_folder, tasks, methods, seeds))
@@ -52,11 +52,19 @@ def write_main(
         "table.csv": csv(to_frame(rows)),
         "convergence.csv": csv(epochs),
     }
+    held = summarise(points.on_test(scored), ["method"], baselines, confidence)
+    files |= {"test.md": to_markdown(test_tables(held)), "test.csv": csv(to_frame(held))}
     for task in tasks:
         scores = {row.method: round(row.score.value, 6) for row in rows if row.task == task}
         files[f"scores/{task}.json"] = json.dumps(scores, indent=2) + "\n"
     drawn = {"main": figures.dots(rows, "Validation score by method", ["method"])}
     write_all(out, files, drawn | {"convergence": figures.convergence(epochs)})
+
+
+def test_tables(rows: Sequence[Row]) -> list[Block]:
+    """The headline run on the labelled test splits, a section per task that has one."""
+    told = "These rows were scored once, at the end: nothing was trained on them, and nothing is chosen by them."
+    return tables(rows, words(["method"]), told, "test data") or ["No task here has a labelled test split."]
 
 
 def write_study(

@@ -102,13 +102,13 @@ def test_predictions_of_other_rows_are_refused(folders, opened, tmp_path):
     table = pd.read_parquet(folders["logits"]["soft"])
     table.assign(row=table["row"] + 1).to_parquet(tmp_path / "soft.parquet")
     logits = folders["logits"] | {"soft": tmp_path / "soft.parquet"}
-    with pytest.raises(UserError, match=r"soft\.parquet: holds other rows"):
+    with pytest.raises(UserError, match=r"soft\.parquet: is not of the examples"):
         compared(opened, folders["students"], logits, 2)
 
 
 def test_missing_predictions_are_named(folders, opened, tmp_path):
     logits = folders["logits"] | {"sid": tmp_path / "sid.parquet"}
-    with pytest.raises(UserError, match=r"sid\.parquet: can't be read"):
+    with pytest.raises(UserError, match=r"sid\.parquet: predictions can.t be read"):
         compared(opened, folders["students"], logits, 2)
 
 

@@ -18,7 +18,7 @@ from kdcore.distil.finished import Finished
 from kdcore.distil.signals import Targets
 from kdcore.errors import UserError
 from kdcore.evaluation import score as module
-from kdcore.evaluation.score import read_point, score_run
+from kdcore.evaluation.score import read_point, score_run, score_test
 from kdcore.model.encoder import Encoder
 from tests import on_disk
 from tests.distilling import examples
@@ -48,7 +48,10 @@ def test_a_students_point(tiny_ingredients: on_disk.Ingredients, student: Path):
     run = json.loads((student / "run.json").read_text())
     kept = ("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains", "epochs", "gflop", "seconds")
     assert {key: point[key] for key in kept} == {key: run[key] for key in kept}
-    assert set(point) == {*kept, "metric", "score", "scores", "degenerate", "fidelity", "parameters", "bytes"}
+    measured = {"metric", "score", "scores", "examples", "degenerate", "classification"}
+    assert set(point) == {*kept, *measured, "fidelity", "parameters", "bytes"}
+    assert point["examples"] == {"validation": 24}
+    assert np.trace(point["classification"]["validation"]["confusion"]) == pytest.approx(24 * point["score"])
     assert point["metric"] == "accuracy"
     assert point["scores"] == {"validation": {"accuracy": point["score"]}}
     assert point["bytes"] == (student / "model.safetensors").stat().st_size
@@ -237,3 +240,34 @@ def test_texts_that_the_tokenizer_has_never_seen_are_scored_all_the_same(
     data = on_disk.prepared(tmp_path, raw)
     point = read_point(scored_teacher(tiny_ingredients.teacher, data))
     assert point["degenerate"] is True
+
+
+def with_test(folder: Path, labels: list[str | None], model: Path) -> tuple[Finished, Data]:
+    """A teacher, and its task with a test split of these labels, one per text."""
+    raw = on_disk.rows()
+    raw["test"] = raw["validation"].head(len(labels)).assign(label=labels)
+    task = dataclasses.replace(on_disk.TASK, splits={name: name for name in ("train", "validation", "test")})
+    data = on_disk.prepared(folder, raw, task)
+    return on_disk.opened(on_disk.fine_tuned(folder, data, model)), Data.open(data)
+
+
+def test_a_labelled_test_split_is_scored_apart(tmp_path: Path, store: Path, tiny_ingredients: on_disk.Ingredients):
+    made, data = with_test(tmp_path, ["bad", "good", None, "good", "good"], tiny_ingredients.model)
+    scored = score_test(made, data, made, 8)
+    assert scored is not None
+    assert scored["examples"] == {"test": 4}  # those with a label
+    assert set(scored["scores"]) == {"test"}
+    assert sum(scored["classification"]["test"]["support"]) == 4
+    folder = score_run(made, data, made, None, 8)
+    assert set(read_point(folder)["scores"]) == {"validation"}
+    assert "test" not in read_point(folder)
+    assert set(pd.read_parquet(folder / "predictions.parquet")["split"]) == {"validation"}
+
+
+def test_an_unlabelled_test_split_is_not_scored(
+    tmp_path: Path, store: Path, tiny_ingredients: on_disk.Ingredients, student: Path
+):
+    made, data = with_test(tmp_path, [None, None], tiny_ingredients.model)
+    assert score_test(made, data, made, 8) is None
+    opened = on_disk.opened(tiny_ingredients.teacher)
+    assert score_test(opened, Data.open(tiny_ingredients.data), opened, 8) is None

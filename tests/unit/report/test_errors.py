@@ -1,6 +1,5 @@
 """The error analysis by hand on ten examples; the examples that are shown; and that their text stays text."""
 
-import json
 from functools import partial
 
 import numpy as np
@@ -11,8 +10,9 @@ from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 from kdcore.report import errors
-from kdcore.report.errors import Outputs, examples, plain, section, telling, to_json, write_errors
-from kdcore.report.markdown import to_markdown
+from kdcore.report.errors import ERRORS, Outputs, Skipped, Vote, examples, section, telling, write_errors
+from kdcore.report.markdown import Quoted, Table, to_markdown
+from kdcore.report.statistics import McNemar
 from tests import on_disk
 
 
@@ -37,51 +37,45 @@ def outputs(students, task=TASK):
     return Outputs(task, np.array(LABELS, dtype=float), logits(TEACHER), made)
 
 
-def analyse(models, confidence):
-    """What errors.json says of a task."""
-    return to_json(errors.analyse(models, confidence))
+ROWS = pd.DataFrame({"row": range(100, 110), "text_a": [f"text {i}" for i in range(10)], "text_b": None})
+
+
+def analyse(models, confidence=0.95):
+    return errors.analyse(models, ROWS, confidence)
 
 
 def text_of(models, task="toy"):
-    return to_markdown(section(task, errors.analyse(models, 0.95), pd.DataFrame({"task": []})))
+    return to_markdown(section(task, analyse(models)))
 
 
 def test_counts_agreement_and_repeated_errors_by_hand():
-    found = analyse(outputs({"soft": [SOFT], "sid": [SID]}), 0.95)
-    assert (found["examples"], found["teacher"]["right"], found["teacher"]["wrong"]) == (10, 7, 3)
-    run = found["methods"]["sid"]["runs"][0]
-    assert [run[name] for name in ("both_right", "only_teacher_right", "only_student_right", "both_wrong")] == [
-        6,
-        1,
-        0,
-        3,
-    ]
+    found = analyse(outputs({"soft": [SOFT], "sid": [SID]}))
+    assert (found.examples, found.right) == (10, 7)
+    run = found.methods["sid"].runs[0]
+    assert run.counts == {"both_right": 6, "only_teacher_right": 1, "only_student_right": 0, "both_wrong": 3}
     # Agreement on all but examples 2 and 6: on 6 both are wrong, each in its own way, so it is no repeated error.
-    assert run["agreement"] == pytest.approx(0.8)
-    assert run["repeated_errors"] == pytest.approx(2 / 3)
+    assert run.shares == {"agreement": pytest.approx(0.8), "repeated_errors": pytest.approx(2 / 3)}
 
 
 def test_shares_are_compared_with_soft_by_seed():
-    found = analyse(outputs({"soft": [SOFT, SOFT, TEACHER], "sid": [SID, TEACHER, TEACHER]}), 0.95)["methods"]
+    found = analyse(outputs({"soft": [SOFT, SOFT, TEACHER], "sid": [SID, TEACHER, TEACHER]})).methods
     # Soft agrees on 7, 7 and 10 of 10, sid on 8, 10, 10: the differences are 0.1, 0.3, 0.
-    assert found["soft"]["minus_soft"] == {}
-    assert found["sid"]["minus_soft"]["agreement"]["value"] == pytest.approx(0.4 / 3)
-    assert found["sid"]["minus_soft"]["agreement"]["verdict"] == "no difference found"
+    assert found["soft"].minus_soft == {}
+    assert found["sid"].minus_soft["agreement"].estimate.value == pytest.approx(0.4 / 3)
+    assert found["sid"].minus_soft["agreement"].verdict == "no difference found"
 
 
 def test_each_seed_is_tested_against_the_teacher_and_soft():
-    found = analyse(outputs({"soft": [SOFT, SID], "sid": [SID, SOFT]}), 0.95)["methods"]
-    first, second = found["sid"]["runs"]
+    found = analyse(outputs({"soft": [SOFT, SID], "sid": [SID, SOFT]})).methods
+    first, second = found["sid"].runs
     # Only sid right: none; only soft right: 2, 3, 6, 9. Exact two-sided p of 0 : 4 is 2 / 2^4, the smallest of six.
-    assert first["against_soft"] == {
-        "only_student": 0, "only_other": 4, "p": 0.125, "verdict": "no difference found", "p_holm": 0.75,
-    }  # fmt: skip
-    assert (first["against_teacher"]["only_student"], first["against_teacher"]["only_other"]) == (0, 1)
-    assert first["score"]["value"] == pytest.approx(0.6)
-    assert first["score"]["low"] < 0.6 < first["score"]["high"]
-    assert (second["seed"], second["score"]["value"]) == (1, 1.0)
-    assert (second["against_soft"]["only_student"], second["against_soft"]["only_other"]) == (4, 0)
-    assert not [run for run in found["soft"]["runs"] if "against_soft" in run]
+    assert first.tests["soft"] == McNemar(0, 4, 0.125, "no difference found", 0.95, p_holm=0.75)
+    assert (first.tests["teacher"].only_first, first.tests["teacher"].only_second) == (0, 1)
+    assert first.score.value == pytest.approx(0.6)
+    assert first.score.low < 0.6 < first.score.high
+    assert (second.seed, second.score.value) == (1, 1.0)
+    assert (second.tests["soft"].only_first, second.tests["soft"].only_second) == (4, 0)
+    assert not [run for run in found["soft"].runs if "soft" in run.tests]
 
 
 def test_the_text_has_a_line_per_seed_and_counts_its_comparisons():
@@ -95,21 +89,21 @@ def test_a_star_marks_shares_that_differ_after_holms_correction():
     # Agreement 1, 1, 0.9 less 0.7: t = 0.2667 / (0.0577 / sqrt(3)) = 8, p = 0.015; repeated 1, 1, 2/3: the same t.
     almost = [*TEACHER[:9], 1]
     models = outputs({"soft": [SOFT, SOFT, SOFT], "sid": [TEACHER, TEACHER, almost]})
-    found, text = analyse(models, 0.95), text_of(models)
+    found, text = analyse(models), text_of(models)
     assert "+0.267 [+0.123, +0.410] higher* |" in text
-    assert found["methods"]["sid"]["minus_soft"]["agreement"]["p_holm"] == pytest.approx(2 * 0.0153, abs=1e-4)
+    assert found.methods["sid"].minus_soft["agreement"].p_holm == pytest.approx(2 * 0.0153, abs=1e-4)
     assert "Differences are paired by seed. Comparisons tested: 2; * marks what is still found" in text
 
 
 def test_a_teacher_without_errors_has_none_to_repeat():
     perfect = Outputs(TASK, np.array(LABELS, dtype=float), logits(SOFT), {"soft": {0: logits(SID)}})
-    found = analyse(perfect, 0.95)
-    assert found["methods"]["soft"]["mean"]["repeated_errors"] is None
+    assert analyse(perfect).methods["soft"].mean["repeated_errors"] is None
     assert "| none to repeat |" in text_of(perfect)
 
 
 def test_a_regression_is_left_out_and_says_why():
     task = Task("scores", ("text",), "label", (), ("pearson",))
+    assert analyse(Outputs(task, np.array([0.5]), np.array([[0.4]]), {})) == Skipped(errors.SKIPPED)
     text = text_of(Outputs(task, np.array([0.5]), np.array([[0.4]]), {}), "scores")
     assert text.endswith("Not analysed: a regression predicts numbers, which are neither right nor wrong.\n")
 
@@ -120,12 +114,32 @@ def test_telling_examples_are_those_on_which_methods_differ_most_first():
     models = outputs({"soft": [SOFT, SOFT], "sid": [SID, second]})
     assert telling(models, 30) == [6, 2, 3, 9]
     assert telling(models, 2) == [6, 2]
-    rows = pd.DataFrame({"row": range(100, 110), "text_a": [f"text {i}" for i in range(10)], "text_b": None})
-    table = examples(models, rows, most=1)
-    assert table.to_dict("records") == [
-        {"task": "toy", "row": 106, "text_a": "text 6", "text_b": None, "label": "yes", "teacher": "no"}
-        | {"soft": "yes", "soft_right": "2/2", "sid": "no", "sid_right": "0/2"}
-    ]
+    (example,) = examples(models, ROWS, most=1)
+    votes = {"soft": Vote("yes", 2, 2), "sid": Vote("no", 0, 2)}
+    assert example == errors.Example(106, ["text 6"], "yes", "no", votes)
+
+
+def test_classes_are_means_over_seeds():
+    # SID takes example 2 for yes, and 6, of yes, for maybe; SOFT is always right.
+    models = outputs({"soft": [SOFT, SOFT], "sid": [SID, SOFT]})
+    found = analyse(models).classes
+    assert list(found) == ["teacher", "soft", "sid"]
+    assert found["sid"].confusion == [[3, 1, 0], [0.0, 2.5, 0.5], [0.5, 0.0, 2.5]]
+    assert found["sid"].support == [4, 3, 3]
+    assert found["soft"].f1 == [1, 1, 1]
+    assert found["sid"].recall == pytest.approx([3 / 4, 2.5 / 3, 2.5 / 3])
+    text = text_of(models)
+    assert "| model | class | examples | precision | recall | F1 | as no | as yes | as maybe |" in text
+    assert "| sid | yes | 3 |" in text
+    assert "| 0 | 2.5 | 0.5 |" in text
+
+
+def test_many_classes_are_listed_without_a_column_each():
+    task = Task("toy", ("text",), "label", tuple(f"class {i}" for i in range(12)), ("accuracy",))
+    made = Outputs(task, np.arange(12.0), np.eye(12), {"soft": {0: np.eye(12)}})
+    text = to_markdown(section("toy", errors.analyse(made, pd.DataFrame(), 0.95)))
+    assert "| model | class | examples | precision | recall | F1 |\n" in text
+    assert "The confusion matrices, of 12 classes, are in errors.json." in text
 
 
 @pytest.mark.parametrize(
@@ -139,7 +153,8 @@ def test_telling_examples_are_those_on_which_methods_differ_most_first():
     ],
 )
 def test_text_is_shown_as_it_is(text, line):
-    assert plain(text) == line
+    table = to_markdown([Table([Quoted(text)], [[Quoted(text)]])])
+    assert table.splitlines() == [f"| {line} |", "| :--- |", f"| {line} |"]
 
 
 @pytest.fixture
@@ -156,22 +171,35 @@ def headline(tmp_path):
     return tmp_path
 
 
-def analysed(folder, methods=("soft", "sid"), seeds=(0,)):
-    write_errors(folder / "predictions", folder / "data", folder / "out", ["tiny"], methods, seeds, 0.95)
+def analysed(folder, methods=("soft", "sid"), seeds=(0,), texts=True):
+    write_errors(folder / "predictions", folder / "data", folder / "out", ["tiny"], methods, seeds, 0.95, texts)
     return folder / "out"
 
 
 def test_the_files_agree_with_each_other(headline):
     out = analysed(headline)
-    found = json.loads((out / "errors.json").read_text())["tiny"]
+    found = ERRORS.validate_json((out / "errors.json").read_bytes())["tiny"]
     table = pd.read_csv(out / "errors.csv")
     rows = Data.open(headline / "data/tiny").frame("validation").set_index("row")
-    assert found["methods"]["sid"]["runs"][0]["only_teacher_right"] == len(table) == int((rows["label"] == 1).sum())
+    assert found.methods["sid"].runs[0].counts["only_teacher_right"] == len(table) == int((rows["label"] == 1).sum())
     assert table["text_a"].tolist() == rows.loc[table["row"], "text_a"].tolist()
     assert set(table["sid"]) == {"bad"}
     assert set(table["soft"]) == {"good"}
     text = (out / "errors.md").read_text()
     assert text.count("| good | good | good (1/1) | bad (0/1) |") == len(table)
+    assert text == to_markdown(section("tiny", found))  # what is read back gives the same tables
+
+
+def test_texts_are_quoted_only_where_they_are_asked_for(headline):
+    sentences = Data.open(headline / "data/tiny").frame("validation")["text_a"]
+    out = analysed(headline, texts=False)
+    for path in out.iterdir():
+        assert not [sentence for sentence in sentences if sentence in path.read_text()]
+    table = pd.read_csv(out / "errors.csv")
+    assert table["text_a"].isna().all()
+    text = (out / "errors.md").read_text()
+    assert f"| {table['row'][0]} | good | good | good (1/1) | bad (0/1) |" in text
+    assert "Texts are not shown (report.texts in params.yaml)" in text
 
 
 def test_missing_predictions_name_the_params_key(headline):

@@ -246,3 +246,51 @@ def test_an_interval_is_a_half_width_only_where_both_sides_are_alike(low, high, 
 
 def test_nothing_is_minus_zero():
     assert estimate_text(Estimate(-0.00001, None, None, 1, 0.95), 4) == "0.0000"
+
+
+def chance(folder, **methods):
+    """Rows of runs that are warned of below 0.505. methods: scores of the seeds, None for runs of one answer only."""
+    folder.mkdir(exist_ok=True)
+    for method, scores in methods.items():
+        for seed in SEEDS:
+            score = (scores or (0.5, 0.5, 0.5))[seed]
+            warnings = {"chance": "words"} if scores and score <= 0.505 else {}
+            facts = {"score": score, "degenerate": scores is None, "warnings": warnings}
+            synthetic.write(folder / f"movies/{method}-s{seed}.json", synthetic.point("movies", method, seed, **facts))
+    synthetic.write(folder / "movies/teacher.json", synthetic.teacher("movies"))
+    runs = points.read(points.headline(folder, ["movies"], list(methods), SEEDS))
+    return {row.method: row for row in summarise(runs, ["method"], baselines, 0.95)}
+
+
+def test_what_learned_nothing_says_so_beside_its_score(tmp_path):
+    rows = chance(tmp_path, none=None, soft=(0.5, 0.49, 0.48), sid=(0.51, 0.49, 0.6))
+    assert [rows[name].caution for name in ("teacher", "none", "soft", "sid")] == [
+        "",
+        "one answer for all",
+        "no better than one answer for all",
+        "in 1 of 3 runs no better than one answer for all",
+    ]
+    text = markdown(list(rows.values()))
+    assert "| none | 0.500 (one answer for all) |" in text
+    assert "| soft | 0.490 ± 0.025 (no better than one answer for all) |" in text
+
+
+def test_one_degenerate_run_of_three_is_said_beside_the_mean(tmp_path):
+    rows = chance(tmp_path, soft=(0.7, 0.72, 0.74))
+    path = tmp_path / "movies/soft-s1.json"
+    path.write_text(path.read_text().replace('"degenerate": false', '"degenerate": true'))
+    runs = points.read(points.headline(tmp_path, ["movies"], ["soft"], SEEDS))
+    assert rows["soft"].caution == ""
+    assert summarise(runs, ["method"], baselines, 0.95)[1].caution == "in 1 of 3 runs one answer for all"
+
+
+def test_nothing_is_found_between_two_methods_at_chance(tmp_path):
+    # 0.5 less 0.40, 0.41, 0.42 would be higher, with a star; against sid, which learned something, it is tested.
+    rows = chance(tmp_path, none=(0.40, 0.41, 0.42), soft=None, sid=(0.9, 0.93, 0.92))
+    untested = rows["soft"].differences["none"]
+    assert (untested.verdict, untested.p, untested.estimate.low) == ("not tested: both at chance", None, None)
+    assert untested.estimate.value == pytest.approx(0.09)
+    assert rows["sid"].differences["soft"].verdict == "higher"
+    # One comparison less to correct for: sid minus none and sid minus soft, the larger p of two stays as it is.
+    tests = rows["sid"].differences.values()
+    assert max(test.p_holm for test in tests) == max(test.p for test in tests)

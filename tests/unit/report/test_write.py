@@ -72,6 +72,8 @@ def test_write_main_writes_these_files(tmp_path):
         "scores/rte.json",
         "table.csv",
         "table.md",
+        "test.csv",
+        "test.md",
     ]
     scores = json.loads((tmp_path / "out/scores/rte.json").read_text())
     # soft: 0.795, and of seeds 0 and 1 the offsets 0 and 0.011 and the runs' own 0.002 and 0.004 (synthetic_points).
@@ -309,3 +311,38 @@ def test_where_a_file_is_the_users_none_is_written(tmp_path, monkeypatch):
         write_all(tmp_path / "out", {"scores.json": "{}", "table.md": "| a |", "table.csv": "a"}, {})
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["table.md"]
     assert (tmp_path / "out/table.md").read_text() == "my notes"
+
+
+def on_test(folder, tasks, **scores):
+    """Put a labelled test split into every point of these tasks. scores: by method, the others have 0.7."""
+    for path in (folder / "points").glob("*/*.json"):
+        if path.parent.name in tasks:
+            found, method = json.loads(path.read_text()), path.stem.partition("-")[0]
+            value = scores.get(method, 0.7)
+            test = {"score": value, "scores": {"test": {"accuracy": value}}, "examples": {"test": 50}}
+            path.write_text(json.dumps(found | {"test": test | {"degenerate": False}}))
+
+
+def test_a_labelled_test_split_has_a_table_of_its_own(tmp_path):
+    headline(tmp_path)
+    write_main(tmp_path / "points", tmp_path / "runs", tmp_path / "before", *MAIN)
+    on_test(tmp_path, ["rte"], teacher=0.9, sid=0.75)
+    write_main(tmp_path / "points", tmp_path / "runs", tmp_path / "out", *MAIN)
+    text = (tmp_path / "out/test.md").read_text()
+    assert text.startswith("## rte: accuracy on test data\n")
+    assert "| teacher | 0.900 |" in text
+    assert "| sid | 0.750 | +0.050 no difference found" not in text  # the seeds do not differ
+    assert "| sid | 0.750 | +0.050 not tested: the seeds do not differ |" in text
+    assert "Closeness" not in text
+    table = pd.read_csv(tmp_path / "out/test.csv")
+    assert table["task"].unique().tolist() == ["rte"]
+    assert table.set_index("method")["accuracy"].to_dict() == {"teacher": 0.9, "none": 0.7, "soft": 0.7, "sid": 0.75}
+    for name in ("table.md", "table.csv", "scores/rte.json"):  # nothing of it is in the tables of validation
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "before" / name).read_bytes()
+
+
+def test_without_a_labelled_test_split_the_table_says_so(tmp_path):
+    headline(tmp_path)
+    write_main(tmp_path / "points", tmp_path / "runs", tmp_path / "out", *MAIN)
+    assert (tmp_path / "out/test.md").read_text() == "No task here has a labelled test split.\n"
+    assert (tmp_path / "out/test.csv").read_text().strip() == ""

@@ -64,7 +64,8 @@ class Explorer {
     const { task, students } = this;
     Object.assign(this.state, { example: 0, layer: 0, head: 0 });
     this.#fill("task", tasks.map((each) => each.task), tasks.length < 2);
-    this.#fill("example", task.examples.map((each, place) => `${place + 1}. ${shortened(each.texts.join(" / "), 90)} (${each.reason})`));
+    const said = (each) => (each.texts.length ? shortened(each.texts.join(" / "), 90) : `row ${each.row}`);
+    this.#fill("example", task.examples.map((each, place) => `${place + 1}. ${said(each)} (${each.reason})`));
     this.#fill("layer", task.layer_map.map((teacher, layer) => `${layer + 1} – ${teacher}`));
     this.#fill("head", Array.from({ length: task.heads }, (_, head) => `${head + 1}`));
     this.#fill("over", [], !students.length);
