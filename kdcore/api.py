@@ -47,7 +47,7 @@ from kdcore.params import rules, sections
 from kdcore.params.sections import Section
 from kdcore.params.text import complaints
 from kdcore.params.values import Length, Method, Seed
-from kdcore.predict.model import logits
+from kdcore.predict.model import open_classifier
 from kdcore.predict.table import table
 from kdcore.runs import code_digest, open_run
 
@@ -135,7 +135,7 @@ class Student:
             raise UserError("predict", findings.problems)
         second = columns[1] if len(columns) == 2 else None
         rows = pd.DataFrame({"text_a": columns[0], "text_b": second, "label": np.nan})
-        return table(self.task, logits(self.path, self.task, rows, self.max_length, BATCH)).drop(columns="row")
+        return table(self.task, open_classifier(self.path).logits(rows, BATCH)).drop(columns="row")
 
     def save(self, folder: str | Path) -> Path:
         """Copy the student to `folder`, which transformers loads like any other.

@@ -15,9 +15,10 @@ import transformers
 
 from kdcore import processes
 from kdcore.artefacts import digest, open_sealed, write_json
+from kdcore.data.tasks import Task, from_fields
 from kdcore.model.encoder import Encoder
 from kdcore.model.linear import by_onednn
-from kdcore.model.names import tokenizer_of
+from kdcore.model.names import save_tokenizer, tokenizer_of
 
 if TYPE_CHECKING:
     from kdcore.distil.checkpoint import Record
@@ -49,12 +50,17 @@ class Finished:
         return cls(folder, facts, digest({"files": files, "max_length": facts.get("max_length")}))
 
     @property
+    def task(self) -> Task:
+        """What it was trained for: text columns, labels, metrics."""
+        return from_fields(self.facts["described"])
+
+    @property
     def layers(self) -> int:
         return self.facts["layers"]
 
     @property
     def max_length(self) -> int:
-        """Tokens at most; of a teacher, whose students read what it reads."""
+        """Tokens at most; a student reads what its teacher reads."""
         return self.facts["max_length"]
 
     @cached_property
@@ -65,7 +71,7 @@ class Finished:
 def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str, Any], record: "Record") -> None:
     """An ordinary Hugging Face folder, with the run's facts (run.json) and its history (history.csv) beside."""
     encoder.save(folder)
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     facts = {
         **facts,
         "epochs": len(record.history),

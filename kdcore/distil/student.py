@@ -99,6 +99,8 @@ def distil(
             record = Trainer(encoder, examples, stretch, objective, train, seed, run, validate).train()
             facts = {
                 "task": data.task.name,
+                "described": asdict(data.task),
+                "max_length": teacher.max_length,
                 "method": method,
                 **student.model_dump(),
                 **distill.model_dump(),

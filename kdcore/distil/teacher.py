@@ -1,5 +1,6 @@
 """The teacher: fine-tuned here from a pre-trained encoder, or a user's own classifier taken as it is."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ def adopt(data: Data, name: str, revision: str | None, model: Model) -> Finished
 def _facts(task: Task, encoder: Encoder, model: Model) -> dict[str, Any]:
     return {
         "task": task.name,
+        "described": asdict(task),
         "method": "teacher",
         "layers": len(encoder.layers),
         "max_length": model.max_length,
