@@ -5,7 +5,6 @@ Shapes: B examples, T tokens of the longest, A heads, H hidden size, K classes (
 
 import copy
 import io
-import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,7 +31,8 @@ from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
 from kdcore.data.tables import READERS, Table
 from kdcore.data.tasks import Task
-from kdcore.distil.finished import Finished
+from kdcore.distil.card import Scores
+from kdcore.distil.finished import Finished, copy_model
 from kdcore.distil.signals import Live, Targets, Teaching
 from kdcore.distil.student import distil as distilled
 from kdcore.distil.targets import write_targets
@@ -138,14 +138,15 @@ class Student:
         return table(self.task, open_classifier(self.path).logits(rows, BATCH)).drop(columns="row")
 
     def save(self, folder: str | Path) -> Path:
-        """Copy the student to `folder`, which transformers loads like any other.
+        """Copy the student to `folder`, which transformers loads like any other; its model card has the scores.
 
         Raises UserError where something is there that kdcore did not make.
         """
         place = Path(folder)
         check_folder(place, self.path)
+        scores = Scores({self.metric: self.score}, self.teacher_score, self.fidelity.get("agreement"))
         with new_folder(place) as aside:
-            shutil.copytree(self.path, aside, dirs_exist_ok=True)
+            copy_model(self.path, aside, scores)
         return place
 
     def _repr_html_(self) -> str:

@@ -41,6 +41,9 @@ StudyName = Annotated[str, typer.Argument(**NAMES)]
 StudyOption = Annotated[str | None, typer.Option(**NAMES)]
 BATCH = 64
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows per forward pass.")]
+PointsOption = Annotated[
+    Path | None, typer.Option(help="Points that the card's scores are of; metrics/main/points/<task> unless named.")
+]
 SET_PARAM = inspect.Parameter(
     "set_param",
     inspect.Parameter.KEYWORD_ONLY,
@@ -392,6 +395,7 @@ def export(
     data: Annotated[Path | None, typer.Option(help="Prepared task to compare on; data/<task> unless named.")] = None,
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Also with weights of 8 bits.")] = True,
     batch_size: BatchSize = BATCH,
+    points: PointsOption = None,
 ) -> None:
     """Write a classifier as ONNX, float32 and int8, held against torch on validation rows."""
     _heavy()
@@ -400,6 +404,7 @@ def export(
     from kdcore.data.examples import encode
     from kdcore.distil.finished import Finished
     from kdcore.export import export as write
+    from kdcore.report.card import known_scores
 
     check_folder(out, model, *filter(None, [data]))
     made = Finished.open(model, "dvc repro")
@@ -407,11 +412,35 @@ def export(
     check_folder(out, folder)
     prepared = _data(made.task.name, folder)
     rows = encode(made.tokenizer, prepared.frame("validation"), made.max_length)
-    facts = write(model, prepared.task, rows, out, int8, batch_size)
+    scores = known_scores(made.facts, points or Path("metrics/main/points") / made.task.name)
+    facts = write(model, prepared.task, rows, out, int8, batch_size, scores)
     for kind in [kind for kind in ("float32", "int8") if kind in facts]:
         measured = ", ".join(f"{metric} {facts[kind][metric]:.4f}" for metric in prepared.task.metrics)
         same = f"answers as torch on {facts[kind]['agreement']:.2%} of {facts['rows']:,} rows"
         say(f"{kind}: {same} (logits within {facts[kind]['largest_difference']:.2g}), {measured}")
+
+
+@command(reads=())
+def push(
+    _: Params,
+    model: Annotated[Path, typer.Argument(help="Folder of a finished student, or what `export` made of it.")],
+    repository: Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME on the hub, made if need be.")],
+    private: Annotated[bool, typer.Option("--private", help="A repository that is made is its owner's only.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch to push to, made if need be.")] = None,
+    points: PointsOption = None,
+) -> None:
+    """Upload a student to the Hugging Face hub, its model card with the scores that are known."""
+    _heavy()
+    from kdcore.console import say
+    from kdcore.distil.finished import Finished
+    from kdcore.push import push as upload
+    from kdcore.report.card import known_scores
+
+    made = Finished.open(model, "dvc repro -f student")
+    if made.facts["method"] == "teacher":
+        raise UserError(str(model), "is a teacher; name the folder of a student")
+    scores = known_scores(made.facts, points or Path("metrics/main/points") / made.task.name)
+    say(upload(made, repository, private, revision, scores))
 
 
 @command(

@@ -12,6 +12,7 @@ from kdcore.data.examples import encode
 from kdcore.data.metrics import task_metrics
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
+from kdcore.distil.card import origin
 from kdcore.distil.checkpoint import Record
 from kdcore.distil.finished import Finished, write_model
 from kdcore.distil.objective import Objective
@@ -63,7 +64,8 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, train: Train) -> Finis
             check_length(encoder.config, model.max_length, model.name)
             validate = validator(data.task, encode(tokenizer, data.frame("validation"), model.max_length), train)
             record = Trainer(encoder, examples, phases, Objective(), train, teacher.seed, run, validate).train()
-            facts = _facts(data.task, encoder, model) | {"rows": len(examples), "seed": teacher.seed}
+            facts = _facts(data.task, encoder, model, origin(model.name, model.revision))
+            facts |= {"rows": len(examples), "seed": teacher.seed}
             run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, record))
         return Finished.of(run.result, read_manifest(run.result, RERUN))
 
@@ -84,19 +86,20 @@ def adopt(data: Data, name: str, revision: str | None, model: Model) -> Finished
             if data.task.regression:
                 some = encode(tokenizer, data.frame("validation").head(256), model.max_length)
                 check_scale(logits_of(encoder, some, 32)[:, 0], some.labels, name)
-            facts = _facts(data.task, encoder, model) | {"rows": None, "seed": None}
+            facts = _facts(data.task, encoder, model, origin(name, revision)) | {"rows": None, "seed": None}
             run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, Record()))
         say(f"teacher: {name} is used as it is")
         return Finished.of(run.result, read_manifest(run.result, RERUN))
 
 
-def _facts(task: Task, encoder: Encoder, model: Model) -> dict[str, Any]:
+def _facts(task: Task, encoder: Encoder, model: Model, made_of: dict[str, Any]) -> dict[str, Any]:
     return {
         "task": task.name,
         "described": asdict(task),
         "method": "teacher",
         "layers": len(encoder.layers),
         "max_length": model.max_length,
+        "model": made_of,
     }
 
 

@@ -41,7 +41,9 @@ def predict(
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         lines = "".join(capsys.readouterr()).splitlines()
-        return stopped.value.code, "\n".join(line for line in lines if "it/s" not in line)  # transformers' own bars
+        return stopped.value.code, "\n".join(
+            line for line in lines if line and "it/s" not in line
+        )  # not transformers' own bars
 
     return called
 
