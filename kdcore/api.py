@@ -5,7 +5,6 @@ Shapes: B examples, T tokens of the longest, A heads, H hidden size, K classes (
 
 import copy
 import io
-import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,7 +32,8 @@ from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
 from kdcore.data.tables import READERS, Table
 from kdcore.data.tasks import Task
-from kdcore.distil.finished import Finished
+from kdcore.distil.card import Scores
+from kdcore.distil.finished import Finished, copy_model
 from kdcore.distil.signals import Live, Targets, Teaching
 from kdcore.distil.student import distil as distilled
 from kdcore.distil.targets import write_targets
@@ -48,7 +48,7 @@ from kdcore.params import rules, sections
 from kdcore.params.sections import Section
 from kdcore.params.text import complaints
 from kdcore.params.values import Length, Method, Seed
-from kdcore.predict.model import logits
+from kdcore.predict.model import open_classifier
 from kdcore.predict.table import table
 from kdcore.runs import open_run
 
@@ -114,17 +114,18 @@ class Student:
             raise UserError("predict", findings.problems)
         second = columns[1] if len(columns) == 2 else None
         rows = pd.DataFrame({"text_a": columns[0], "text_b": second, "label": np.nan})
-        return table(self.task, logits(self.path, self.task, rows, self.max_length, BATCH)).drop(columns="row")
+        return table(self.task, open_classifier(self.path).logits(rows, BATCH)).drop(columns="row")
 
     def save(self, folder: str | Path) -> Path:
-        """Copy the student to `folder`, which transformers loads like any other.
+        """Copy the student to `folder`, which transformers loads like any other; its model card has the scores.
 
         Raises UserError where something is there that kdcore did not make.
         """
         place = Path(folder)
         check_folder(place, self.path)
+        scores = Scores({self.metric: self.score}, self.teacher_score, self.fidelity.get("agreement"))
         with new_folder(place) as aside:
-            shutil.copytree(self.path, aside, dirs_exist_ok=True)
+            copy_model(self.path, aside, scores)
         return place
 
     def _repr_html_(self) -> str:

@@ -39,6 +39,11 @@ Method = Annotated[str, typer.Argument(help=f"One of {', '.join(METHODS)}.", cal
 NAMES: Any = {"help": "A name under `study:` in params.yaml.", "callback": door.one_of(tuple(STUDIES))}
 StudyName = Annotated[str, typer.Argument(**NAMES)]
 StudyOption = Annotated[str | None, typer.Option(**NAMES)]
+BATCH = 64
+BatchSize = Annotated[int, typer.Option(min=1, help="Rows per forward pass.")]
+PointsOption = Annotated[
+    Path | None, typer.Option(help="Points that the card's scores are of; metrics/main/points/<task> unless named.")
+]
 SET_PARAM = inspect.Parameter(
     "set_param",
     inspect.Parameter.KEYWORD_ONLY,
@@ -361,20 +366,26 @@ def curve(
     write_study(STUDIES[study], points, out, by_task, params.study[study], params.seeds, params.evaluate.confidence)
 
 
-@command(reads=("data", "task", "model.max_length", "evaluate.batch_size"))
+@command(reads=())
 def predict(
-    params: Params,
+    _: Params,
     model: Annotated[Path, typer.Argument(help="Folder of a student, a teacher, or any classifier that was saved.")],
     data: Annotated[Path, typer.Argument(help="A prepared task, or a csv, tsv, jsonl or parquet file.")],
     out: Annotated[Path, typer.Argument(help="Folder for a prepared task or --server; else the file to write.")],
-    task: Annotated[str | None, typer.Option(help="The task, where the model does not say.")] = None,
+    task: Annotated[str | None, typer.Option(help="A built-in task, where the model does not say its own.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="A text column of the file, if not called as in training; twice for pairs.")
+    ] = None,
     server: Annotated[str | None, typer.Option(help="Write a file's rows for the GLUE server, e.g. AX.")] = None,
     zip_: Annotated[bool, typer.Option("--zip", help="Zip all of the server's files in OUT.")] = False,
+    max_length: Annotated[int | None, typer.Option(min=3, help="Tokens per row, if not as in training.")] = None,
+    batch_size: BatchSize = BATCH,
 ) -> None:
     """Predict a prepared task's test splits (GLUE's for its server), or any file with the task's texts."""
     _heavy()
     from kdcore.artefacts import check_file, check_place
-    from kdcore.predict.model import logits, task_of
+    from kdcore.data.prepared import Data
+    from kdcore.predict.model import open_classifier
     from kdcore.predict.rows import own_file
     from kdcore.predict.run import check_options, predict_file, predict_folder, zip_files
     from kdcore.predict.server import ZIP, check_name
@@ -384,48 +395,73 @@ def predict(
     named = [] if data.is_dir() else [out if server is None else out / f"{server}.tsv"]
     for file in [*named, *([out / ZIP] if zip_ else [])]:
         check_file(file, model, data)
-    described = task_of(model, params.task, task)
-    how = {"max_length": params.model.max_length, "batch_size": params.evaluate.batch_size}
+    prepared = Data.open(data) if data.is_dir() else None
+    classifier = open_classifier(model, task, text or (), prepared.task if prepared else None, max_length)
     if server is not None:
-        check_name(server, described.name)
-    if data.is_dir():
-        predict_folder(data, described, lambda rows: logits(model, described, rows, **how), out)
+        check_name(server, classifier.task.name)
+    if prepared:
+        predict_folder(prepared, classifier.task, lambda rows: classifier.logits(rows, batch_size), out)
     else:
-        rows = own_file(data, described, params.data.columns)
-        predict_file(rows, described, lambda rows: logits(model, described, rows, **how), out, server)
+        rows = own_file(data, classifier.task, classifier.columns)
+        predict_file(rows, classifier.task, lambda rows: classifier.logits(rows, batch_size), out, server)
     if zip_:
         zip_files(out)
 
 
-@command(reads=("model.max_length", "evaluate.batch_size"))
+@command(reads=())
 def export(
-    params: Params,
+    _: Params,
     model: Annotated[Path, typer.Argument(help="Folder of a finished student or teacher.")],
     out: Annotated[Path, typer.Argument(help="Folder to write: config.json, the tokenizer, onnx/.")],
     data: Annotated[Path | None, typer.Option(help="Prepared task to compare on; data/<task> unless named.")] = None,
     int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Also with weights of 8 bits.")] = True,
+    batch_size: BatchSize = BATCH,
+    points: PointsOption = None,
 ) -> None:
     """Write a classifier as ONNX, float32 and int8, held against torch on validation rows."""
     _heavy()
     from kdcore.artefacts import check_folder
     from kdcore.console import say
     from kdcore.data.examples import encode
-    from kdcore.data.prepared import Data
     from kdcore.distil.finished import Finished
     from kdcore.export import export as write
+    from kdcore.report.card import known_scores
 
     check_folder(out, model, *filter(None, [data]))
     made = Finished.open(model, "dvc repro")
-    folder = data or Path("data") / made.facts["task"]
+    folder = data or Path("data") / made.task.name
     check_folder(out, folder)
-    prepared = Data.open(folder)
-    length = made.facts.get("max_length") or params.model.max_length
-    rows = encode(made.tokenizer, prepared.frame("validation"), length)
-    facts = write(model, prepared.task, rows, out, int8, params.evaluate.batch_size)
+    prepared = _data(made.task.name, folder)
+    rows = encode(made.tokenizer, prepared.frame("validation"), made.max_length)
+    scores = known_scores(made.facts, points or Path("metrics/main/points") / made.task.name)
+    facts = write(model, prepared.task, rows, out, int8, batch_size, scores)
     for kind in [kind for kind in ("float32", "int8") if kind in facts]:
         measured = ", ".join(f"{metric} {facts[kind][metric]:.4f}" for metric in prepared.task.metrics)
         same = f"answers as torch on {facts[kind]['agreement']:.2%} of {facts['rows']:,} rows"
         say(f"{kind}: {same} (logits within {facts[kind]['largest_difference']:.2g}), {measured}")
+
+
+@command(reads=())
+def push(
+    _: Params,
+    model: Annotated[Path, typer.Argument(help="Folder of a finished student, or what `export` made of it.")],
+    repository: Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME on the hub, made if need be.")],
+    private: Annotated[bool, typer.Option("--private", help="A repository that is made is its owner's only.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch to push to, made if need be.")] = None,
+    points: PointsOption = None,
+) -> None:
+    """Upload a student to the Hugging Face hub, its model card with the scores that are known."""
+    _heavy()
+    from kdcore.console import say
+    from kdcore.distil.finished import Finished
+    from kdcore.push import push as upload
+    from kdcore.report.card import known_scores
+
+    made = Finished.open(model, "dvc repro -f student")
+    if made.facts["method"] == "teacher":
+        raise UserError(str(model), "is a teacher; name the folder of a student")
+    scores = known_scores(made.facts, points or Path("metrics/main/points") / made.task.name)
+    say(upload(made, repository, private, revision, scores))
 
 
 @command(

@@ -18,7 +18,10 @@ DOOR = ("cli", "code", "console", "door", "errors", "inputs", "interrupt", "memo
 # already (the content of data, the files of a model and its tokenizer, the values of params); "." is kdcore itself,
 # names for Python users. What OUTSIDE modules import (a tokenizer's set-up, say) counts.
 DOOR_OF_RUNS = (*DOOR, "artefacts", "runs", "studies")
-OUTSIDE = (".", "data/embedded", "data/prepared", "data/tasks", "distil/finished", "model/foreign")
+OUTSIDE = (
+    *(".", "data/embedded", "data/prepared", "data/tasks"),
+    *("distil/card", "distil/finished", "model/foreign"),
+)
 
 Module: TypeAlias = tuple[str, tuple[str, ...]]  # its code, or a hash of it, and the modules of kdcore that it imports
 

@@ -18,6 +18,7 @@ from kdcore.data.batches import collate, in_order
 from kdcore.data.examples import Examples
 from kdcore.data.metrics import labelled_metrics, predictions
 from kdcore.data.tasks import Task
+from kdcore.distil.card import Scores, write_card
 from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder
 from kdcore.model.loading import load_classifier
@@ -30,11 +31,20 @@ LEAST_AGREEMENT = 0.9  # of int8 with float32; below it the rounded model is ano
 NOT_SHIPPED = ("model.safetensors", "manifest.json", "history.csv")
 
 
-def export(model: Path, task: Task, examples: Examples, out: Path, int8: bool, batch_size: int) -> dict[str, Any]:
+def export(
+    model: Path,
+    task: Task,
+    examples: Examples,
+    out: Path,
+    int8: bool,
+    batch_size: int,
+    scores: Scores | None = None,
+) -> dict[str, Any]:
     """Write the classifier in `model` as ONNX to the folder `out`; returns what was measured, also in out/export.json.
 
-    examples: validation rows on which torch, float32 and int8 are compared. Raises UserError where the extra `export`
-    is not installed, or where an exported model would answer otherwise than the classifier; `out` is then as it was.
+    examples: validation rows on which torch, float32 and int8 are compared; scores: for the model card. Raises
+    UserError where the extra `export` is not installed, or where an exported model would answer otherwise than the
+    classifier; `out` is then as it was.
     """
     _check_installed()
     encoder = Encoder.load(model).cpu()
@@ -58,6 +68,8 @@ def export(model: Path, task: Task, examples: Examples, out: Path, int8: bool, b
                     shutil.copyfile(file, aside / file.name)
             shutil.copytree(place, aside / "onnx")
             write_json(aside / "export.json", facts)
+            if (aside / "run.json").is_file():
+                write_card(aside, scores, facts)
             seal(aside)
     return facts
 

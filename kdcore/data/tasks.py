@@ -106,7 +106,9 @@ def to_json(task: Task) -> str:
 
 def from_json(text: str) -> Task:
     """The inverse of to_json; raises ValueError, KeyError or TypeError for anything else."""
-    fields: dict[str, Any] = json.loads(text)
-    for key in ("text", "labels", "metrics"):
-        fields[key] = tuple(fields[key])
-    return Task(**fields)
+    return from_fields(json.loads(text))
+
+
+def from_fields(fields: Mapping[str, Any]) -> Task:
+    """The task whose `asdict` was written as JSON and read again."""
+    return Task(**{**fields, **{key: tuple(fields[key]) for key in ("text", "labels", "metrics")}})

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,15 +15,17 @@ import torch
 import transformers
 
 from kdcore import processes
-from kdcore.artefacts import digest, open_sealed, write_json
+from kdcore.artefacts import MANIFEST, digest, open_sealed, seal, write_json
+from kdcore.data.tasks import Task, from_fields
+from kdcore.distil.card import CARD, Scores, write_card
 from kdcore.model.encoder import Encoder
 from kdcore.model.linear import by_onednn
-from kdcore.model.names import tokenizer_of
+from kdcore.model.names import save_tokenizer, tokenizer_of
 
 if TYPE_CHECKING:
     from kdcore.distil.checkpoint import Record
 
-NOTES = ("run.json", "history.csv")  # about the run, not part of the model
+NOTES = ("run.json", "history.csv", CARD)  # about the run, not part of the model
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,17 @@ class Finished:
         return cls(folder, facts, digest({"files": files, "max_length": facts.get("max_length")}))
 
     @property
+    def task(self) -> Task:
+        """What it was trained for: text columns, labels, metrics."""
+        return from_fields(self.facts["described"])
+
+    @property
     def layers(self) -> int:
         return self.facts["layers"]
 
     @property
     def max_length(self) -> int:
-        """Tokens at most; of a teacher, whose students read what it reads."""
+        """Tokens at most; a student reads what its teacher reads."""
         return self.facts["max_length"]
 
     @cached_property
@@ -63,9 +71,9 @@ class Finished:
 
 
 def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str, Any], record: "Record") -> None:
-    """An ordinary Hugging Face folder, with the run's facts (run.json) and its history (history.csv) beside."""
+    """An ordinary Hugging Face folder; beside it the run's facts, its history and, of a student, its model card."""
     encoder.save(folder)
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     facts = {
         **facts,
         "epochs": len(record.history),
@@ -74,6 +82,19 @@ def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str,
     }
     write_json(folder / "run.json", {**facts, "versions": versions()})
     write_history(folder / "history.csv", record.history)
+    write_card(folder)
+
+
+def copy_model(source: Path, target: Path, scores: Scores | None = None) -> None:
+    """Copy a finished model into the folder `target`, with the scores on its card: files of its own, and writable.
+
+    The source's may be read-only, and be DVC's or the store's by another name.
+    """
+    for file in sorted(source.iterdir()):
+        if file.is_file() and file.name != MANIFEST:
+            shutil.copyfile(file, target / file.name)
+    write_card(target, scores)
+    seal(target)
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:

@@ -100,6 +100,8 @@ def distil(
             record = Trainer(encoder, examples, stretch, objective, train, seed, run, validate).train()
             facts = {
                 "task": data.task.name,
+                "described": asdict(data.task),
+                "max_length": teacher.max_length,
                 "method": method,
                 **student.model_dump(),
                 **distill.model_dump(),
@@ -107,6 +109,13 @@ def distil(
                 "trains": stretch[-1].trains,  # equal students share a run, whoever asked for it first
                 "seed": seed,
                 "mapped": mapped,
+                "train": what["train"],
+                "teacher": {
+                    "layers": teacher.layers,
+                    "fine_tuned": teacher.facts["seed"] is not None,
+                    "model": teacher.facts["model"],
+                },
+                "data": data.origin,
             }
             run.finish(lambda folder: write_model(folder, encoder, teacher.tokenizer, facts, record))
         return Finished.of(run.result, read_manifest(run.result, RERUN))

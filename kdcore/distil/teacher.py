@@ -1,5 +1,6 @@
 """The teacher: fine-tuned here from a pre-trained encoder, or a user's own classifier taken as it is."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from kdcore.data.examples import encode
 from kdcore.data.metrics import task_metrics
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
+from kdcore.distil.card import origin
 from kdcore.distil.checkpoint import Record
 from kdcore.distil.finished import Finished, write_model
 from kdcore.distil.objective import Objective
@@ -60,7 +62,8 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared) -> Fin
             check_length(encoder.config, model.max_length, model.name)
             validate = validator(data.task, encode(tokenizer, data.frame("validation"), model.max_length), train)
             record = Trainer(encoder, examples, phases, Objective(), train, teacher.seed, run, validate).train()
-            facts = _facts(data.task, encoder, model, model.name) | {"rows": len(examples), "seed": teacher.seed}
+            facts = _facts(data.task, encoder, model, origin(model.name, model.revision))
+            facts |= {"rows": len(examples), "seed": teacher.seed}
             run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, record))
         return Finished.of(run.result, read_manifest(run.result, RERUN))
 
@@ -81,21 +84,20 @@ def adopt(data: Data, name: str, revision: str | None, model: Model) -> Finished
             if data.task.regression:
                 some = encode(tokenizer, data.frame("validation").head(256), model.max_length)
                 check_scale(logits_of(encoder, some, 32)[:, 0], some.labels, name)
-            facts = _facts(data.task, encoder, model, name) | {"rows": None, "seed": None}
+            facts = _facts(data.task, encoder, model, origin(name, revision)) | {"rows": None, "seed": None}
             run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, Record()))
         say(f"teacher: {name} is used as it is")
         return Finished.of(run.result, read_manifest(run.result, RERUN))
 
 
-def _facts(task: Task, encoder: Encoder, model: Model, name: str) -> dict[str, Any]:
-    """name: of the model that it comes from; its commit is that of a hub."""
+def _facts(task: Task, encoder: Encoder, model: Model, made_of: dict[str, Any]) -> dict[str, Any]:
     return {
-        "from": name,
-        "commit": encoder.config._commit_hash,
         "task": task.name,
+        "described": asdict(task),
         "method": "teacher",
         "layers": len(encoder.layers),
         "max_length": model.max_length,
+        "model": made_of | {"revision": encoder.config._commit_hash},
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from kdcore.artefacts import digest
+from kdcore.artefacts import digest, write_json
 from kdcore.errors import UserError
 from kdcore.model.config import load_config, readable
 from kdcore.model.places import fingerprint, resolve
@@ -48,6 +48,23 @@ def tokenizer_of(place: str | Path, revision: str | None = None) -> Any:
     if problems:
         raise UserError(name, problems)
     return tokenizer
+
+
+def save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write a tokenizer's files so that transformers 4 reads them too.
+
+    transformers 5 has other names for the class of a tokenizer that is no model's own, and for the list of further
+    special tokens; both versions know the old ones. Where the tokenizer was read from is left out.
+    """
+    tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    said = json.loads(file.read_text(encoding="utf-8"))
+    said = {key: value for key, value in said.items() if key not in ("is_local", "local_files_only")}
+    if said.get("tokenizer_class") == "TokenizersBackend":
+        said["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(said.get("extra_special_tokens"), list):
+        said["additional_special_tokens"] = said.pop("extra_special_tokens")
+    write_json(file, dict(sorted(said.items())))
 
 
 def _check_template(file: Path) -> None:

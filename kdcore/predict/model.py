@@ -1,7 +1,8 @@
-"""A finished model's folder: which task it is for, and its logits for new rows."""
+"""A classifier's folder, as it says itself what it reads: its task, its length; and its logits for new rows."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,41 +11,98 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kdcore.artefacts import MANIFEST
-from kdcore.data import tasks
 from kdcore.data.examples import encode
-from kdcore.data.tasks import Task
+from kdcore.data.tasks import BUILT_IN, Task, from_fields
 from kdcore.distil.finished import Finished
-from kdcore.errors import UserError
+from kdcore.errors import UserError, near
+from kdcore.model.config import load_config
 from kdcore.model.encoder import Encoder
 from kdcore.model.labels import match_labels
-from kdcore.model.names import check_length, tokenizer_of
+from kdcore.model.names import tokenizer_of
+from kdcore.model.positions import positions
 from kdcore.model.predict import logits_of
 
+USUAL = 512  # tokens per row of a classifier from elsewhere whose config names no number of positions
 
-def task_of(model: Path, own: Mapping[str, Any], named: str | None) -> Task:
-    """The task that the model was trained for, or the one that is named, for a model from elsewhere.
 
-    Raises UserError where neither says, or a file of the model was changed.
+@dataclass(frozen=True)
+class Classifier:
+    """A folder, and what it is for.
+
+    max_length: tokens per row at most, longer rows are truncated; columns: text column of the task -> that of the rows.
     """
-    if not model.is_dir():
-        raise UserError(str(model), "no such folder; it must hold a model, e.g. runs/student/movies/sid-s0")
-    if (model / MANIFEST).is_file():
-        Finished.open(model, "dvc repro")
-    notes = model / "run.json"
-    trained = json.loads(notes.read_text(encoding="utf-8"))["task"] if notes.is_file() else None
-    if trained is None and named is None:
-        raise UserError(str(model), "has no run.json that says its task: name it with --task")
-    if trained and named and trained != named:
-        raise UserError(str(model), f"is a model for the task {trained!r}, not {named!r}")
-    return tasks.find(named or trained or "", own)
+
+    folder: Path
+    task: Task
+    max_length: int
+    columns: Mapping[str, str]
+
+    def logits(self, rows: pd.DataFrame, batch_size: int) -> NDArray[np.float32]:
+        """(N, K) logits of the rows (text_a, text_b, label), the classes in the order of the task's labels.
+
+        Raises UserError where the model's labels are not the task's.
+        """
+        encoder = Encoder.load(self.folder)
+        match_labels(encoder, self.task, str(self.folder))
+        return logits_of(encoder, encode(tokenizer_of(self.folder), rows, self.max_length), batch_size)
 
 
-def logits(model: Path, task: Task, rows: pd.DataFrame, max_length: int, batch_size: int) -> NDArray[np.float32]:
-    """(N, K) logits of the rows (text_a, text_b, label), the classes in the order of the task's labels.
+def open_classifier(
+    folder: Path,
+    named: str | None = None,
+    columns: Sequence[str] = (),
+    prepared: Task | None = None,
+    max_length: int | None = None,
+) -> Classifier:
+    """The classifier in `folder`; what kdcore trained says in run.json what it reads, another needs telling.
 
-    Raises UserError where the model's labels are not the task's.
+    named: a built-in task; columns: the text columns of the rows, else the task's; prepared: the task of rows that are
+    prepared; max_length: in place of the length that the model was trained with. Raises UserError where that is not
+    enough, or contradicts itself, and where a file of the model was changed.
     """
-    encoder = Encoder.load(model)
-    match_labels(encoder, task, str(model))
-    check_length(encoder.config, max_length, model)
-    return logits_of(encoder, encode(tokenizer_of(model), rows, max_length), batch_size)
+    if not folder.is_dir():
+        raise UserError(str(folder), "no such folder; it must hold a model, e.g. runs/student/movies/sid-s0")
+    if (folder / MANIFEST).is_file():
+        Finished.open(folder, "dvc repro")
+    notes = folder / "run.json"
+    facts = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else {}
+    config = load_config(folder)
+    task = _task(folder, facts, named, columns, prepared, config)
+    if columns and len(columns) != len(task.text):
+        wanted = f"{len(task.text)} text column{'s' * (len(task.text) > 1)}, {', '.join(task.text)}"
+        raise UserError("--text", f"{task.name} has {wanted}; found {len(columns)}")
+    most = positions(config.to_dict())
+    if max_length is not None and most is not None and max_length > most:
+        raise UserError("--max-length", f"at most {most} for {folder}, found {max_length}")
+    length = max_length or facts.get("max_length") or most or USUAL
+    return Classifier(folder, task, length, dict(zip(task.text, columns or task.text, strict=True)))
+
+
+def _task(
+    folder: Path,
+    facts: Mapping[str, Any],
+    named: str | None,
+    columns: Sequence[str],
+    prepared: Task | None,
+    config: Any,
+) -> Task:
+    """By the model's own word, by --task, by the rows, or by the model's labels and --text."""
+    if "described" in facts:
+        if named not in (None, facts["task"]):
+            raise UserError(str(folder), f"is a model for the task {facts['task']!r}, not {named!r}")
+        return from_fields(facts["described"])
+    if named is not None and (prepared is None or named != prepared.name):
+        if named not in BUILT_IN:
+            raise UserError(
+                "--task", f"must be {' | '.join(BUILT_IN)}, found {named!r}{near(named, BUILT_IN)}; "
+                "for a task of your own name its text columns with --text"
+            )  # fmt: skip
+        return BUILT_IN[named]
+    if prepared is not None:
+        return prepared
+    if not columns:
+        raise UserError(
+            str(folder), "has no run.json that says its task: name it with --task, or the text columns with --text"
+        )
+    labels = tuple(str(config.id2label[index]) for index in range(config.num_labels)) if config.num_labels > 1 else ()
+    return Task("own", tuple(columns), "label", labels, ())

@@ -27,15 +27,14 @@ def check_options(folder: bool, server: str | None, packed: bool) -> None:
         raise UserError("--zip", "is for the GLUE server's files, so a file of rows needs --server too")
 
 
-def predict_folder(folder: Path, task: Task, predict: Predict, out: Path) -> None:
+def predict_folder(data: Data, task: Task, predict: Predict, out: Path) -> None:
     """Predict every test split of a prepared task into the folder `out`.
 
     GLUE's go into the server's files, those of another task into <split>.csv. Raises UserError where the data are
     of another task than the model, or, before it predicts, where a file is there that kdcore did not write.
     """
-    data = Data.open(folder)
     if data.task.name != task.name:
-        raise UserError(str(folder), f"holds task {data.task.name!r}, and the model is for {task.name!r}")
+        raise UserError(str(data.folder), f"holds task {data.task.name!r}, and the model is for {task.name!r}")
     server = task.name in GLUE
     splits = {
         out / (f"{name_of(task.name, split)}.tsv" if server else f"{split}.csv"): rows

@@ -176,6 +176,7 @@ def test_a_copy_replaces_only_what_kdcore_made(student: Callable[..., kdcore.Stu
     made, place = student(), tmp_path / "saved"
     made.save(place)
     assert (place / "config.json").stat().st_nlink == 1
+    assert f"| accuracy | {made.score:.4f} |" in (place / "README.md").read_text()
     made.save(place)
     (place / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match=r"holds what kdcore did not make: mine\.txt"):

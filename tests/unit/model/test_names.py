@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoTokenizer
 
 from kdcore.data import embedded
 from kdcore.errors import UserError
-from kdcore.model.names import check_length, check_vocabulary, identity, tokenizer_of
+from kdcore.model.names import check_length, check_vocabulary, identity, save_tokenizer, tokenizer_of
 from kdcore.model.places import resolve
 from tests import tiny
 
@@ -157,3 +158,17 @@ def test_other_tokens_than_the_teachers_are_refused(tmp_path: Path, tiny_folder:
     check_vocabulary(str(tiny_folder("bert")), None, tiny_folder("bert"))
     with pytest.raises(UserError, match="its tokenizer is not that of the teacher"):
         check_vocabulary(str(tiny_folder("roberta")), None, tiny_folder("bert"))
+
+
+def test_a_tokenizers_files_have_the_names_that_transformers_4_knows(tmp_path: Path):
+    tokenizer = tiny.tokenizer()
+    tokenizer.add_special_tokens({"extra_special_tokens": ["film"]})
+    save_tokenizer(tokenizer_of(tiny.save_finetuned(tmp_path / "read")), tmp_path / "plain")
+    save_tokenizer(tokenizer, tmp_path / "extra")
+    plain, extra = (json.loads((tmp_path / name / "tokenizer_config.json").read_text()) for name in ("plain", "extra"))
+    assert plain["tokenizer_class"] == extra["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert extra["additional_special_tokens"] == ["film"]
+    assert not {"is_local", "local_files_only", "extra_special_tokens"} & {*plain, *extra}
+    again = AutoTokenizer.from_pretrained(tmp_path / "extra")
+    assert again.extra_special_tokens == ["film"]
+    assert again("a film, films") == tokenizer("a film, films")
