@@ -6,6 +6,7 @@ Heavy imports happen inside the commands, so that `--help` and a wrong value in 
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -33,13 +34,19 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def of_every_command(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _version(asked: bool) -> None:
+    if asked:
         print(f"kdcore {__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _before_every_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 DataFolder = Annotated[Path, typer.Argument(help="Prepared data of the task.")]
@@ -376,20 +383,19 @@ def init(
     example: Annotated[bool, typer.Option("--example", help="With a tiny classifier and rows to try it with.")] = False,
 ) -> None:
     """Make a project of your own: a pipeline that distils your classifier on your rows with `dvc repro`."""
+    if example and (teacher or train or validation):
+        raise UserError("--example", "brings a teacher and rows of its own, so it goes without --teacher and the files")
+    if not example and (teacher is None or train is None):
+        raise UserError("kdcore init", "name a classifier (--teacher) and its rows (--train), or try --example")
     _heavy()
-    from kdcore.project.example import RAW, TEACHER, write_example
+    from kdcore.project.example import example as made
     from kdcore.project.init import Wish, check_free
     from kdcore.project.init import init as write
 
-    if example and (teacher or train or validation):
-        raise UserError("--example", "brings a teacher and rows of its own, so it goes without --teacher and the files")
-    if example:
-        check_free(folder)
-        write_example(folder)
-        teacher, train, validation = str(folder / TEACHER), folder / RAW / "train.csv", folder / RAW / "validation.csv"
-    if teacher is None or train is None:
-        raise UserError("kdcore init", "name a classifier (--teacher) and its rows (--train), or try --example")
-    write(folder, Wish(teacher, train, validation, text or (), label, task, layers))
+    check_free(folder)
+    given = nullcontext((str(teacher), Path(train or ""), validation))
+    with made(folder) if example else given as files:
+        write(folder, Wish(*files, text or (), label, task, layers))
 
 
 @command(reads=())

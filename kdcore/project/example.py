@@ -3,6 +3,9 @@
 import csv
 import io
 import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -28,13 +31,24 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 EPOCHS, BATCH = 4, 32
 
 
-def write_example(folder: Path) -> None:
-    """Write TEACHER, a fine-tuned BERT of 4 layers, and RAW/{train,validation}.csv below the folder.
+@contextmanager
+def example(folder: Path) -> Iterator[tuple[str, Path, Path]]:
+    """Write TEACHER, a fine-tuned BERT of 4 layers, and RAW/{train,validation}.csv below the folder; yields the three.
 
-    Raises UserError where something is there.
+    They are gone where the block fails. Raises UserError where something is there already.
     """
     if there := [name for name in (TEACHER, RAW) if (folder / name).exists()]:
         raise UserError(str(folder), [f"{name} is there already, and nothing is overwritten" for name in there])
+    try:
+        _write(folder)
+        yield str(folder / TEACHER), folder / RAW / "train.csv", folder / RAW / "validation.csv"
+    except BaseException:
+        for name in (TEACHER, RAW):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        raise
+
+
+def _write(folder: Path) -> None:
     draw = random.Random(0)  # noqa: S311  (rows of an example, no secret)
     rows = {split: [_review(draw) for _ in range(count)] for split, count in ROWS.items()}
     for split, reviews in rows.items():

@@ -259,18 +259,20 @@ def test_the_example_is_a_classifier_that_knows_its_rows(
 ):
     from transformers import pipeline
 
-    from kdcore.project.example import RAW, TEACHER, write_example
+    from kdcore.project.example import TEACHER, example
 
     own = tmp_path / "own"
-    write_example(own)
-    files = {split: own / RAW / f"{split}.csv" for split in ("train", "validation")}
-    params = made(teacher=str(own / TEACHER), **files, task="reviews", label="label")
+    with pytest.raises(UserError, match="--layers"), example(own) as (teacher, train, validation):
+        made(teacher=teacher, train=train, validation=validation, label="label", layers=5)
+    assert not [path for path in own.rglob("*") if path.is_file()]
+    with example(own) as (teacher, train, validation):
+        params = made(teacher=teacher, train=train, validation=validation, label="label")
     assert (params.data.path, params.teacher.finetuned) == ("data/raw", TEACHER)
     classify = pipeline("text-classification", str(own / TEACHER))
-    lines = files["validation"].read_text().splitlines()[1:101]
+    lines = validation.read_text().splitlines()[1:101]
     texts, labels = zip(*(line.split(",") for line in lines), strict=True)
     right = [said["label"] == label for said, label in zip(classify(list(texts)), labels, strict=True)]
     assert sum(right) >= 80
     assert json.loads((own / TEACHER / "config.json").read_text())["num_hidden_layers"] == 4
-    with pytest.raises(UserError, match="models/reviews is there already"):
-        write_example(own)
+    with pytest.raises(UserError, match="models/reviews is there already"), example(own):
+        pass
