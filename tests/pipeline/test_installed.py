@@ -1,6 +1,7 @@
 """The wheel, installed outside the clone: from nothing to a student of one's own, exported and asked."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from tests.pipeline.conftest import ROOT, Project
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SOURCES = ("kdcore", "stages", "dvc.yaml", "params.yaml", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
 QUICK = {
     "methods: [none, soft, pid, sid]": "methods: [soft, sid]",
@@ -18,6 +20,8 @@ QUICK = {
     "distill: {}": "distill: {epochs_per_layer: 1, classification_epochs: 2}",
     "train: {}": "train: {threads: 1, learning_rate: 1.0e-3}",
 }
+# As README shows it: init, the way there, repro.
+SHOWN = [line.split() for line in re.findall(r"kdcore init demo .*? && .*? && dvc repro", README)[0].split(" && ")]
 
 
 def run(*command: str, cwd: Path, path: Path | None = None) -> str:
@@ -60,7 +64,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 def own(installed: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The example after `kdcore init` and `dvc repro`, with quick students."""
     place = tmp_path_factory.mktemp("place")
-    said = installed("kdcore", "init", "demo", "--example", "--layers", "1", cwd=place)
+    said = installed(*SHOWN[0], "--layers", "1", cwd=place)
     assert "written in demo: params.yaml, dvc.yaml, stages/dvc.yaml" in said
     params = place / "demo/params.yaml"
     text = params.read_text(encoding="utf-8")
@@ -68,7 +72,7 @@ def own(installed: Callable[..., str], tmp_path_factory: pytest.TempPathFactory)
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     params.write_text(text, encoding="utf-8")
-    installed("python", "-m", "dvc", "repro", cwd=place / "demo")
+    installed("python", "-m", *SHOWN[2], cwd=place / "demo")
     return Project(place / "demo")
 
 
@@ -76,6 +80,7 @@ def test_it_says_its_version_and_its_knobs_anywhere(installed: Callable[..., str
     from kdcore import __version__
 
     assert installed("kdcore", "--version", cwd=tmp_path) == f"kdcore {__version__}\n"
+    assert [command[:2] for command in SHOWN] == [["kdcore", "init"], ["cd", "demo"], ["dvc", "repro"]]
     assert installed("kdcore", "params", cwd=tmp_path) == (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
