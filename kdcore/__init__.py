@@ -9,6 +9,7 @@ import importlib
 from types import ModuleType
 from typing import Any
 
+__version__ = "0.1.0"
 API = ("Student", "capture")  # and `distil`, which is the name of a package too
 
 

@@ -28,6 +28,7 @@ from kdcore.code import code_digest
 from kdcore.console import say
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
+from kdcore.data.columns import text_columns
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
 from kdcore.data.tables import READERS, Table
@@ -336,24 +337,11 @@ def _arrow(rows: "pd.DataFrame | Dataset", columns: Sequence[str], named: bool) 
 
 def _texts(file: RawFile, label: str) -> tuple[str, ...]:
     """The columns that hold texts, not numbers only, and are not the label; raises UserError where `text` must say."""
-    found = [name for name, cells in file.columns.items() if name != label and _holds_texts(cells)]
+    found = text_columns(file.columns, label)
     if len(found) not in (1, 2):
-        raise UserError(SOURCE, f"text: name the one or two columns of texts, found {shown(found)}")
+        raise UserError(SOURCE, f"text: name the one or two columns of texts, found {shown(list(found))}")
     say(f"texts: {' and '.join(found)}")
-    return tuple(found)
-
-
-def _holds_texts(cells: Sequence[Any]) -> bool:
-    there = [cell for cell in cells if not checks.absent(cell)]
-    return all(isinstance(cell, str) for cell in there) and not all(_is_number(cell) for cell in there)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        checks.number(cell)
-    except ValueError:
-        return False
-    return True
+    return found
 
 
 def _targets(data: Data, teacher: Finished, section: sections.Targets, rows: int | None) -> Targets:

@@ -6,12 +6,13 @@ Heavy imports happen inside the commands, so that `--help` and a wrong value in 
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from kdcore import door, processes
+from kdcore import __version__, door, processes
 from kdcore.distil.methods import METHODS
 from kdcore.errors import UserError
 from kdcore.memory import keep_freed
@@ -31,6 +32,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"kdcore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_every_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
 
 DataFolder = Annotated[Path, typer.Argument(help="Prepared data of the task.")]
 TeacherFolder = Annotated[Path, typer.Argument(help="The teacher's folder.")]
@@ -66,8 +83,9 @@ def keys(command: str, study: str | None = None) -> list[str]:
 def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = False) -> Callable[[Body], Body]:
     """Make the function a command: it gets the params that it declares, before its arguments.
 
-    reads: keys of params.yaml, {study} being the command's argument; trains: whether every process of a launcher runs
-    it, and not the first alone; changes: whether it takes `-S key=value`.
+    reads: keys of params.yaml, {study} being the command's argument; a command that reads none needs no such file, and
+    gets no params; trains: whether every process of a launcher runs it, and not the first alone; changes: whether it
+    takes `-S key=value`.
     """
 
     def register(body: Body) -> Body:
@@ -80,9 +98,10 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
                 processes.dismiss()
             study, changed = arguments.get("study"), arguments.pop("set_param", None) or ()
             with door.speaking_of_params(study):
-                body(door.params_for(keys(name, study), study, changed), **arguments)
+                given = (door.params_for(keys(name, study), study, changed),) if reads else ()
+                body(*given, **arguments)
 
-        _, *own = inspect.signature(body).parameters.values()
+        own = [*inspect.signature(body).parameters.values()][bool(reads) :]
         run.__signature__ = inspect.Signature(own + [SET_PARAM] * changes)  # type: ignore[attr-defined]
         return app.command(name)(run)
 
@@ -96,7 +115,7 @@ def inputs(params: Params, out: Path) -> None:
     from kdcore.inputs import write_inputs
 
     check_place(out)
-    stages = [name for name in _reads if name != "inputs"]
+    stages = [name for name, reads in _reads.items() if reads and name != "inputs"]
     write_inputs(out, stages, params.data, params.model, dict.fromkeys(params.tasks, params.teacher))
 
 
@@ -367,8 +386,43 @@ def curve(
 
 
 @command(reads=())
+def init(
+    folder: Annotated[Path, typer.Argument(help="The project's folder, new or in use.")] = Path(),
+    teacher: Annotated[str | None, typer.Option(help="Folder or hub name of a fine-tuned classifier.")] = None,
+    train: Annotated[Path | None, typer.Option(help="csv, tsv, jsonl or parquet file of training rows.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="File of validation rows; else a share of train.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="A text column; two for pairs. Else those with texts.")] = None,
+    label: Annotated[str, typer.Option(help="The label column.")] = "label",
+    task: Annotated[str | None, typer.Option(help="The task's name; else that of the rows' folder or file.")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Of the student; else half of the teacher's.")] = None,
+    example: Annotated[bool, typer.Option("--example", help="With a tiny classifier and rows to try it with.")] = False,
+) -> None:
+    """Make a project of your own: a pipeline that distils your classifier on your rows with `dvc repro`."""
+    if example and (teacher or train or validation):
+        raise UserError("--example", "brings a teacher and rows of its own, so it goes without --teacher and the files")
+    if not example and (teacher is None or train is None):
+        raise UserError("kdcore init", "name a classifier (--teacher) and its rows (--train), or try --example")
+    _heavy()
+    from kdcore.project.example import example as made
+    from kdcore.project.init import Wish, check_free
+    from kdcore.project.init import init as write
+
+    check_free(folder)
+    given = nullcontext((str(teacher), Path(train or ""), validation))
+    with made(folder) if example else given as files:
+        write(folder, Wish(*files, text or (), label, task, layers))
+
+
+@command(reads=())
+def params() -> None:
+    """Print every knob of params.yaml with what it means."""
+    from kdcore.project.pipeline import text
+
+    print(text("params.yaml"), end="")
+
+
+@command(reads=())
 def predict(
-    _: Params,
     model: Annotated[Path, typer.Argument(help="Folder of a student, a teacher, or any classifier that was saved.")],
     data: Annotated[Path, typer.Argument(help="A prepared task, or a csv, tsv, jsonl or parquet file.")],
     out: Annotated[Path, typer.Argument(help="Folder for a prepared task or --server; else the file to write.")],
@@ -410,7 +464,6 @@ def predict(
 
 @command(reads=())
 def export(
-    _: Params,
     model: Annotated[Path, typer.Argument(help="Folder of a finished student or teacher.")],
     out: Annotated[Path, typer.Argument(help="Folder to write: config.json, the tokenizer, onnx/.")],
     data: Annotated[Path | None, typer.Option(help="Prepared task to compare on; data/<task> unless named.")] = None,
@@ -443,7 +496,6 @@ def export(
 
 @command(reads=())
 def push(
-    _: Params,
     model: Annotated[Path, typer.Argument(help="Folder of a finished student, or what `export` made of it.")],
     repository: Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME on the hub, made if need be.")],
     private: Annotated[bool, typer.Option("--private", help="A repository that is made is its owner's only.")] = False,

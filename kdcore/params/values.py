@@ -87,10 +87,11 @@ Score = Annotated[float | None, Strict(), Field(allow_inf_nan=False), says("a fi
 TEXT = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"  # one line, not blank
 Text = Annotated[str, Strict(), Field(pattern=TEXT), says("one line of text that is not blank (quote a number)")]
 TextOrNull = Annotated[str | None, Strict(), Field(pattern=TEXT), says("one line of text that is not blank, or null")]
+NAME = r"^[a-z0-9_][a-z0-9_-]{0,63}$"
 TaskName = Annotated[
     str,
     Strict(),
-    Field(pattern=r"^[a-z0-9_][a-z0-9_-]{0,63}$"),
+    Field(pattern=NAME),
     says("a plain name: up to 64 of a-z 0-9 _ -, the first not -"),
 ]
 

@@ -45,7 +45,7 @@ def test_a_clone_prepares_the_same(own: Project, tmp_path: Path):
     clone.run(
         "dvc", "pull", "prepare", f"data/raw/{TASK}.dvc" if (own.root / f"data/raw/{TASK}.dvc").exists() else "prepare"
     )
-    assert "Data and pipelines are up to date" in clone.run("dvc", "status", "prepare").stdout
+    assert f"Stage 'prepare@{TASK}' didn't change, skipping" in clone.run("dvc", "repro", "prepare").stdout
 
 
 def test_the_data_of_another_task_change_no_results(finished_copy: Project):

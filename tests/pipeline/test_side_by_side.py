@@ -32,8 +32,8 @@ def block(title: str) -> str:
 
 
 def ran(output: str) -> list[str]:
-    """The stages that ran, without the path of their file, as dvc says itself."""
-    return re.findall(r"^Running stage '(?:[^':]+:)?([^']+)'", output, re.MULTILINE)
+    """The stages that ran, without the path of their file, as dvc says itself; `inputs` always does."""
+    return re.findall(r"^Running stage '(?!inputs')(?:[^':]+:)?([^']+)'", output, re.MULTILINE)
 
 
 def epochs_said(output: str) -> int:

@@ -93,7 +93,7 @@ def test_a_new_value_runs_its_own_points_only(studied: Project, tmp_path: Path):
     grown = Project(tmp_path / "repository")
     grown.edit({"study.methods.methods": ["none", "soft", "sid"]})
     said = grown.run("dvc", "repro", "stages/dvc.yaml:methods").stdout
-    ran = [line for line in said.splitlines() if line.startswith("Running stage")]
+    ran = [line for line in said.splitlines() if line.startswith("Running stage") and "'inputs'" not in line]
     assert len(ran) == 2
     assert any("methods-point@tiny-none-0" in line for line in ran)
     assert any("dvc.yaml:methods'" in line for line in ran)

@@ -89,10 +89,32 @@ for name, args in json.loads(sys.argv[1]).items():
     except SystemExit as ended:
         print(name, ended.code, *({module.partition(".")[0] for module in sys.modules} & set(json.loads(HEAVY))))
 """.replace("HEAVY", repr(json.dumps(sorted(HEAVY))))
-    arguments = {name: some_arguments(command) for name, command in COMMANDS.items()}
+    arguments = {name: some_arguments(command) for name, command in COMMANDS.items() if cli.keys(name)}
     found = python(script, json.dumps(arguments), cwd=tmp_path)
-    assert found.stdout.splitlines() == [f"{name} 2" for name in COMMANDS], found.stderr
-    assert found.stderr.count("params.yaml: ") == len(COMMANDS)
+    assert found.stdout.splitlines() == [f"{name} 2" for name in arguments], found.stderr
+    assert found.stderr.count("params.yaml: ") == len(arguments)
+
+
+@pytest.mark.parametrize("arguments", [("params",), ("--version",)])
+def test_a_command_that_reads_no_params_needs_no_such_file(tmp_path: Path, arguments: tuple[str, ...]):
+    found = python("from kdcore.cli import main; main()", *arguments, cwd=tmp_path)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((), "name a classifier (--teacher) and its rows (--train), or try --example"),
+        (("--teacher", "x"), "name a classifier (--teacher) and its rows (--train), or try --example"),
+        (("--example", "--train", "x.csv"), "brings a teacher and rows of its own"),
+    ],
+)
+def test_a_project_needs_a_classifier_and_rows_or_the_example(tmp_path: Path, arguments: tuple[str, ...], problem: str):
+    found = python("from kdcore.cli import main; main()", "init", "own", *arguments, cwd=tmp_path)
+    assert found.returncode == 2
+    assert problem in found.stderr
+    assert not [*tmp_path.iterdir()]
 
 
 # What is wrong

@@ -4,7 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import tomllib
 from itertools import pairwise
 
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from kdcore.report.errors import plain
 from kdcore.report.markdown import Heading, Table, to_markdown
 from kdcore.report.methods import FAMILIES
-from kdcore.report.page.render import FILES, LEVELS, SCALES, colours, contrast, css, embedded, ink, policy, prose
+from kdcore.report.page.render import LEVELS, SCALES, colours, contrast, css, embedded, ink, policy, prose
 from tests.unit.report.page import results
 
 
@@ -58,10 +57,3 @@ def test_a_text_of_the_data_comes_back_from_markdown_as_it_was(text):
     line = " ".join(text.split())
     blocks = [Heading(2, "movies"), "All of them.", Table(["text", "n"], [[plain(text), "1"], ["", "2"]])]
     assert prose(to_markdown(blocks)) == [*blocks[:2], Table([*blocks[2].header], [[line, "1"], ["", "2"]])]
-
-
-def test_every_file_of_the_page_is_in_the_wheel():
-    project = tomllib.loads((FILES.parents[3] / "pyproject.toml").read_text())
-    patterns = project["tool"]["setuptools"]["package-data"]["kdcore.report.page"]
-    packed = {path for pattern in patterns for path in FILES.parent.glob(pattern)}
-    assert packed == {path for path in FILES.rglob("*") if path.is_file()}

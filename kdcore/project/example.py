@@ -1,0 +1,111 @@
+"""A tiny classifier and rows to try a project with: made from a seed, in seconds, of nobody's texts."""
+
+import csv
+import io
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch.nn.functional import cross_entropy
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from kdcore.artefacts import new_folder, seal, write_bytes
+from kdcore.console import say
+from kdcore.errors import UserError
+
+TEACHER = "models/reviews"
+RAW = "data/raw/reviews"
+ROWS = {"train": 600, "validation": 200}
+LABELS = ("bad", "good")
+# A review is good where it has more words of praise than of blame; the others say nothing.
+WORDS = {
+    "bad": ("bad", "dull", "poor", "weak", "tired", "clumsy"),
+    "good": ("good", "fine", "lovely", "great", "witty", "moving"),
+    "plain": ("the", "a", "film", "plot", "cast", "story", "music", "and", "its", "was", "with", "ending", "scenes"),
+}
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+EPOCHS, BATCH = 4, 32
+
+
+@contextmanager
+def example(folder: Path) -> Iterator[tuple[str, Path, Path]]:
+    """Write TEACHER, a fine-tuned BERT of 4 layers, and RAW/{train,validation}.csv below the folder; yields the three.
+
+    They are gone where the block fails. Raises UserError where something is there already.
+    """
+    if there := [name for name in (TEACHER, RAW) if (folder / name).exists()]:
+        raise UserError(str(folder), [f"{name} is there already, and nothing is overwritten" for name in there])
+    try:
+        _write(folder)
+        yield str(folder / TEACHER), folder / RAW / "train.csv", folder / RAW / "validation.csv"
+    except BaseException:
+        for name in (TEACHER, RAW):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        raise
+
+
+def _write(folder: Path) -> None:
+    draw = random.Random(0)  # noqa: S311  (rows of an example, no secret)
+    rows = {split: [_review(draw) for _ in range(count)] for split, count in ROWS.items()}
+    for split, reviews in rows.items():
+        table = io.StringIO()
+        csv.writer(table, lineterminator="\n").writerows([("review", "label"), *reviews])
+        write_bytes(folder / RAW / f"{split}.csv", table.getvalue().encode())
+    tokenizer = _tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        classifier = _trained(tokenizer, rows["train"])
+    with new_folder(folder / TEACHER) as aside:
+        classifier.save_pretrained(aside)
+        tokenizer.save_pretrained(aside)
+        seal(aside)
+    say(f"example: a classifier of 4 layers in {TEACHER}, {ROWS['train']} and {ROWS['validation']} rows in {RAW}")
+
+
+def _review(draw: random.Random) -> tuple[str, str]:
+    """A text of 5 to 12 words, and its label."""
+    label = draw.choice(LABELS)
+    other = LABELS[1 - LABELS.index(label)]
+    words = draw.choices(WORDS["plain"], k=draw.randint(3, 7))
+    words += draw.choices(WORDS[label], k=draw.randint(2, 3)) + draw.choices(WORDS[other], k=draw.randint(0, 1))
+    draw.shuffle(words)
+    return " ".join(words), label
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    vocabulary = {token: i for i, token in enumerate([*SPECIAL, *(word for kind in WORDS.values() for word in kind)])}
+    words = Tokenizer(models.WordPiece(vocabulary, unk_token=SPECIAL[1]))
+    words.normalizer = normalizers.BertNormalizer(lowercase=True)
+    words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    words.post_processor = processors.BertProcessing(("[SEP]", vocabulary["[SEP]"]), ("[CLS]", vocabulary["[CLS]"]))
+    names = {f"{token[1:-1].lower()}_token": token for token in SPECIAL}
+    return PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=64, **names)
+
+
+def _trained(tokenizer: PreTrainedTokenizerFast, rows: list[tuple[str, str]]) -> BertForSequenceClassification:
+    torch.set_num_threads(1)  # of several, those that wait cost a model of this size most of its time
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: i for i, label in enumerate(LABELS)},
+    )
+    model = BertForSequenceClassification(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    inputs = tokenizer([text for text, _ in rows], padding=True, return_tensors="pt")
+    labels = torch.tensor([LABELS.index(label) for _, label in rows])
+    for _ in range(EPOCHS):
+        for batch in torch.randperm(len(rows)).split(BATCH):
+            logits = model(**{key: value[batch] for key, value in inputs.items()}).logits
+            cross_entropy(logits, labels[batch]).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return model.eval()

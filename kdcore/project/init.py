@@ -1,0 +1,159 @@
+"""Write a project into a folder, new or in use: DVC and git set up, and nothing that is there overwritten."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdcore import __version__
+from kdcore.artefacts import write_bytes
+from kdcore.console import say
+from kdcore.data.sources import ALSO
+from kdcore.data.tables import READERS
+from kdcore.data.tasks import BUILT_IN, RESERVED
+from kdcore.errors import UserError, shown
+from kdcore.params.values import NAME
+from kdcore.project import pipeline
+from kdcore.project.look import SHARE, Classifier, choose, look_at_rows
+from kdcore.project.params import params_text
+
+RAW = "data/raw"  # where rows of one's own lie, unless they lie in a task's folder already
+DVC_IGNORES = ("/work", "/.venv", "__pycache__")
+CACHE = "reflink,hardlink,copy"  # cache.type of DVC: models are not copied where links do
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks for; paths are as they were given there."""
+
+    teacher: str
+    train: Path
+    validation: Path | None
+    text: Sequence[str]
+    label: str
+    task: str | None
+    layers: int | None
+
+
+def init(folder: Path, wish: Wish) -> None:
+    """Write params.yaml, dvc.yaml, stages/dvc.yaml and the rows into `folder`, and set up git and DVC where needed.
+
+    Raises UserError, with the folder as it was, where something is wrong with the wish or in the way.
+    """
+    task = wish.task or _name(wish.train)
+    if not re.match(NAME, task) or task in (*BUILT_IN, RESERVED):
+        taken = ", ".join((*BUILT_IN, RESERVED))
+        raise UserError("--task", f"must be a plain name of a-z 0-9 _ -, and none of {taken}, found {shown(task)}")
+    files = {split: path for split, path in (("train", wish.train), ("validation", wish.validation)) if path}
+    rows = look_at_rows(wish.train, wish.validation, wish.text, wish.label)
+    place = _data_path(folder, task, files)
+    copies = {} if place else {f"{RAW}/{task}/{split}{path.suffix}": path for split, path in files.items()}
+    check_free(folder, copies)
+    teacher = Classifier.at(wish.teacher)
+    chosen = choose(task, teacher, rows, wish.layers) | {"data.source": "local", "data.path": place or RAW}
+    if wish.validation is None:
+        chosen["data.validation_share"] = SHARE
+        say(f"validation: {SHARE:.0%} of the train rows, as no file is named")
+    for key in ("model.name", "teacher.finetuned"):
+        chosen[key] = chosen[key] and _seen_from(folder, chosen[key])
+    _set_up(folder)
+    _write(folder, task, params_text(chosen), copies)
+
+
+def _name(train: Path) -> str:
+    """A task's name: that of the folder, where files are named after splits, or that of the file."""
+    return train.resolve().parent.name if train.stem == "train" else train.stem
+
+
+def _data_path(folder: Path, task: str, files: Mapping[str, Path]) -> str | None:
+    """The value of data.path with which the files are found where they are: <data.path>/<task>/<split>.<format>."""
+    parents = {path.resolve().parent for path in files.values()}
+    names = all(path.stem in (split, *ALSO.get(split, ())) for split, path in files.items())
+    (parent, *others) = parents
+    inside = parent.parent.is_relative_to(folder.resolve()) and parent.parent != folder.resolve()
+    if others or not names or parent.name != task or not inside:
+        return None
+    return parent.parent.relative_to(folder.resolve()).as_posix()
+
+
+def _seen_from(folder: Path, model: str) -> str:
+    """A model's name in params.yaml: its path in the project; a path elsewhere is absolute; a hub name stays."""
+    path = Path(model).expanduser()
+    if not path.is_dir():
+        return model
+    inside = path.resolve().is_relative_to(folder.resolve())
+    if not inside:
+        say(f"{model} lies outside the project, where no clone and no other machine finds it: to take it in, copy it "
+            "to models/, name it in params.yaml, and `dvc add` it")  # fmt: skip
+    return path.resolve().relative_to(folder.resolve()).as_posix() if inside else str(path.resolve())
+
+
+# Nothing in the way
+
+
+def check_free(folder: Path, copies: Collection[str] = ()) -> None:
+    """Raises UserError that names every file that is in the way of the project's, or of `copies`; or without git."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(str(folder), "must be a folder, or nothing, found a file")
+    stems = {name.rpartition(".")[0] for name in copies}
+    names = ["params.yaml", *pipeline.STAGES, *(f"{stem}.{kind}" for stem in sorted(stems) for kind in READERS)]
+    if there := [name for name in names if (folder / name).exists()]:
+        problem = "is there already, and nothing is overwritten: move it away, or name another folder"
+        raise UserError(str(folder), [f"{name} {problem}" for name in there])
+    if shutil.which("git") is None:
+        raise UserError("git", "is not on the PATH, and DVC, which runs the pipeline, needs it: install git first")
+
+
+# Writing
+
+
+def _set_up(folder: Path) -> None:
+    """A git repository around the folder, and DVC at home in it; each is left as it is where it is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    top = _run(folder, "git", "rev-parse", "--show-toplevel", check=False)
+    if not top:
+        _run(folder, "git", "init", "--quiet")
+        say(f"git: a new repository in {folder}")
+    if not (folder / ".dvc").is_dir():
+        below = ["--subdir"] if top and Path(top) != folder.resolve() else []
+        _run(folder, sys.executable, "-m", "dvc", "init", "--quiet", *below)
+        _run(folder, sys.executable, "-m", "dvc", "config", "cache.type", CACHE)
+        _run(folder, "git", "add", ".dvc/config")
+        say(f"DVC: set up in {folder}")
+
+
+def _run(folder: Path, *command: str, check: bool = True) -> str:
+    """Its output. Raises UserError with what it says where it fails and `check` is set; empty then without."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode and check:
+        raise UserError(" ".join(command), " ".join((done.stderr or done.stdout).split())[:400])
+    return "" if done.returncode else done.stdout.strip()
+
+
+def _write(folder: Path, task: str, params: str, copies: Mapping[str, Path]) -> None:
+    for name, source in copies.items():
+        write_bytes(folder / name, source.read_bytes())
+    for name in pipeline.STAGES:
+        write_bytes(folder / name, pipeline.text(name).encode())
+    write_bytes(folder / "params.yaml", params.encode())
+    _append(folder / ".gitignore", (f"/data/{task}/", "/runs/", "/work/", "/dvc_plots/"))
+    _append(folder / ".dvcignore", DVC_IGNORES)
+    requirements = folder / "requirements.txt"
+    if not requirements.exists():
+        write_bytes(requirements, f"kdcore=={__version__}\n".encode())
+    elif "kdcore" not in requirements.read_text(encoding="utf-8"):
+        say(f"requirements.txt is there and does not name kdcore: add kdcore=={__version__}")
+    written = ("params.yaml", *pipeline.STAGES, *copies)
+    say(f"written in {folder}: {', '.join(written)}")
+
+
+def _append(path: Path, lines: Sequence[str]) -> None:
+    """Add the lines that a file does not have yet."""
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    new = [line for line in lines if line not in old.splitlines()]
+    if new:
+        between = "\n" if old and not old.endswith("\n") else ""
+        write_bytes(path, f"{old}{between}".encode() + "".join(f"{line}\n" for line in new).encode())

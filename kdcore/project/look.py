@@ -1,0 +1,129 @@
+"""A classifier and files of rows -> what a project needs to know of them, and what is chosen for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdcore.console import say
+from kdcore.data import checks
+from kdcore.data.columns import text_columns
+from kdcore.data.tables import READERS, Cells
+from kdcore.errors import UserError, near, shown
+from kdcore.model.config import load_config
+from kdcore.model.names import tokenizer_of
+from kdcore.model.places import resolve
+from kdcore.model.positions import positions
+
+LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+SAMPLE = 5000  # rows whose tokens are counted
+MOST = 0.99  # of the texts that are not to be cut
+SHARE = 0.1  # of the train rows that validates where no other rows do
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """name: a folder or a hub name; finetuned: whether it is a classifier, and no encoder that is to become one."""
+
+    name: str
+    finetuned: bool
+    layers: int
+    labels: tuple[str, ...]
+    longest: int | None
+
+    @classmethod
+    def at(cls, name: str) -> "Classifier":
+        """Raises UserError where no model can be read there, or it is of a kind that can't be distilled."""
+        config = load_config(resolve(name))
+        kinds = config.architectures or ["ForSequenceClassification"]
+        finetuned = any("ForSequenceClassification" in kind for kind in kinds)
+        labels = [str(config.id2label[index]) for index in range(config.num_labels)] if config.num_labels > 1 else []
+        return cls(name, finetuned, config.num_hidden_layers, tuple(labels), positions(config.to_dict()))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """text: one column or two; label: its column; cells: of the train rows, column -> values."""
+
+    text: tuple[str, ...]
+    label: str
+    cells: Mapping[str, Sequence[Any]]
+
+    @property
+    def count(self) -> int:
+        return len(self.cells[self.label])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that are there, in the order of the alphabet."""
+        return tuple(sorted({str(cell) for cell in self.cells[self.label] if not checks.absent(cell)}))
+
+
+def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], label: str) -> Rows:
+    """Raises UserError where a file can't be read, or its columns are not those that are named."""
+    files = {path: _cells(path).columns for path in (train, validation) if path is not None}
+    problems: dict[Path, list[str]] = {}
+    for path, columns in files.items():
+        hints = {name: near(name, columns) or f", has {shown(list(columns))}" for name in (*text, label)}
+        problems[path] = [f"has no column {name!r}{hint}" for name, hint in hints.items() if name not in columns]
+    for path, wrong in problems.items():
+        if wrong:
+            raise UserError(str(path), wrong)
+    chosen = tuple(text) or text_columns(files[train], label)
+    if len(chosen) not in (1, 2):
+        raise UserError("--text", f"name the one or two columns of texts, found {shown(list(chosen))} in {train}")
+    return Rows(chosen, label, files[train])
+
+
+def _cells(path: Path) -> Cells:
+    if path.suffix[1:] not in READERS:
+        raise UserError(str(path), f"must end in {' | '.join(f'.{kind}' for kind in READERS)}")
+    try:
+        return READERS[path.suffix[1:]](path.read_bytes(), str(path), None)
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
+
+
+def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> dict[str, Any]:
+    """Dotted key of params.yaml -> value, each said in a line that tells why.
+
+    Raises UserError for a student that is deeper than its teacher.
+    """
+    depth = layers or max(1, teacher.layers // 2)
+    if depth > teacher.layers:
+        raise UserError("--layers", f"must be at most {teacher.layers}, the teacher's layers, found {depth}")
+    labels = teacher.labels if teacher.finetuned else rows.labels
+    known = {"labels": list(labels), "metrics": ["accuracy", "f1_macro"]} if labels else {"metrics": ["pearson"]}
+    use = "used as it is" if teacher.finetuned else "an encoder, which is fine-tuned first"
+    say(f"teacher: {teacher.name}, {teacher.layers} layers, {use}")
+    say(f"rows: {rows.count:,} to train; text: {' and '.join(rows.text)}; label: {rows.label}")
+    say(f"labels: {', '.join(labels) or 'a number'}, by the {'teacher' if teacher.finetuned else 'rows'}")
+    say(f"student: {depth} layers" + ("" if layers else ", half of the teacher's"))
+    return {
+        "tasks": [task],
+        f"task.{task}": {"text": list(rows.text), "label": rows.label, **known},
+        "model.name": teacher.name,
+        "model.max_length": _length(teacher, rows),
+        "teacher.finetuned": teacher.name if teacher.finetuned else None,
+        "student.layers": depth,
+        "study.depth.layers": _depths(teacher.layers),
+        "study.data_size.rows": sorted({max(1, rows.count // part) for part in (8, 4, 2, 1)}),
+    }
+
+
+def _length(teacher: Classifier, rows: Rows) -> int:
+    """The shortest usual length that cuts few texts."""
+    tokenizer = tokenizer_of(resolve(teacher.name))
+    texts = [["" if checks.absent(cell) else str(cell) for cell in rows.cells[name][:SAMPLE]] for name in rows.text]
+    counts = np.array([len(ids) for ids in tokenizer(*texts)["input_ids"]])
+    wanted = next((length for length in LENGTHS if length >= np.quantile(counts, MOST)), LENGTHS[-1])
+    length = min(wanted, teacher.longest or wanted)
+    say(f"max_length: {length} tokens; the longest text has {counts.max()}, {np.mean(counts > length):.1%} are cut")
+    return length
+
+
+def _depths(layers: int) -> list[int]:
+    """Depths below the teacher's, five at most."""
+    return sorted({max(1, round(layers * part / 6)) for part in range(1, 6)} - {layers}) or [1]

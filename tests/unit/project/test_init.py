@@ -1,0 +1,278 @@
+"""`kdcore init`: what it finds out, what it writes, and that nothing which is there is lost."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from kdcore import __version__
+from kdcore.errors import UserError
+from kdcore.params.read import load
+from kdcore.project import init as project
+from kdcore.project.init import Wish, init
+from kdcore.project.pipeline import STAGES, asked, explained, flow, text
+from tests import tiny
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """A folder with train.csv and validation.csv, and a number and an id beside text and label."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name, count in (("train", 40), ("validation", 16)):
+        frame = tiny.texts(count).rename(columns={"sentence": "review", "label": "stars"})
+        frame.assign(id=range(count), stars=frame["stars"].map({0: "bad", 1: "good"})).to_csv(
+            folder / f"{name}.csv", index=False
+        )
+    return folder
+
+
+@pytest.fixture
+def made(
+    tmp_path: Path, rows: Path, tiny_classifier: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """made(**wish): the params of a new project in tmp_path/own; git and DVC are left out unless it is told."""
+
+    def write(folder: Path = tmp_path / "own", set_up: bool = False, **wish: Any) -> Any:
+        if not set_up:
+            monkeypatch.setattr(project, "_set_up", lambda folder: None)
+        given = {
+            "teacher": str(tiny_classifier()), "train": rows / "train.csv", "validation": rows / "validation.csv",
+            "text": (), "label": "stars", "task": "reviews", "layers": None,
+        }  # fmt: skip
+        init(folder, Wish(**given | wish))
+        monkeypatch.chdir(folder)
+        return load("params.yaml")
+
+    return write
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# What it finds out
+
+
+def test_the_classifier_and_the_rows_say_what_a_project_needs(
+    made: Callable[..., Any], tiny_classifier: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+):
+    """By hand: 4 layers; texts of 4 to 11 words, some of letters, and two tokens more; 40 rows."""
+    params = made()
+    task = params.task["reviews"]
+    assert (task.text, task.label, task.labels) == (("review",), "stars", ("bad", "good"))
+    assert (params.tasks, params.student.layers, params.model.max_length) == (("reviews",), 2, 16)
+    assert params.teacher.finetuned == params.model.name == str(tiny_classifier())
+    assert (params.student.rows, params.teacher.rows) == (None, None)
+    assert params.study["depth"]["layers"] == (1, 2, 3)
+    assert params.study["data_size"]["rows"] == (5, 10, 20, 40)
+    said = capsys.readouterr().out
+    assert "student: 2 layers, half of the teacher's" in said
+    assert "max_length: 16 tokens; the longest text has " in said
+
+
+def test_what_the_command_line_says_counts(made: Callable[..., Any]):
+    params = made(task="mine", layers=3, text=("review",))
+    assert (params.tasks, params.student.layers) == (("mine",), 3)
+
+
+def test_an_encoder_is_fine_tuned_first_on_the_labels_of_the_rows(
+    made: Callable[..., Any], tiny_folder: Callable[..., Path]
+):
+    params = made(teacher=str(tiny_folder("bert")))
+    assert params.teacher.finetuned is None
+    assert params.model.name == str(tiny_folder("bert"))
+    assert params.task["reviews"].labels == ("bad", "good")
+
+
+def test_without_validation_rows_a_share_of_train_validates(made: Callable[..., Any]):
+    assert made(validation=None).data.validation_share == 0.1
+
+
+def test_a_name_is_that_of_the_rows(made: Callable[..., Any]):
+    assert made(task=None).tasks == ("files",)
+
+
+# What it writes
+
+
+def test_dvc_finds_every_key_that_it_looks_up(made: Callable[..., Any], tmp_path: Path):
+    made()
+    written = YAML(typ="safe", pure=True).load((tmp_path / "own/params.yaml").read_text())
+    for key in asked():
+        section = written
+        for part in key.split("."):
+            assert part in section, key
+            section = section[part]
+
+
+def test_every_knob_is_explained_as_in_params_yaml():
+    notes = explained()
+    assert notes["student.layers"] == "depth of the student: dvc exp run -S student.layers=2"
+    assert notes["distill.weights.kl"] == "attention KL (paper, eq. 2)"
+    assert asked() <= notes.keys() | {"task"}
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, "no", "a b", "it's", "3", 3, 1e-5, [1, "x"], {"a b": ["no", None]}, "~/x", "#a", "a: b", ""]
+)
+def test_a_value_in_one_line_comes_back_as_it_was(value: Any):
+    assert YAML(typ="safe", pure=True).load(f"x: {flow(value)}")["x"] == value
+
+
+def test_the_pipeline_is_the_clones_and_the_rows_are_copied(made: Callable[..., Any], tmp_path: Path, rows: Path):
+    made()
+    own = tmp_path / "own"
+    for name in STAGES:
+        assert (own / name).read_text(encoding="utf-8") == text(name)
+    assert (own / "data/raw/reviews/train.csv").read_bytes() == (rows / "train.csv").read_bytes()
+    assert (own / "requirements.txt").read_text() == f"kdcore=={__version__}\n"
+    assert "/data/reviews/" in (own / ".gitignore").read_text().splitlines()
+
+
+@pytest.mark.parametrize("validation", ["validation.csv", "dev.csv"])
+def test_rows_of_the_documented_layout_stay_where_they_are(
+    made: Callable[..., Any], tmp_path: Path, rows: Path, validation: str
+):
+    own = tmp_path / "own"
+    place = own / "corpus/texts/reviews"
+    shutil.copytree(rows, place)
+    (place / "validation.csv").rename(place / validation)
+    params = made(train=place / "train.csv", validation=place / validation)
+    assert params.data.path == "corpus/texts"
+    assert not (own / "data").exists()
+
+
+def test_a_classifier_in_the_project_goes_by_its_path_there(
+    made: Callable[..., Any], tmp_path: Path, tiny_classifier: Callable[..., Path]
+):
+    shutil.copytree(tiny_classifier(), tmp_path / "own/models/mine")
+    assert made(teacher=str(tmp_path / "own/models/mine")).teacher.finetuned == "models/mine"
+
+
+def test_lists_of_ignored_files_are_added_to(made: Callable[..., Any], tmp_path: Path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / ".gitignore").write_text("/secret\n/work/")
+    (own / "requirements.txt").write_text("torch\n")
+    made()
+    lines = (own / ".gitignore").read_text().splitlines()
+    assert lines == ["/secret", "/work/", "/data/reviews/", "/runs/", "/dvc_plots/"]
+    assert (own / "requirements.txt").read_text() == "torch\n"
+
+
+# Nothing is lost
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "stages/dvc.yaml", "data/raw/reviews/train.tsv"])
+def test_what_is_there_is_named_and_nothing_is_written(made: Callable[..., Any], tmp_path: Path, name: str):
+    file = tmp_path / "own" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    before = contents(tmp_path / "own")
+    with pytest.raises(UserError, match=f"{name} is there already, and nothing is overwritten"):
+        made()
+    assert contents(tmp_path / "own") == before
+
+
+@pytest.mark.parametrize(
+    ("wish", "problem"),
+    [
+        ({"label": "star"}, r"train.csv: has no column 'star', did you mean 'stars'\?"),
+        ({"text": ("id", "texts")}, "train.csv: has no column 'texts'"),
+        ({"text": ("id", "review", "stars")}, "--text: name the one or two columns"),
+        ({"layers": 5}, "--layers: must be at most 4, the teacher's layers, found 5"),
+        ({"task": "movies"}, "--task: must be a plain name of .* none of movies, cola"),
+        ({"task": "My Task"}, "--task: must be a plain name"),
+        ({"teacher": "./nowhere"}, "nowhere: no model here"),
+        ({"train": Path("nowhere.csv")}, "nowhere.csv: cannot be read: No such file"),
+        ({"train": Path("rows.xls")}, r"rows.xls: must end in \.parquet"),
+    ],
+)
+def test_a_wrong_wish_is_one_message_and_leaves_no_folder(
+    made: Callable[..., Any], tmp_path: Path, wish: dict[str, Any], problem: str
+):
+    with pytest.raises(UserError, match=problem):
+        made(**wish)
+    assert not (tmp_path / "own").exists()
+
+
+def test_without_git_there_is_one_message(made: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="git: is not on the PATH"):
+        made()
+    assert not (tmp_path / "own").exists()
+
+
+# git and DVC
+
+
+def git(folder: Path, *command: str) -> str:
+    return subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_folder_in_no_repository_becomes_one_with_dvc(made: Callable[..., Any], tmp_path: Path):
+    made(set_up=True)
+    own = tmp_path / "own"
+    assert git(own, "rev-parse", "--show-toplevel") == str(own.resolve())
+    assert "hardlink" in (own / ".dvc/config").read_text()
+    assert "/work" in (own / ".dvcignore").read_text().splitlines()
+
+
+def test_in_a_folder_of_a_repository_with_dvc_of_its_own_both_stay_as_they_are(
+    made: Callable[..., Any], tmp_path: Path
+):
+    """A monorepo: git and DVC at its root; the project below has DVC at home in it."""
+    git(tmp_path, "init", "--quiet")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=tmp_path, check=True, capture_output=True)
+    before = contents(tmp_path / ".dvc")
+    made(tmp_path / "services/own", set_up=True)
+    own = tmp_path / "services/own"
+    assert git(own, "rev-parse", "--show-toplevel") == str(tmp_path.resolve())
+    assert (own / ".dvc/config").is_file()
+    assert not (own / ".git").exists()
+    assert {name: text for name, text in contents(tmp_path / ".dvc").items() if name == "config"} == {
+        "config": before["config"]
+    }
+
+
+def test_dvc_that_is_set_up_stays_as_it_is(made: Callable[..., Any], tmp_path: Path):
+    own = tmp_path / "own"
+    (own / ".dvc").mkdir(parents=True)
+    git(own, "init", "--quiet")
+    (own / ".dvc/config").write_text("[core]\n    analytics = false\n")
+    made(set_up=True)
+    assert (own / ".dvc/config").read_text() == "[core]\n    analytics = false\n"
+
+
+# The example
+
+
+def test_the_example_is_a_classifier_that_knows_its_rows(
+    tmp_path: Path, made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+):
+    from transformers import pipeline
+
+    from kdcore.project.example import TEACHER, example
+
+    own = tmp_path / "own"
+    with pytest.raises(UserError, match="--layers"), example(own) as (teacher, train, validation):
+        made(teacher=teacher, train=train, validation=validation, label="label", layers=5)
+    assert not [path for path in own.rglob("*") if path.is_file()]
+    with example(own) as (teacher, train, validation):
+        params = made(teacher=teacher, train=train, validation=validation, label="label")
+    assert (params.data.path, params.teacher.finetuned) == ("data/raw", TEACHER)
+    classify = pipeline("text-classification", str(own / TEACHER))
+    lines = validation.read_text().splitlines()[1:101]
+    texts, labels = zip(*(line.split(",") for line in lines), strict=True)
+    right = [said["label"] == label for said, label in zip(classify(list(texts)), labels, strict=True)]
+    assert sum(right) >= 80
+    assert json.loads((own / TEACHER / "config.json").read_text())["num_hidden_layers"] == 4
+    with pytest.raises(UserError, match="models/reviews is there already"), example(own):
+        pass
