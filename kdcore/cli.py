@@ -494,6 +494,51 @@ def export(
         say(f"{kind}: {same} (logits within {facts[kind]['largest_difference']:.2g}), {measured}")
 
 
+@command(reads=("student.layers", "study.depth"))
+def latency(
+    params: Params,
+    task: str,
+    data: DataFolder,
+    teacher: TeacherFolder,
+    out: Annotated[Path, typer.Argument(help="JSON file to write; the tables go beside it as Markdown.")],
+) -> None:
+    """Measure how long the teacher and its students of each depth take to answer, by torch and by ONNX Runtime."""
+    _heavy()
+    from kdcore.artefacts import check_file, publish
+    from kdcore.latency import latency as measured
+    from kdcore.report.latency import Latency, blocks
+    from kdcore.report.markdown import to_markdown
+
+    if out.suffix != ".json":
+        raise UserError(str(out), "must end in .json")
+    for file in (out, out.with_suffix(".md")):
+        check_file(file, data, teacher)
+    depths = {params.student.layers, *params.study["depth"]["layers"]}
+    found = measured(_data(task, data), _teacher(teacher), depths)
+    publish(out, found)
+    publish(out.with_suffix(".md"), to_markdown(blocks(Latency.model_validate(found))).encode())
+
+
+@command(reads=("tasks", "seeds", "study.depth", "evaluate.confidence"))
+def tradeoff(
+    params: Params,
+    points: Annotated[Path, typer.Argument(help="Folder of the depth study's points.")],
+    teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>.json each.")],
+    latencies: Annotated[Path, typer.Argument(help="Folder of what `latency` measured, <task>.json each.")],
+    out: Path,
+) -> None:
+    """Write the table and the picture of performance against latency."""
+    from kdcore.artefacts import check_place
+    from kdcore.report.write import write_tradeoff
+
+    check_place(out, points, teachers, latencies)
+    by_task = {task: teachers / f"{task}.json" for task in params.tasks}
+    write_tradeoff(
+        *(points, out, by_task, latencies, params.study["depth"], params.seeds),
+        params.evaluate.confidence,
+    )
+
+
 @command(reads=())
 def push(
     model: Annotated[Path, typer.Argument(help="Folder of a finished student, or what `export` made of it.")],

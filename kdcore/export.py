@@ -46,19 +46,19 @@ def export(
     UserError where the extra `export` is not installed, or where an exported model would answer otherwise than the
     classifier; `out` is then as it was.
     """
-    _check_installed()
+    check_installed()
     encoder = Encoder.load(model).cpu()
     own = logits_of(encoder, examples, batch_size)
     facts: dict[str, Any] = {"task": task.name, "rows": len(examples), "torch": _scores(task, own, examples)}
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) / "onnx"
         place.mkdir()
-        _write_float32(model, encoder, examples, Path(scratch) / FLOAT32)
+        write_float32(model, encoder, examples, Path(scratch) / FLOAT32)
         facts["float32"] = _compared(task, own, _logits(Path(scratch) / FLOAT32, examples, batch_size), examples)
         if facts["float32"]["largest_difference"] > LARGEST_DIFFERENCE or facts["float32"]["agreement"] < 1:
             raise UserError(str(model), f"its ONNX form answers otherwise: {facts['float32']}; nothing is written")
         if int8:
-            _write_int8(Path(scratch) / FLOAT32, Path(scratch) / INT8)
+            write_int8(Path(scratch) / FLOAT32, Path(scratch) / INT8)
             facts["int8"] = _compared(task, own, _logits(Path(scratch) / INT8, examples, batch_size), examples)
             if facts["int8"]["agreement"] < LEAST_AGREEMENT:
                 raise UserError(str(model), f"rounded to 8 bits it answers otherwise: {facts['int8']}; use --no-int8")
@@ -74,7 +74,7 @@ def export(
     return facts
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -87,7 +87,7 @@ def _inputs(encoder: Encoder, examples: Examples) -> list[str]:
     return ["input_ids", "attention_mask", *(["token_type_ids"] if examples.types is not None else [])]
 
 
-def _write_float32(model: Path, encoder: Encoder, examples: Examples, path: Path) -> None:
+def write_float32(model: Path, encoder: Encoder, examples: Examples, path: Path) -> None:
     """Trace the plain Hugging Face model, not the one that captures, with batch and length left open."""
     import torch
 
@@ -124,7 +124,7 @@ def _write_float32(model: Path, encoder: Encoder, examples: Examples, path: Path
         )
 
 
-def _write_int8(source: Path, target: Path) -> None:
+def write_int8(source: Path, target: Path) -> None:
     """Matrices and embeddings as 8-bit integers with a scale per column; activations are rounded as they come."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -17,11 +17,12 @@ from kdcore.artefacts import publish_all
 from kdcore.errors import UserError
 from kdcore.report import figures, points
 from kdcore.report.canvas import encode
+from kdcore.report.latency import read_latency, tradeoff_blocks, tradeoff_figure
 from kdcore.report.markdown import Block, curves, tables, to_markdown
 from kdcore.report.methods import ordered, words
 from kdcore.report.points import Run
 from kdcore.report.summary import Keys, Row, baselines, summarise, to_frame
-from kdcore.studies import Arm, Study
+from kdcore.studies import STUDIES, Arm, Study
 
 Grid = Mapping[str, Sequence[Any]]  # a study's section of params.yaml: list name -> values
 HISTORY = ("epoch", "phase", "completed", "score")
@@ -103,6 +104,28 @@ def write_study(
     write_all(out, files, {study.name: figure})
 
 
+def write_tradeoff(
+    points_folder: Path,
+    out: Path,
+    teachers: Mapping[str, Path],
+    latencies: Path,
+    grid: Grid,
+    seeds: Sequence[int],
+    confidence: float,
+) -> None:
+    """Write table.md and figures/tradeoff.{png,svg} into `out`: the depth study's scores against latency.
+
+    latencies: <task>.json of `kdcore latency`; the others are as for write_study. Raises UserError for a file that is
+    missing or broken.
+    """
+    study = STUDIES["depth"]
+    runs = points.read(points.of_study(study, points_folder, teachers, grid, seeds))
+    rows, _ = summary(study, runs, grid, confidence)
+    measured = {task: read_latency(latencies / f"{task}.json") for task in teachers}
+    files = {"table.md": to_markdown(tradeoff_blocks(rows, measured))}
+    write_all(out, files, {"tradeoff": tradeoff_figure(rows, measured)})
+
+
 def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) -> tuple[list[Row], list[Block]]:
     """The study's rows and its table."""
     axes = {axis.field: axis.title for axis in study.axes}
@@ -135,8 +158,8 @@ def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) ->
             blocks = tables(
                 rows, titles, f"“minus first” compares with {names}, the first of each list in params.yaml."
             )
-    seconds = [run["seconds"] or 0.0 for run in runs if run["method"] != "teacher"]  # a shared student counts here too
-    return rows, [*blocks, f"Students: {len(seconds):,}; training them takes {math.fsum(seconds):,.0f} s in all."]
+    costs = [run["cost"].get("gflop", 0.0) for run in runs if run["method"] != "teacher"]  # shared ones count here too
+    return rows, [*blocks, f"Students: {len(costs):,}; training them takes {math.fsum(costs):,.0f} GFLOP in all."]
 
 
 def _fields(arm: Arm) -> dict[str, Any]:

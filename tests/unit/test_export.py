@@ -64,7 +64,7 @@ def test_int8_is_a_quarter_of_the_matrices_and_its_difference_is_said(
 
 @pytest.mark.parametrize(
     ("broken", "int8", "said"),
-    [("_write_float32", False, "its ONNX form answers otherwise"), ("_write_int8", True, "use --no-int8")],
+    [("write_float32", False, "its ONNX form answers otherwise"), ("write_int8", True, "use --no-int8")],
 )
 def test_a_model_that_would_answer_otherwise_is_not_written(
     broken: str,

@@ -1,0 +1,102 @@
+"""What was measured, as tables and as a picture; every number by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdcore.errors import UserError
+from kdcore.report.latency import Latency, blocks, read_latency, tradeoff_blocks, tradeoff_figure
+from kdcore.report.markdown import to_markdown
+from kdcore.report.summary import summarise
+
+MACHINE = {"processor": "A Processor", "threads": 2, "python": "3.11", "torch": "2.13", "onnxruntime": "1.32"}
+
+
+def measured(layers: int, runtime: str, batch: int, p50: float) -> dict[str, Any]:
+    timed = {"p50_ms": p50, "p95_ms": 2 * p50, "rows_per_second": 1000 * batch / p50}
+    return {"layers": layers, "runtime": runtime, "threads": 1, "batch": batch, **timed}
+
+
+FACTS = {
+    "task": "movies",
+    "machine": MACHINE,
+    "rows": 1000,
+    "tokens": 26.8,
+    "requests": {"1": 200, "32": 40},
+    "measured": [
+        *(measured(6, "torch", 1, 16.0), measured(6, "torch", 32, 320.0), measured(6, "ONNX float32", 1, 8.0)),
+        *(measured(3, "torch", 1, 8.0), measured(3, "torch", 32, 160.0), measured(3, "ONNX float32", 1, 4.0)),
+    ],
+}
+
+
+def run(method: str, layers: int, seed: int, score: float) -> dict[str, Any]:
+    return {
+        "task": "movies",
+        "method": method,
+        "layers": layers,
+        "seed": seed,
+        "metric": "accuracy",
+        "score": score,
+        "scores": {"accuracy": score},
+        "closeness": {},
+        "cost": {"encoder_and_pooler": layers},
+        "degenerate": False,
+    }
+
+
+def rows() -> Any:
+    runs = [run("teacher", 6, 0, 0.9), run("sid", 3, 0, 0.79), run("sid", 3, 1, 0.81), run("sid", 2, 0, 0.7)]
+    return summarise(runs, ["method", "layers"], lambda _: {}, 0.95)
+
+
+def test_a_table_has_a_line_per_model_the_teachers_first_beside_which_others_are_read():
+    text = to_markdown(blocks(Latency.model_validate(FACTS)))
+    lines = [line for line in text.splitlines() if line.startswith("| teacher") or line.startswith("| student")]
+    assert lines == [
+        "| teacher, 6 layers | torch | 16.0 | 32.0 | 62.5 | 1.0 | 320 | 640 | 100 | 1.0 |",
+        "| teacher, 6 layers | ONNX float32 | 8.00 | 16.0 | 125 | 2.0 |  |  |  |  |",
+        "| student, 3 layers | torch | 8.00 | 16.0 | 125 | 2.0 | 160 | 320 | 200 | 2.0 |",
+        "| student, 3 layers | ONNX float32 | 4.00 | 8.00 | 250 | 4.0 |  |  |  |  |",
+    ]
+    assert "A Processor, 2 threads in all; torch 2.13, onnxruntime 1.32, python 3.11." in text
+    assert "200 requests of 1 and 40 requests of 32 validation rows (26.8 tokens on average)" in text
+
+
+def test_scores_stand_beside_the_milliseconds_of_their_depth():
+    text = to_markdown(tradeoff_blocks(rows(), {"movies": Latency.model_validate(FACTS)}))
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    # sid of 3 layers: mean 0.8; half width 12.706 × 0.01414 / √2 = 0.127. Two layers were not measured.
+    assert table == [
+        "| layers | torch, ms | ONNX float32, ms | teacher | sid |",
+        "| :--- | ---: | ---: | ---: | ---: |",
+        "| 2 |  |  |  | 0.700 |",
+        "| 3 | 8.00 | 4.00 |  | 0.800 ± 0.127 |",
+        "| 6 | 16.0 | 8.00 | 0.900 |  |",
+    ]
+
+
+def test_a_picture_has_each_measured_depth_by_torch_and_by_onnx():
+    (pane,) = tradeoff_figure(rows(), {"movies": Latency.model_validate(FACTS)}).axes
+    marks = sorted(
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in pane.lines if line.get_marker() in "*o"
+    )
+    assert marks == [(4.0, 0.8), (8.0, 0.8), (8.0, 0.9), (16.0, 0.9)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"measured": []}, "measured: Tuple should have at least 1 item"),
+        ({"measured": [measured(3, "torch", 1, -1.0)]}, "measured.0.p50_ms: Input should be greater than 0"),
+    ],
+)
+def test_a_broken_file_is_named_with_what_makes_it_again(tmp_path: Path, changes: dict[str, Any], said: str):
+    (tmp_path / "movies.json").write_text(json.dumps(FACTS | changes))
+    with pytest.raises(UserError, match=r"run `dvc repro stages/dvc\.yaml:latency`") as error:
+        read_latency(tmp_path / "movies.json")
+    assert said in str(error.value)
+    with pytest.raises(UserError, match=r"none\.json: can't be read"):
+        read_latency(tmp_path / "none.json")

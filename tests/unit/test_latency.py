@@ -1,0 +1,68 @@
+"""`kdcore latency`: every depth by every runtime, in a file that names the machine; students need not be trained."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdcore import cli
+from kdcore import latency as measuring
+from kdcore.report.latency import read_latency
+from tests import on_disk
+from tests.unit.raw_files import write_params
+
+pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_ingredients: on_disk.Ingredients, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the tiny teacher of 4 layers and of its students, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("latency")
+    write_params(folder / "params.yaml", {"student.layers": 1, "study.depth.layers": [1, 4, 5]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("KDCORE_WORK", str(folder / "work"))
+        patch.setattr(measuring, "REQUESTS", {1: 4, 8: 2})
+        patch.setattr(measuring.latency, "__defaults__", ({1: 4, 8: 2},))
+        paths = map(str, (tiny_ingredients.data, tiny_ingredients.teacher, folder / "tiny.json"))
+        patch.setattr(sys, "argv", ["kdcore", "latency", "tiny", *paths])
+        torch.set_num_threads(2)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        assert torch.get_num_threads() == 2
+    return folder / "tiny.json"
+
+
+def test_every_depth_is_measured_by_every_runtime_on_one_and_on_all_threads(measured: Path):
+    found = read_latency(measured)
+    keys = [(one.layers, one.runtime, one.threads, one.batch) for one in found.measured]
+    runtimes = ("torch", "ONNX float32", "ONNX int8")
+    wanted = {(d, r, t, b) for d in (1, 4) for r in runtimes for t in (1, 2) for b in (1, 8)}
+    assert (set(keys), len(keys)) == (wanted, len(wanted))
+    assert found.teacher == 4
+
+
+def test_rows_per_second_and_milliseconds_are_of_one_request(measured: Path):
+    for one in read_latency(measured).measured:
+        assert 0 < one.p50_ms <= one.p95_ms
+        assert one.rows_per_second == pytest.approx(1000 * one.batch / one.p50_ms, rel=0.01)
+
+
+def test_the_file_names_the_machine_and_what_was_asked(measured: Path):
+    facts = json.loads(measured.read_text())
+    assert facts["machine"].keys() >= {"processor", "threads", "torch", "onnxruntime", "transformers", "python"}
+    assert facts["machine"]["threads"] == 2
+    assert (facts["rows"], facts["requests"]) == (24, {"1": 4, "8": 2})
+    assert facts["machine"]["processor"] in measured.with_suffix(".md").read_text()
+
+
+def test_without_the_extra_its_name_is_said(tiny_ingredients: on_disk.Ingredients, monkeypatch: pytest.MonkeyPatch):
+    from kdcore.errors import UserError
+
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    opened = tiny_ingredients.opened()
+    with pytest.raises(UserError, match=r"pip install 'kdcore\[export\]'"):
+        measuring.latency(opened["data"], opened["teacher"], [1])
