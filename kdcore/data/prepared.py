@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -25,15 +24,14 @@ TASK = "task.json"
 class Data:
     """A prepared task whose files are all as they were written.
 
-    splits: name -> rows, train first; labelled: name -> those of them with a label; origin: where the rows come from,
-    as provenance.json has it; fingerprint: the hash of everything that training can see here.
+    splits: name -> rows, train first; labelled: name -> those of them with a label; fingerprint: the hash of everything
+    that training can see here.
     """
 
     folder: Path
     task: Task
     splits: Mapping[str, int]
     labelled: Mapping[str, int]
-    origin: Mapping[str, Any]
     fingerprint: str
 
     @classmethod
@@ -41,11 +39,10 @@ class Data:
         """Raises UserError that names each file that is missing or changed."""
         files = open_sealed(folder, RERUN)["files"]
         task = tasks.from_json((folder / TASK).read_text(encoding="utf-8"))
-        provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-        splits = provenance["splits"]
+        splits = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))["splits"]
         contents = {name: facts["sha256"] for name, facts in files.items() if name != PROVENANCE}
         rows, labelled = ({name: facts[what] for name, facts in splits.items()} for what in ("rows", "labelled"))
-        return cls(folder, task, rows, labelled, provenance["origin"], digest(contents))
+        return cls(folder, task, rows, labelled, digest(contents))
 
     def used(self, rows: int | None) -> int:
         """How many training rows are used where `rows` are asked for (None: all): `rows` is a cap."""
