@@ -28,7 +28,10 @@ from kdcore.errors import UserError
 # itself, names for Python users. What a module of DOOR imports is not looked at; what the others import (a tokenizer's
 # set-up, say) counts.
 DOOR = ("artefacts", "console", "errors", "interrupt", "memory", "params", "processes", "runs", "studies")
-OUTSIDE = (*DOOR, ".", "data/embedded", "data/prepared", "data/tasks", "distil/finished", "model/foreign")
+OUTSIDE = (
+    *(*DOOR, ".", "data/embedded", "data/prepared", "data/tasks"),
+    *("distil/finished", "distil/tracking", "model/foreign"),
+)
 
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
 

@@ -96,7 +96,6 @@ def distil(
             )
             validation = encode(teacher.tokenizer, data.frame("validation"), teacher.max_length)
             validate = validator(data.task, validation, train)
-            record = Trainer(encoder, examples, stretch, objective, train, seed, run, validate).train()
             facts = {
                 "task": data.task.name,
                 "method": method,
@@ -107,5 +106,6 @@ def distil(
                 "seed": seed,
                 "mapped": mapped,
             }
+            record = Trainer(encoder, examples, stretch, objective, train, seed, run, validate, facts).train()
             run.finish(lambda folder: write_model(folder, encoder, teacher.tokenizer, facts, record))
         return Finished.of(run.result, read_manifest(run.result, RERUN))

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from kdcore.distil.methods import INTERNAL
 from kdcore.params.values import (
     LIST,
+    OPTIONAL,
     PLAIN,
     Amount,
     Between,
@@ -37,6 +38,7 @@ from kdcore.params.values import (
     Temperature,
     Text,
     TextOrNull,
+    Tracker,
     Trains,
 )
 from kdcore.studies import STUDIES, Study
@@ -120,6 +122,7 @@ class Train(Section):
     threads: Count
     checkpoint_seconds: Amount
     history_rows: Count
+    track: Annotated[tuple[Tracker, ...], OPTIONAL] = ()
 
 
 class Evaluate(Section):
