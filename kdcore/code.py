@@ -20,7 +20,7 @@ DOOR = ("cli", "code", "console", "door", "errors", "inputs", "interrupt", "memo
 DOOR_OF_RUNS = (*DOOR, "artefacts", "runs", "studies")
 OUTSIDE = (
     *(".", "data/embedded", "data/prepared", "data/tasks"),
-    *("distil/card", "distil/finished", "model/foreign"),
+    *("distil/card", "distil/finished", "distil/tracking", "model/foreign"),
 )
 
 Module: TypeAlias = tuple[str, tuple[str, ...]]  # its code, or a hash of it, and the modules of kdcore that it imports

@@ -155,7 +155,7 @@ def trainer(
 ) -> Trainer:
     """The loop over `found`, with its run in `folder`."""
     seed = knobs.pop("seed", 0)
-    return Trainer(student, found, stretch, what, train(**knobs), seed, Run(folder), validate)
+    return Trainer(student, found, stretch, what, train(**knobs), seed, Run(folder), validate, {"method": "sid"})
 
 
 def use_plain_descent(monkeypatch: Any) -> None:

@@ -25,8 +25,8 @@ TASK = "task.json"
 class Data:
     """A prepared task whose files are all as they were written.
 
-    splits: name -> rows, train first; labelled: name -> those of them with a label; origin: where the rows come from,
-    as provenance.json has it; fingerprint: the hash of everything that training can see here.
+    splits: name -> rows, train first; labelled: name -> those of them with a label; origin: where they come from, as
+    provenance.json has it; fingerprint: the hash of everything that training can see here.
     """
 
     folder: Path
@@ -42,9 +42,9 @@ class Data:
         files = open_sealed(folder, RERUN)["files"]
         task = tasks.from_json((folder / TASK).read_text(encoding="utf-8"))
         provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-        splits = provenance["splits"]
         contents = {name: facts["sha256"] for name, facts in files.items() if name != PROVENANCE}
-        rows, labelled = ({name: facts[what] for name, facts in splits.items()} for what in ("rows", "labelled"))
+        splits = provenance["splits"].items()
+        rows, labelled = ({name: facts[what] for name, facts in splits} for what in ("rows", "labelled"))
         return cls(folder, task, rows, labelled, provenance["origin"], digest(contents))
 
     def used(self, rows: int | None) -> int:

@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,5 +121,24 @@ def versions() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "products": "oneDNN" if by_onednn() else "torch",
         "machine": platform.machine(),
+        "processor": _processor(),
+        "commit": _commit(),
         "processes": processes.launched(),
     }
+
+
+def _processor() -> str:
+    """The processor's name, as Linux has it; elsewhere what Python knows."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit of the project that the run belongs to; None outside git. Its files may have changed since."""
+    try:
+        asked = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)  # noqa: S607
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked.stdout.strip()

@@ -97,7 +97,6 @@ def distil(
             )
             validation = encode(teacher.tokenizer, data.frame("validation"), teacher.max_length)
             validate = validator(data.task, validation, train)
-            record = Trainer(encoder, examples, stretch, objective, train, seed, run, validate).train()
             facts = {
                 "task": data.task.name,
                 "described": asdict(data.task),
@@ -117,5 +116,6 @@ def distil(
                 },
                 "data": data.origin,
             }
+            record = Trainer(encoder, examples, stretch, objective, train, seed, run, validate, facts).train()
             run.finish(lambda folder: write_model(folder, encoder, teacher.tokenizer, facts, record))
         return Finished.of(run.result, read_manifest(run.result, RERUN))

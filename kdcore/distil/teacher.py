@@ -61,9 +61,9 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared) -> Fin
             encoder = Encoder(load_pretrained(place, model.revision, labels_of(data.task)))
             check_length(encoder.config, model.max_length, model.name)
             validate = validator(data.task, encode(tokenizer, data.frame("validation"), model.max_length), train)
-            record = Trainer(encoder, examples, phases, Objective(), train, teacher.seed, run, validate).train()
             facts = _facts(data.task, encoder, model, origin(model.name, model.revision))
             facts |= {"rows": len(examples), "seed": teacher.seed}
+            record = Trainer(encoder, examples, phases, Objective(), train, teacher.seed, run, validate, facts).train()
             run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, record))
         return Finished.of(run.result, read_manifest(run.result, RERUN))
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -22,6 +22,7 @@ from kdcore.distil.checkpoint import Checkpoints, Position, Record, summed
 from kdcore.distil.methods import THRESHOLD
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Phase, learning_rate
+from kdcore.distil.tracking import Tracking, tracking
 from kdcore.errors import UserError
 from kdcore.model.cost import training_flops
 from kdcore.model.encoder import Encoder, device
@@ -33,7 +34,10 @@ from kdcore.runs import Run
 
 
 class Trainer:
-    """One run of the loop over `examples`, resumed from the run's newest checkpoint where there is one."""
+    """One run of the loop over `examples`, resumed from the run's newest checkpoint where there is one.
+
+    facts: what a tracker is told of the run, beside the section `train`.
+    """
 
     def __init__(
         self,
@@ -45,9 +49,10 @@ class Trainer:
         seed: int,
         run: Run,
         validate: Callable[[Encoder], float],
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.encoder, self.examples, self.phases = encoder, examples, phases
-        self.settings, self.seed, self.run, self.validate = train, seed, run, validate
+        self.settings, self.seed, self.run, self.validate, self.facts = train, seed, run, validate, facts or {}
         self.accelerator = accelerator(train.precision)
         torch.set_num_threads(train.threads)
         self._seed(0)
@@ -57,7 +62,7 @@ class Trainer:
         self.checkpoints = Checkpoints(
             run, self.accelerator, encoder, self.optimizer, self.words, train.checkpoint_seconds
         )
-        self.position, self.record = Position(), Record()
+        self.position, self.record, self.tracking = Position(), Record(), Tracking([])
 
     def _seed(self, step: int) -> None:
         torch.manual_seed(self.seed + 1_000_003 * self.accelerator.process_index + step)
@@ -72,7 +77,12 @@ class Trainer:
         done = earlier * rows + self.position.batch * self.settings.batch_size
         whole = rows * sum(phase.epochs for phase in self.phases)
         started = time.monotonic() - self.record.seconds
-        with interrupt.listening(), progress(self.run.folder.name, whole, done) as update:
+        name, told = self.run.folder.name, {**self.facts, "train": identity(self.settings, self.seed, self.phases)}
+        with (
+            tracking(self.settings.track, self.accelerator, name, self.position.epochs, told) as self.tracking,
+            interrupt.listening(),
+            progress(name, whole, done) as update,
+        ):
             for phase in self.phases[self.position.phase :]:
                 head = {id(parameter) for parameter in self.encoder.head_parameters()}
                 for parameter in self.encoder.parameters():
@@ -179,6 +189,8 @@ class Trainer:
             }
         )
         self.record.sums = {}
+        gflop = self.record.history[-1]["gflop"]
+        self.tracking.log({**means, "validation": score, "gflop": gflop}, self.position.epochs)
         if self.accelerator.is_main_process:
             shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
             say(f"epoch {self.position.epochs} ({phase.name}): {shown}, validation {score:.4f}")
@@ -231,6 +243,6 @@ def validator(task: Task, validation: Examples, train: Train) -> Callable[[Encod
 
 
 def identity(train: Train, seed: int, phases: tuple[Phase, ...]) -> dict[str, Any]:
-    """What of `train` determines a run: all but the time between checkpoints, and the schedule of a single phase."""
-    unused = {"checkpoint_seconds"} | ({"schedule"} if len(phases) == 1 else set())
+    """What of `train` determines a run: not when it is saved, nor who is told, nor the schedule of a single phase."""
+    unused = {"checkpoint_seconds", "track"} | ({"schedule"} if len(phases) == 1 else set())
     return {**train.model_dump(exclude=unused), "seed": seed}

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from kdcore.distil.methods import INTERNAL
 from kdcore.params.values import (
     LIST,
+    OPTIONAL,
     PLAIN,
     Amount,
     Between,
@@ -40,6 +41,7 @@ from kdcore.params.values import (
     Temperature,
     Text,
     TextOrNull,
+    Tracker,
     Trains,
 )
 from kdcore.studies import STUDIES, Study
@@ -97,6 +99,7 @@ class Shared(Section):
 
 class Train(Steps, Shared):
     schedule: Schedule = "per_phase"
+    track: Annotated[tuple[Tracker, ...], OPTIONAL] = ()
 
 
 class Teacher(Steps):

@@ -47,6 +47,17 @@ def _list(value: Any, inner: Callable[[Any], Any]) -> Any:
     """At least one value, none of them twice."""
     if not isinstance(value, list | tuple) or not value:
         raise PydanticCustomError("allowed", "a list of at least one value")
+    return _distinct(value, inner)
+
+
+def _optional_list(value: Any, inner: Callable[[Any], Any]) -> Any:
+    """Any number of values, none of them twice."""
+    if not isinstance(value, list | tuple):
+        raise PydanticCustomError("allowed", "a list, which may be empty")
+    return _distinct(value, inner)
+
+
+def _distinct(value: Any, inner: Callable[[Any], Any]) -> Any:
     result = inner(value)
     twice = [item for item in dict.fromkeys(result) if result.count(item) > 1]
     if twice:
@@ -64,6 +75,7 @@ def _plain(value: Any, inner: Callable[[Any], Any]) -> Any:
 
 
 LIST = WrapValidator(_list)
+OPTIONAL = WrapValidator(_optional_list)
 PLAIN = WrapValidator(_plain)
 
 # Every number has an upper end, far beyond what anybody trains: a slip of the finger ends here and not in an overflow.
@@ -104,6 +116,7 @@ Classification: TypeAlias = Annotated[Literal["last", "always"], OneOf()]
 Trains: TypeAlias = Annotated[Literal["model", "head"], OneOf()]
 Schedule: TypeAlias = Annotated[Literal["per_phase", "whole"], OneOf()]
 Precision: TypeAlias = Annotated[Literal["no", "bf16", "fp16"], OneOf()]
+Tracker: TypeAlias = Annotated[Literal["tensorboard", "mlflow", "wandb", "dvclive"], OneOf()]
 Metric: TypeAlias = Annotated[str, OneOf(tuple(METRICS))]
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -135,7 +135,8 @@ class Skipped:
     skipped: str
 
 
-ERRORS = TypeAdapter(dict[str, Analysis | Skipped])  # errors.json, by task
+Errors: TypeAlias = dict[str, Analysis | Skipped]  # errors.json, by task
+ERRORS = TypeAdapter(Errors)
 
 
 def write_errors(

@@ -51,12 +51,18 @@ def dots(rows: Sequence[Row], title: str, by: Sequence[str], baseline: Sequence[
                 if first:
                     dash = look("teacher").dash
                     axis.axvline(row.score.value, color=QUIET, linewidth=1, linestyle=(0, dash), zorder=1)
+                    name = row.method if row.teacher else "baseline"
+                    place: dict[str, Any] = {"xycoords": axis.get_xaxis_transform(), "textcoords": "offset points"}
+                    text = f"{name} {row.score.value:.3f}"
+                    axis.annotate(
+                        text, (row.score.value, 1), xytext=(0, 2), ha="center", fontsize=8, color=QUIET, **place
+                    )
             axis.set(ylim=(-0.6, len(table) - 0.4), yticks=[], xlabel=table[0].metric)
             axis.set_title(task if len(tasks) > 1 else "")
             axis.margins(x=0.08)
             within(axis, table[0].metric, "x")
             axis.spines["left"].set_visible(False)
-        bold = "" if alone else " · bold: the baseline"
+        bold = "" if alone else " · bold and dotted: the baseline"
         crosses = " · ×: predicts one class only" if any(row.degenerate.runs for row in rows) else ""
         heading(figure, title, subtitle(rows) + bold + crosses)
     return figure

@@ -35,11 +35,12 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Seed:
-    """One run of a row. seed: None for a teacher that was fine-tuned elsewhere."""
+    """One run of a row. seed: None for a teacher that was fine-tuned elsewhere; warnings: kind -> words."""
 
     seed: int | None
     score: float
     degenerate: bool
+    warnings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _row(keys: Keys, runs: Sequence[Run], confidence: float) -> Row:
         cost={name: _mean_cost([cost[name] for cost in costs]) for name in _shared(costs)},
         degenerate=degenerate([run["degenerate"] for run in runs]),
         warned=Counter(kind for run in runs for kind in _warnings(run)),
-        runs=tuple(Seed(run["seed"], run["score"], run["degenerate"]) for run in runs),
+        runs=tuple(Seed(run["seed"], run["score"], run["degenerate"], run["warnings"]) for run in runs),
     )
 
 

@@ -1,15 +1,18 @@
-"""Points, run.json, errors.json and the attention stage's JSON in, each checked; what the page says of a task out."""
+"""Points, run.json and the attention stage's JSON in, each checked; what the page says of a task out."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, RootModel, ValidationError
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from kdcore.distil.methods import INTERNAL
 from kdcore.errors import UserError
+from kdcore.report.errors import COUNTS, Analysis, Seed
 from kdcore.report.points import problems
 from kdcore.report.statistics import Difference, star
 from kdcore.report.summary import Row
@@ -24,15 +27,26 @@ CHOICES = {  # key of run.json -> how the page calls it; what `none` and `soft` 
     "classification_epochs": "epochs of classification",
     "trains": "classification trains",
 }
+STEPS = {  # key of run.json's `train` -> how the page calls it
+    "learning_rate": "learning rate",
+    "batch_size": "batch size",
+    "accumulate": "micro-batches per step",
+    "schedule": "schedule",
+    "warmup": "share of warm-up",
+    "weight_decay": "weight decay",
+    "clip": "largest gradient norm",
+    "precision": "precision",
+}
 
-Document = TypeVar("Document", bound=BaseModel)
 
+def read(path: Path, document: Any, stage: str) -> Any:
+    """A JSON file, checked to be a `document`, a type.
 
-def read(path: Path, document: type[Document], stage: str) -> Document:
-    """A JSON file. Raises UserError that names the file, the field and the stage that makes it again."""
+    Raises UserError that names the file, the field and the stage that makes it again.
+    """
     again = f"run `dvc repro -f {stage}`"
     try:
-        return document.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return TypeAdapter(document).validate_python(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise UserError(str(path), [f"{problem}; {again}" for problem in problems(error, path.stem)]) from error
     except (OSError, ValueError) as error:
@@ -46,12 +60,36 @@ class Student(BaseModel):
     mapped: tuple[int, ...]
     versions: dict[str, Any]
     weights: dict[str, float] = {}  # by internal loss
+    max_length: int | None = None
+    train: dict[str, Any] = {}
+    teacher: dict[str, Any] = {}
+    data: dict[str, Any] = {}
 
     @property
     def choices(self) -> dict[str, Any]:
         """What was chosen for it, in words."""
         values = self.model_dump() | {f"{name}_weight": weight for name, weight in self.weights.items()}
-        return {title: values[key] for key, title in CHOICES.items() if key in values}
+        chosen = {title: values[key] for key, title in CHOICES.items() if key in values}
+        return chosen | {title: self.train[key] for key, title in STEPS.items() if key in self.train}
+
+    @property
+    def made_of(self) -> str:
+        """The teacher's model, where it has a name."""
+        model = self.teacher.get("model") or {}
+        name, revision = model.get("name"), model.get("revision")
+        return f"{name} at {revision[:10]}" if name and revision else name or ""
+
+    @property
+    def origin(self) -> str:
+        """Where the rows come from."""
+        match self.data:
+            case {"source": "hub", "repository": repository, "configuration": part, "revision": revision}:
+                return f"{repository}, {part}, at {revision[:10]}"
+            case {"source": "local", "files": files}:
+                return ", ".join(f"{facts['file']} (sha256 {facts['sha256'][:10]})" for facts in files.values())
+            case {"dataset": dataset}:
+                return str(dataset)
+        return ""
 
 
 @dataclass(frozen=True)
@@ -95,31 +133,52 @@ class Facts:
         ]
 
     @property
-    def differences(self) -> "list[Answer]":
+    def warnings(self) -> list[str]:
+        """What speaks against a run, with the numbers that its point has."""
+        return [
+            f"{name}: {words}"
+            for row in self.rows
+            for run in row.runs
+            for name in [row.method if row.teacher else f"{row.method}, seed {run.seed}"]
+            for words in run.warnings.values()
+        ]
+
+    @property
+    def _pairs(self) -> list[tuple[str, str, Difference]]:
         """Internal methods against soft come first: they are the paper's question."""
         pairs = [(row.method, name, made) for row in self.rows for name, made in row.differences.items()]
-        pairs.sort(key=lambda pair: pair[1] != "soft")
+        return sorted(pairs, key=lambda pair: pair[1] != "soft")
+
+    def _place(self, value: float) -> float:
+        """Where a difference stands on the axis, of 0 … 100, that all of the task share; 0 is always on it."""
         ends = [0.0]
-        for _, _, made in pairs:
+        for _, _, made in self._pairs:
+            ends += [e for e in (made.estimate.value, made.estimate.low, made.estimate.high) if e is not None]
+        least, most = min(ends), max(ends)
+        return round(4 + 92 * (value - least) / ((most - least) or 1.0), 2)
+
+    @property
+    def ticks(self) -> "list[Tick]":
+        """Round numbers on that axis."""
+        if all(made.estimate.value == 0 for _, _, made in self._pairs):
+            return [Tick(self._place(0.0), "0")]
+        span = 92 / (self._place(1.0) - self._place(0.0))  # from the least to the greatest end
+        least = (4 - self._place(0.0)) / 92 * span
+        values = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(least, least + span)
+        inside = [float(value) for value in values if 0 <= self._place(value) <= 100]
+        decimals = next(digits for digits in range(9) if np.allclose(np.round(inside, digits), inside, atol=1e-9))
+        return [Tick(self._place(value), f"{value:+.{decimals}f}" if abs(value) > 1e-9 else "0") for value in inside]
+
+    @property
+    def differences(self) -> "list[Answer]":
+        """The differences with their places on the axis; without an interval the bar is the value."""
+        answers = []
+        for method, baseline, made in self._pairs:
             e = made.estimate
-            ends += [end for end in (e.value, e.low, e.high) if end is not None]
-        least, span = min(ends), (max(ends) - min(ends)) or 1.0
-
-        def place(value: float) -> float:
-            return round(4 + 92 * (value - least) / span, 2)
-
-        return [
-            Answer(
-                method,
-                baseline,
-                made,
-                at=place(made.estimate.value),
-                low_at=place(made.estimate.value if made.estimate.low is None else made.estimate.low),
-                high_at=place(made.estimate.value if made.estimate.high is None else made.estimate.high),
-                zero_at=place(0.0),
-            )
-            for method, baseline, made in pairs
-        ]
+            low, high = (e.value, e.value) if e.low is None or e.high is None else (e.low, e.high)
+            places = (self._place(value) for value in (e.value, low, high, 0.0))
+            answers.append(Answer(method, baseline, made, *places))
+        return answers
 
     @property
     def verdicts(self) -> dict[str, list[str]]:
@@ -144,6 +203,13 @@ class Answer:
     zero_at: float
 
 
+class Tick(NamedTuple):
+    """A number on the axis of the differences, and its place."""
+
+    at: float
+    text: str
+
+
 class Compared(BaseModel):
     """One task's JSON of the attention stage: what the page's own words need of it; the rest is for its script."""
 
@@ -153,12 +219,22 @@ class Compared(BaseModel):
         kl: list[list[float]] | None = None
         total: float | None = None
 
+    class Example(BaseModel):
+        class Seen(BaseModel):
+            model_config = ConfigDict(extra="allow")
+            kl: list[list[float]] | None = None
+
+        model_config = ConfigDict(extra="allow")
+        row: int
+        models: dict[str, Seen]
+
     model_config = ConfigDict(extra="allow")
     task: str
+    layer_map: list[int]
     seed: int
     notes: list[str]
     models: list[Model]
-    examples: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    examples: Annotated[list[Example], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -171,39 +247,15 @@ class Part:
     width: float
 
 
-class Counts(BaseModel):
-    """One seed of a method in errors.json."""
-
-    both_right: NonNegativeInt
-    only_teacher_right: NonNegativeInt
-    only_student_right: NonNegativeInt
-    both_wrong: NonNegativeInt
+def bars(analysis: Analysis) -> dict[str, list[Part]]:
+    """Method -> the parts of its bar."""
+    return {name: list(_parts(method.runs, analysis.examples)) for name, method in analysis.methods.items()}
 
 
-class Method(BaseModel):
-    runs: Annotated[list[Counts], Field(min_length=1)]
-
-    def parts(self, examples: int) -> Iterator[Part]:
-        start = 0.0
-        for name in Counts.model_fields:
-            count = sum(getattr(run, name) for run in self.runs) / len(self.runs)
-            width = 100 * count / examples
-            yield Part(name, count, round(start, 3), round(width, 3))
-            start += width
-
-
-class Analysis(BaseModel):
-    examples: PositiveInt
-    methods: dict[str, Method]
-
-    @property
-    def bars(self) -> dict[str, list[Part]]:
-        return {name: list(method.parts(self.examples)) for name, method in self.methods.items()}
-
-
-class Skipped(BaseModel):
-    skipped: str
-
-
-class Errors(RootModel[dict[str, Skipped | Analysis]]):
-    """errors.json: task -> its analysis, or why there is none."""
+def _parts(runs: Sequence[Seed], examples: int) -> Iterator[Part]:
+    start = 0.0
+    for name in COUNTS:
+        count = sum(run.counts[name] for run in runs) / len(runs)
+        width = 100 * count / examples
+        yield Part(name, count, round(start, 3), round(width, 3))
+        start += width

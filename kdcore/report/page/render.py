@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 
-from kdcore.report.markdown import Block, Heading, Table, numbers
+from kdcore.report.markdown import counts_text, numbers
 from kdcore.report.methods import FAMILIES, meaning
 from kdcore.report.statistics import NO_DIFFERENCE, star
 
@@ -41,7 +40,7 @@ def render(values: Mapping[str, Any]) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals["signs"] = SIGNS
-    environment.filters |= {"meaning": meaning, "numbers": numbers, "star": star}
+    environment.filters |= {"meaning": meaning, "numbers": numbers, "counts": counts_text, "star": star}
     style, script = _style(), _script()
     own = {"style": Markup(style), "script": Markup(script), "policy": policy(style, script)}  # noqa: S704  (our files)
     return environment.get_template("page.html").render(**values, **own)
@@ -65,27 +64,6 @@ def embedded(value: Any) -> Markup:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704  (escaped above)
-
-
-def prose(markdown: str) -> list[Block]:
-    """Markdown that kdcore wrote as blocks of plain text; markup in it is text too."""
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "autolink", "image"])
-    blocks: list[Block] = []
-    lines: list[list[str]] = []
-    opened = ""
-    for token in parser.parse(markdown):
-        if token.type == "inline":
-            text = "".join(child.content for child in token.children or ())
-            if opened in ("th", "td"):
-                lines[-1].append(text)
-            else:
-                blocks.append(Heading(int(opened[1]), text) if opened.startswith("h") else text)
-        elif token.nesting == 1:
-            opened = token.tag
-            lines = [] if opened == "table" else [*lines, []] if opened == "tr" else lines
-        elif token.type == "table_close":
-            blocks.append(Table(lines[0], lines[1:]))
-    return blocks
 
 
 def _style() -> str:

@@ -9,22 +9,17 @@ from markupsafe import Markup
 from kdcore.artefacts import publish
 from kdcore.errors import UserError
 from kdcore.report import points
+from kdcore.report.errors import Analysis, Errors, section
 from kdcore.report.markdown import Block, tables
 from kdcore.report.methods import words
-from kdcore.report.page.facts import Compared, Errors, Facts, Student, read
+from kdcore.report.page import alt
+from kdcore.report.page.facts import Compared, Facts, Student, bars, read
 from kdcore.report.page.picture import inline
-from kdcore.report.page.render import embedded, prose, render
+from kdcore.report.page.render import embedded, render
 from kdcore.report.statistics import percent
-from kdcore.report.summary import baselines, summarise
-from kdcore.report.write import Grid, summary
+from kdcore.report.summary import Row, baselines, summarise
+from kdcore.report.write import Grid, histories, summary, test_tables
 from kdcore.studies import STUDIES, Study
-
-ALT = {  # figure of the headline run -> what it shows
-    "main": "validation score of each method: seeds, mean and interval",
-    "convergence": "validation score of each method after each epoch",
-    "maps": "attention maps of teacher and students on one example",
-    "kl": "attention KL of each student, per layer and head",
-}
 
 
 def write_page(
@@ -52,24 +47,37 @@ def write_page(
         run = read(runs / task / f"{methods[0]}-s{seeds[0]}" / "run.json", Student, "student")
         facts.append(Facts([row for row in rows if row.task == task], teacher, student, run))
     compared = [read(main / "attention" / f"{task}.json", Compared, "attention") for task in tasks]
+    paths = [runs / run["task"] / f"{run['method']}-s{run['seed']}" / "history.csv" for run in scored]
+    drawn = {
+        "main": alt.scores(rows, "Validation score of each method"),
+        "convergence": alt.convergence(histories(scored, paths, ["trains"])),
+    }
+    analysed: dict[str, Any] = {}
+    if (main / "errors.json").is_file():
+        found = read(main / "errors.json", Errors, "errors")
+        analysed = {task: found[task] for task in tasks if task in found}
     values: dict[str, Any] = {
         "facts": facts,
         "confidence": percent(confidence),
-        "main_table": tables(rows, words(["method"])),
-        "figures": {
-            name: _picture(main / "figures" / f"{name}.svg", name, ALT[name]) for name in ("main", "convergence")
-        },
-        "bars": {},
+        "overview": [],
+        "main_tables": {task: tables([row for row in rows if row.task == task], words(["method"])) for task in tasks},
+        "test_tables": _on_test(scored, tasks, confidence),
+        "figures": {name: _picture(main / "figures" / f"{name}.svg", name, label) for name, label in drawn.items()},
+        "errors": {task: section(task, analysis) for task, analysis in analysed.items()},
+        "bars": {task: bars(analysis) for task, analysis in analysed.items() if isinstance(analysis, Analysis)},
         "attention": embedded([each.model_dump(exclude_unset=True) for each in compared]),
         "compared": compared,
-        "attention_figures": {task: dict(_figure5(main / "attention/figures" / task)) for task in tasks},
+        "attention_figures": {one.task: dict(_figure5(main / "attention/figures", one)) for one in compared},
         "studies": [(study, *_study(study, metrics, tasks, seeds, confidence, grids)) for study in STUDIES.values()],
     }
-    if (main / "errors.json").is_file():
-        analysed = read(main / "errors.json", Errors, "errors").root
-        values["bars"] = {task: getattr(analysed[task], "bars", {}) for task in tasks if task in analysed}
-        values["errors"] = prose(_sections(_text(main / "errors.md"), tasks))
     publish(out, render(values).encode())
+
+
+def _on_test(scored: Sequence[points.Run], tasks: Sequence[str], confidence: float) -> dict[str, list[Block]]:
+    """The tables of the tasks that have a labelled test split."""
+    rows = summarise(points.on_test(scored), ["method"], baselines, confidence)
+    by_task: dict[str, list[Row]] = {task: [row for row in rows if row.task == task] for task in tasks}
+    return {task: test_tables(own) for task, own in by_task.items() if own}
 
 
 def _study(
@@ -86,16 +94,16 @@ def _study(
     wanted = points.of_study(study, folder / "points", teachers, grid, seeds)
     if not all(point.path.is_file() for point in wanted):
         return None, []
-    _, blocks = summary(study, points.read(wanted), grid, confidence)
+    rows, blocks = summary(study, points.read(wanted), grid, confidence)
     path = folder / "figures" / f"{study.name}.svg"
-    return _picture(path, f"study-{study.name}", f"{study.title}: {study.question}", study.command), blocks
+    return _picture(path, f"study-{study.name}", alt.scores(rows, study.question), study.command), blocks
 
 
-def _figure5(folder: Path) -> Iterator[tuple[str, Markup]]:
+def _figure5(folder: Path, compared: Compared) -> Iterator[tuple[str, Markup]]:
     """The maps, and their KL where there are students."""
-    for name in ("maps", "kl"):
-        if (path := folder / f"{name}.svg").is_file():
-            yield name, _picture(path, f"{folder.name}-{name}", ALT[name])
+    for name, label in alt.attention(compared).items():
+        if (path := folder / compared.task / f"{name}.svg").is_file():
+            yield name, _picture(path, f"{compared.task}-{name}", label)
 
 
 def _picture(path: Path, prefix: str, label: str, rerun: str = "dvc repro") -> Markup:
@@ -107,9 +115,3 @@ def _text(path: Path, rerun: str = "dvc repro") -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(str(path), f"can't be read ({error}); run `{rerun}`") from error
-
-
-def _sections(text: str, tasks: Sequence[str]) -> str:
-    """errors.md without the sections of tasks that are not asked for."""
-    sections = f"\n{text}".split("\n## ")[1:]
-    return "\n".join(f"## {section}" for section in sections if section.partition(":")[0] in tasks)

@@ -238,7 +238,11 @@ def test_recipes_are_named_by_their_choices_and_the_first_is_bold(tmp_path):
     keys = [{"method": "soft", "init": "random"}, {"method": "sid", "init": "teacher"}]
     rows = [replace(row, keys=own) for row, own in zip(students, keys, strict=True)]
     axis = figures.dots(rows, "Validation score by recipe", ["method", "init"], ["sid", "teacher"]).axes[0]
-    by_height = sorted(axis.texts, key=lambda text: -text.xy[1])
+    (label,) = (text for text in axis.texts if text.get_text().startswith("baseline"))
+    choices = [text for text in axis.texts if text is not label]
+    assert label.get_text() == f"baseline {rows[1].score.value:.3f}"
+    assert label.xy[0] == rows[1].score.value
+    by_height = sorted(choices, key=lambda text: -text.xy[1])
     assert [text.get_text() for text in by_height] == ["random", "soft", "teacher", "sid"]
     assert [text.get_fontweight() for text in by_height] == ["normal"] * 2 + ["bold"] * 2
     lines = [line.get_xdata()[0] for line in axis.lines if line.get_zorder() == 1]

@@ -197,6 +197,17 @@ function scaleLegend(scale, label, text) {
 
 if (tasks.length) new Explorer(document.getElementById("explorer"));
 
+// What is wider than its place says that it scrolls.
+function sayWhatScrolls() {
+  for (const box of document.querySelectorAll(".scroll")) {
+    const note = box.nextElementSibling;
+    if (note?.className === "scrolls") note.hidden = box.scrollWidth <= box.clientWidth;
+  }
+}
+sayWhatScrolls();
+addEventListener("resize", sayWhatScrolls);
+document.querySelectorAll("details").forEach((part) => part.addEventListener("toggle", sayWhatScrolls));
+
 // Paper has no clicks: what is folded is printed too.
 const folded = () => document.querySelectorAll("details");
 addEventListener("beforeprint", () => folded().forEach((part) => Object.assign(part, { was: part.open, open: true })));

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.special import rel_entr
 
 from kdcore.data.tasks import Task
 from kdcore.evaluation.attention import Comparison, Example, Seen
 from kdcore.report.attention import document
+from kdcore.report.errors import Analysis, Outputs, analyse
 from kdcore.report.page.write import write_page
 from kdcore.report.write import write_main
 from tests.unit.report import synthetic_points as synthetic
@@ -104,3 +106,17 @@ def page(folder: Path, tasks: Sequence[str] = ("movies",)) -> Path:
     out = folder / "metrics/main/report.html"
     write_page(folder / "metrics", folder / "runs/student", out, tasks, METHODS, SEEDS, 0.95, GRIDS)
     return out
+
+
+def analysis() -> Analysis:
+    """The error analysis of eight hostile examples: the teacher errs on the last, soft on the first and the last."""
+    labels = np.arange(8) % 2
+    predicted = {name: labels ^ np.isin(np.arange(8), wrong) for name, wrong in (("teacher", [7]), ("soft", [0, 7]))}
+    teacher, soft = (np.eye(2)[predicted[name]] for name in ("teacher", "soft"))
+    students = {"soft": {0: soft}, "sid": {0: teacher}}
+    outputs = Outputs(task(labels=("<i>bad", "good")), labels.astype(float), teacher, students)
+    texts = (HOSTILE * 2)[:8]
+    rows = pd.DataFrame({"row": range(8), "text_a": texts, "text_b": None})
+    found = analyse(outputs, rows, 0.95)
+    assert isinstance(found, Analysis)
+    return found

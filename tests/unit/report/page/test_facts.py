@@ -3,8 +3,8 @@
 import pytest
 
 from kdcore.errors import UserError
-from kdcore.report.errors import COUNTS
-from kdcore.report.page.facts import Counts, Errors, Facts, Student, read
+from kdcore.report.errors import COUNTS, Seed
+from kdcore.report.page.facts import Facts, Student, _parts, read
 from kdcore.report.statistics import Degenerate, Difference, Estimate
 from kdcore.report.summary import Row
 
@@ -61,24 +61,45 @@ def test_one_difference_of_nothing_has_a_place():
     assert only.at == only.zero_at == pytest.approx(4.0)
 
 
-def test_the_counts_are_those_of_the_analysis():
-    assert tuple(Counts.model_fields) == COUNTS
+def test_the_axis_has_round_numbers_and_0():
+    assert facts().ticks == [(19.33, "-0.02"), (50.0, "0"), (80.67, "+0.02")]
 
 
 def test_the_parts_of_a_bar_follow_each_other():
-    counts = dict(zip(COUNTS, (70, 16, 4, 10), strict=True))
-    errors = Errors.model_validate({"movies": {"examples": 100, "methods": {"soft": {"runs": [counts]}}}})
-    parts = errors.root["movies"].bars["soft"]
+    first, second = (dict(zip(COUNTS, counts, strict=True)) for counts in ((72, 14, 4, 10), (68, 18, 4, 10)))
+    score = Estimate(0.8, None, None, 100, 0.95)
+    parts = list(_parts([Seed(0, first, {}, score, {}), Seed(1, second, {}, score, {})], 100))
     assert [(part.start, part.width) for part in parts] == [(0, 70), (70, 16), (86, 4), (90, 10)]
 
 
 def test_choices_are_in_words_with_the_weight_of_each_loss():
-    run = Student.model_validate({"mapped": [2], "versions": {}, "init": "teacher", "weights": {"kl": 1, "cos": 0.5}})
+    facts = {"init": "teacher", "weights": {"kl": 1, "cos": 0.5}, "train": {"learning_rate": 1e-4, "threads": 2}}
+    run = Student.model_validate({"mapped": [2], "versions": {}} | facts)
     assert run.choices == {
         "initialisation": "teacher",
         "weight of attention KL": 1.0,
         "weight of [CLS] cosine loss": 0.5,
+        "learning rate": 1e-4,
     }
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({}, ""),
+        ({"source": "embedded", "dataset": "snippets"}, "snippets"),
+        (
+            {"source": "hub", "repository": "nyu-mll/glue", "configuration": "rte", "revision": "0123456789abc"},
+            "nyu-mll/glue, rte, at 0123456789",
+        ),
+        (
+            {"source": "local", "files": {"train": {"file": "own/train.csv", "sha256": "fedcba9876543"}}},
+            "own/train.csv (sha256 fedcba9876)",
+        ),
+    ],
+)
+def test_the_origin_of_the_data_is_in_words(data, text):
+    assert Student(mapped=(2,), versions={}, data=data).origin == text
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"versions": {}}', '{"mapped": "all", "versions": {}}', "\x00"])

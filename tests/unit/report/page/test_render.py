@@ -8,10 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from kdcore.report.errors import plain
-from kdcore.report.markdown import Heading, Table, to_markdown
 from kdcore.report.methods import FAMILIES
-from kdcore.report.page.render import LEVELS, SCALES, colours, contrast, css, embedded, ink, policy, prose
+from kdcore.report.page.render import LEVELS, SCALES, colours, contrast, css, embedded, ink, policy
 from tests.unit.report.page import results
 
 
@@ -50,10 +48,3 @@ def test_every_level_has_a_class_and_paper_is_light():
     assert all(f".{scale}{level}{{" in text for scale in "bo" for level in range(LEVELS + 1))
     assert all(f".{kind}-{name}{{" in text for kind in "mfs" for name in FAMILIES)
     assert "@media screen and (prefers-color-scheme:dark)" in text
-
-
-@pytest.mark.parametrize("text", [*results.HOSTILE, "a|b \\| c", "# no heading", "[a](b) ![c](d) <http://e.f> `g` *h*"])
-def test_a_text_of_the_data_comes_back_from_markdown_as_it_was(text):
-    line = " ".join(text.split())
-    blocks = [Heading(2, "movies"), "All of them.", Table(["text", "n"], [[plain(text), "1"], ["", "2"]])]
-    assert prose(to_markdown(blocks)) == [*blocks[:2], Table([*blocks[2].header], [[line, "1"], ["", "2"]])]

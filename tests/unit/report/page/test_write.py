@@ -10,6 +10,7 @@ import pytest
 
 from kdcore.errors import UserError
 from kdcore.report.attention import unpack
+from kdcore.report.errors import ERRORS, Skipped
 from kdcore.report.write import write_study
 from kdcore.studies import STUDIES, cells
 from tests.unit.report import synthetic_points as synthetic
@@ -180,7 +181,10 @@ def test_verdicts_are_words_with_a_sign(text):
 
 def test_every_picture_says_what_it_shows(document):
     labels = [found["aria-label"] for tag, found in document.tags if tag == "svg" and found.get("role") == "img"]
-    assert labels
+    rows = dict(re.findall(r"(teacher|none|soft|sid) (0\.\d{3})", labels[0]))
+    assert rows.keys() == {"teacher", "none", "soft", "sid"}
+    assert rows["teacher"] == "0.868"  # of synthetic_points
+    assert re.search(r"movies, sid: 0\.\d{3} after epoch 1, 0\.\d{3} after epoch 10", labels[1])
     assert all(len(label.split()) > 3 for label in labels)
 
 
@@ -197,7 +201,7 @@ def test_facts_and_verdicts_are_said_in_words(document):
     said = " ".join(" ".join(document.texts).split())
     assert "Internal against standard distillation, by accuracy:" in said
     assert re.search(r"higher|no difference found", said)
-    assert "still found after Holm’s correction for their number" in said
+    assert "None of them is tested" in said  # the synthetic differences are the same in every seed
     assert "0 of 7" in said
     assert "torch 2.13" in said
     assert "1 – 2, 2 – 4, 3 – 6 (student – teacher)" in said
@@ -220,16 +224,56 @@ def test_what_was_left_out_of_the_comparison_is_said(tmp_path):
 def test_errors_are_shown_where_they_were_analysed(tmp_path):
     project = results.project(tmp_path, [results.comparison()])
     assert "errors-title" not in results.page(project).read_text()
-    counts = {"both_right": 70, "only_teacher_right": 16, "only_student_right": 4, "both_wrong": 10}
-    found = {"movies": {"examples": 100, "methods": {"soft": {"runs": [counts]}}}}
-    results.write(project / "metrics/main/errors.json", json.dumps(found))
-    table = "| text | label |\n| --- | --- |\n| \\<b\\> &amp; &#124; | bad |"
-    other = "## reviews: how students repeat the teacher\n\nNot asked for.\n"
-    results.write(project / "metrics/main/errors.md", f"## movies: how\n\n{table}\n\n{other}")
+    found = {"movies": results.analysis(), "reviews": Skipped("Not asked for.")}
+    results.write(project / "metrics/main/errors.json", ERRORS.dump_json(found))
     text = results.page(project).read_text()
-    assert '<rect class="e-only_teacher_right" x="70.0" width="16.0"' in text
-    assert "<b> & |" in Document(text).texts
+    # Labels 0 1 0 1 0 1 0 1, the teacher errs on the last, soft on the first and the last.
+    assert '<rect class="e-only_teacher_right" x="75.0" width="12.5"' in text
+    document = Document(text)
+    assert results.HOSTILE[0] in document.texts
+    assert "as <i>bad" in document.texts
     assert "Not asked for" not in text
+    said = " ".join(" ".join(document.texts).split())
+    assert "0 : 1, p = 1 = no difference found" in said
+
+
+def test_what_was_tested_is_said_with_its_correction(tmp_path):
+    project = results.project(tmp_path, [results.comparison()])
+    path = project / "metrics/main/points/movies/sid-s1.json"
+    changed = {"score": 0.9, "scores": {"validation": {"accuracy": 0.9}}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    said = " ".join(" ".join(Document(results.page(project).read_text()).texts).split())
+    assert "its 95% interval over 2 seeds" in said
+    assert "still found after Holm’s correction for their number" in said
+
+
+def test_a_score_that_says_nothing_has_the_reason_beside_it(tmp_path):
+    project = results.project(tmp_path, [results.comparison()])
+    for seed in results.SEEDS:
+        for method in ("soft", "sid"):
+            path = project / f"metrics/main/points/movies/{method}-s{seed}.json"
+            words = {"chance": f"accuracy {method} {seed}, where one answer for all has 0.5"}
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"warnings": words}))
+    said = " ".join(" ".join(Document(results.page(project).read_text()).texts).split())
+    assert said.count("no better than one answer for all") == 2
+    assert "not tested: both at chance (sid)" in said
+    assert "sid, seed 1: accuracy sid 1, where one answer for all has 0.5" in said
+
+
+def test_several_tasks_are_folded_and_one_is_not(text, tmp_path):
+    assert text.count("<summary>Tables of") == 2
+    assert "<summary>Tables of" not in results.page(results.project(tmp_path, [results.comparison()])).read_text()
+
+
+def test_a_labelled_test_split_is_on_the_page(tmp_path):
+    project = results.project(tmp_path, [results.comparison()])
+    assert "test data" not in results.page(project).read_text()
+    for path in (project / "metrics/main/points/movies").iterdir():
+        test = {"score": 0.777, "scores": {"test": {"accuracy": 0.777}}, "examples": {"test": 9}, "degenerate": False}
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"test": test}))
+    said = " ".join(Document(results.page(project).read_text()).texts)
+    assert "movies: accuracy on test data" in said
+    assert "0.777" in said
 
 
 def test_the_same_results_give_the_same_page(folder, text):
@@ -257,18 +301,15 @@ def test_a_missing_result_is_named_and_the_old_page_stays(tmp_path, name):
     ("name", "text"),
     [
         ("attention/movies.json", b"{}"),
-        ("attention/movies.json", b'{"task": "movies", "seed": 0, "notes": [], "models": [{}], "examples": [{}]}'),
+        ("attention/movies.json", b'{"task": "movies", "seed": 0, "notes": [], "models": [], "examples": [{}]}'),
         ("errors.json", b"[]"),
-        ("errors.json", b'{"movies": {"examples": 0, "methods": {}}}'),
         ("errors.json", b'{"movies": {"examples": 9, "methods": {"sid": {"runs": []}}}}'),
         ("errors.json", b"\xff"),
-        ("errors.md", b"\xff"),
     ],
 )
 def test_a_damaged_result_is_named(tmp_path, name, text):
     project = results.project(tmp_path, [results.comparison()])
     results.write(project / "metrics/main/errors.json", "{}")
-    results.write(project / "metrics/main/errors.md", "")
     results.write(project / "metrics/main" / name, text)
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
         results.page(project)

@@ -1,0 +1,62 @@
+"""Rows and histories in; what a figure shows out, in words and numbers, for those who do not see it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from kdcore.report.attention import telling
+from kdcore.report.markdown import estimate_text
+from kdcore.report.page.facts import Compared
+from kdcore.report.summary import Row
+
+MOST = 12  # numbers that are read aloud one by one; of more, the ends
+
+
+def scores(rows: Sequence[Row], what: str) -> str:
+    """The score of every row, task by task. what: of what the figure is, e.g. `Validation score by method`."""
+    return f"{what}. " + " ".join(_task(task, rows) for task in dict.fromkeys(row.task for row in rows))
+
+
+def _task(task: str, rows: Sequence[Row]) -> str:
+    own = [row for row in rows if row.task == task]
+    shown = own
+    left_out = ""
+    if len(own) > MOST:
+        ranked = sorted(own, key=lambda row: -row.score.value)
+        shown, left_out = [*ranked[:3], ranked[-1]], f" (the three highest and the lowest of {len(own)})"
+    said = "; ".join(f"{_name(row)} {estimate_text(row.score, 3)}{_caution(row)}" for row in shown)
+    return f"{task}, {own[0].metric}{left_out}: {said}."
+
+
+def _name(row: Row) -> str:
+    return " ".join(str(value) for value in row.keys.values() if value is not None)
+
+
+def _caution(row: Row) -> str:
+    return f" ({row.caution})" if row.caution else ""
+
+
+def convergence(epochs: pd.DataFrame) -> str:
+    """Where every method begins and ends. epochs: of write.histories."""
+    said = []
+    for (task, method), runs in epochs.groupby(["task", "method"], sort=False):
+        means = runs.groupby("epoch")["score"].mean()
+        said.append(f"{task}, {method}: {means.iloc[0]:.3f} after epoch {means.index[0]}, ")
+        said.append(f"{means.iloc[-1]:.3f} after epoch {means.index[-1]}; ")
+    return f"Validation score after each epoch, means over seeds. {''.join(said).removesuffix('; ')}."
+
+
+def attention(compared: Compared) -> dict[str, str]:
+    """Of figure 5 and of its overview, by the name of the picture."""
+    first = compared.examples[0]
+    kl = {name: np.array(seen.kl) for name, seen in first.models.items() if seen.kl is not None}
+    layer, heads = telling(kl)
+    place = f"layer {layer % len(compared.layer_map) + 1}, head {' and '.join(str(head + 1) for head in heads)}"
+    far = ", ".join(f"{name} {' and '.join(f'{values[layer, h]:.3f}' for h in heads)}" for name, values in kl.items())
+    totals = ", ".join(f"{model.name} {model.total:.3f}" for model in compared.models if model.total is not None)
+    models = ", ".join(model.name for model in compared.models)
+    return {
+        "maps": f"Attention maps of {models} on validation row {first.row}, {place}." + f" KL: {far}." * bool(kl),
+        "kl": f"Attention KL of every layer and head, mean over all validation rows. Total over layers: {totals}.",
+    }
