@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -69,11 +69,19 @@ def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str,
     facts = {
         **facts,
         "epochs": len(record.history),
+        "last_losses": last_losses(record.history),
+        "selected": record.selected,
         "gflop": round(record.gflop, 3),
         "seconds": round(record.seconds, 1),
     }
     write_json(folder / "run.json", {**facts, "versions": versions()})
     write_history(folder / "history.csv", record.history)
+
+
+def last_losses(history: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The classification loss of each epoch of the last phase: that of the soft labels, where it learns from them."""
+    rows = [row for row in history if row["phase"] == history[-1]["phase"]]
+    return [round(row.get("soft_labels", row.get("hard_labels")), 6) for row in rows]
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:

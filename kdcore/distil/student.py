@@ -100,7 +100,7 @@ def distil(
             facts = {
                 "task": data.task.name,
                 "method": method,
-                **student.model_dump(),
+                **student.model_dump(exclude={"floor"}),
                 **distill.model_dump(),
                 "rows": len(examples),
                 "trains": stretch[-1].trains,  # equal students share a run, whoever asked for it first

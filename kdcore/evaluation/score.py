@@ -14,12 +14,16 @@ from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.distil.finished import Finished
 from kdcore.distil.signals import Targets
+from kdcore.evaluation import sanity
 from kdcore.evaluation.fidelity import fidelity
 from kdcore.model.encoder import Encoder
 from kdcore.model.predict import logits_of
 from kdcore.runs import code_digest, open_run
 
-KEPT = ("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains", "epochs", "gflop", "seconds")
+KEPT = (
+    *("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains"),
+    *("epochs", "last_losses", "selected", "gflop", "seconds"),
+)
 
 
 def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets | None, batch_size: int) -> Path:
@@ -46,6 +50,7 @@ def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets |
             if targets is not None:
                 mapped = tuple(model.facts["mapped"])
                 point["fidelity"] = fidelity(encoder, examples["validation"], targets.validation, mapped, batch_size)
+            point["warnings"] = sanity.warnings(point)
             point["parameters"] = encoder.parameter_counts()
             point["bytes"] = (model.folder / "model.safetensors").stat().st_size
             tables = [
@@ -70,12 +75,14 @@ def read_point(folder: Path) -> dict[str, Any]:
 
 
 def score(task: Task, logits: dict[str, np.ndarray], splits: dict[str, Examples]) -> dict[str, Any]:
-    """The point's metrics: every metric of every split, the headline on `validation`, and degeneracy."""
+    """The point's metrics: every metric of every split, the headline on `validation`, and what it is held against."""
     scores = {split: labelled_metrics(task.metrics, logits[split], rows.labels) for split, rows in splits.items()}
-    headline = task.metrics[0]
+    headline, labels = task.metrics[0], splits["validation"].labels
     return {
         "metric": headline,
         "score": scores["validation"][headline],
         "scores": scores,
+        "chance": sanity.chance(task, labels),
+        "standard_error": sanity.standard_error(headline, logits["validation"], labels),
         "degenerate": degenerate(logits["validation"]),
     }

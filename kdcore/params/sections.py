@@ -17,6 +17,7 @@ from kdcore.params.values import (
     Count,
     Dtype,
     Init,
+    Keep,
     LayerMap,
     LearningRate,
     Length,
@@ -93,6 +94,7 @@ class Shared(Section):
 
 class Train(Steps, Shared):
     schedule: Schedule = "per_phase"
+    keep: Keep = "last"
 
 
 class Teacher(Steps):
@@ -120,6 +122,7 @@ class Student(Section):
     rows: Rows
     init: Init
     layer_map: LayerMap
+    floor: Score = None
 
 
 class Distill(Section):

@@ -19,6 +19,12 @@ COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how
     "gflop": ("training, GFLOP", lambda gflop: f"{gflop:,.0f}"),
 }
 
+WARNINGS = {  # kind of warning -> in a table's words
+    "constant": "one answer for every example",
+    "chance": "within a standard error of one answer for all",
+    "falling": "loss still falling fast at the end",
+}
+
 Cell = str | Difference
 
 
@@ -95,6 +101,22 @@ def holm_note(tests: Iterable[Tested]) -> list[str]:
     return [note] if tested else []
 
 
+def _score(row: Row) -> str:
+    """The row's score, with a dagger where something speaks against one of its runs."""
+    return estimate_text(row.score, 3) + " †" * bool(row.warned)
+
+
+def _warned(table: Sequence[Row], titles: Mapping[str, str]) -> list[Block]:
+    """A paragraph that says what the daggers mean, where there are any."""
+    told = [
+        f"{', '.join(filter(None, _words(row, titles)))}: "
+        + ", ".join(f"{WARNINGS[kind]} ({count} of {len(row.runs)})" for kind, count in row.warned.items())
+        for row in table
+        if row.warned
+    ]
+    return [f"† {'; '.join(told)}. The field `warnings` of a point has the numbers."] if told else []
+
+
 def _notes(table: Sequence[Row], students: str, comparisons: str) -> str:
     """What the numbers are, in the table's own words: a table is often copied without its page."""
     made = [difference for row in table for difference in row.differences.values()]
@@ -103,6 +125,8 @@ def _notes(table: Sequence[Row], students: str, comparisons: str) -> str:
         notes += [comparisons] * bool(comparisons)
         notes.append(f"Differences are paired by seed, with their {percent(made[0].confidence)} t interval.")
         notes.append("An interval that includes 0 reads “no difference found”.")
+    if any(run.selected for row in table for run in row.runs):
+        notes.append("Epochs were selected by score on validation rows (`train.keep: best`), so these scores are high.")
     return " ".join([*notes, *holm_note(made), "A degenerate run predicts one class only."])
 
 
@@ -116,6 +140,7 @@ def tables(rows: Sequence[Row], titles: Mapping[str, str], comparisons: str = ""
         about = f" by {', '.join(titles.values())}" if len(titles) > 1 else ""
         blocks.append(Heading(2, f"{table[0].task}: {table[0].metric} on validation data{about}"))
         blocks += [_scores(table, titles), _notes(table, "; the teacher is one run.", comparisons)]
+        blocks += _warned(table, titles)
         if students := _students(table):
             names = _names(row.closeness for row in students)
             lines = [[*_words(row, titles), *_estimates(row.closeness, names)] for row in students]
@@ -133,7 +158,7 @@ def _scores(table: Sequence[Row], titles: Mapping[str, str]) -> Table:
     header = [*titles.values(), table[0].metric, *(f"minus {name}" for name in made), *others, "degenerate runs"]
     body = [
         [
-            *(*_words(row, titles), estimate_text(row.score, 3)),
+            *(*_words(row, titles), _score(row)),
             *(row.differences.get(name, "") for name in made),
             *(estimate_text(row.metrics[name], 3) if name in row.metrics else "" for name in others),
             str(row.degenerate),
@@ -160,7 +185,7 @@ def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
         scores = [
             [
                 *(_word(value), _cost(next(iter(line.values())), "encoder_and_pooler")),
-                *(estimate_text(line[method].score, 3) for method in methods),
+                *(_score(line[method]) for method in methods),
                 *(line[method].differences.get(name, "") for method, name in made),
                 str(degenerate([run.degenerate for row in line.values() for run in row.runs])),
             ]
@@ -185,6 +210,7 @@ def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
             Heading(2, f"{table[0].task}: {table[0].metric} on validation data by {axis.title}"),
             Table([*header, "degenerate runs"], scores),
             _notes(table, f".{teacher}", ""),
+            *_warned(table, {"method": "method", axis.field: axis.title}),
             Heading(3, "Closeness to the teacher, means over seeds"),
             Table([axis.title, *(f"{titles[name]}, {method}" for name in means for method in methods)], close),
         ]

@@ -4,8 +4,9 @@ What is computed of repeated runs is computed here: means with their intervals, 
 for their number, closeness to the teacher, cost, degenerate runs.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -27,11 +28,17 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Seed:
-    """One run of a row. seed: None for a teacher that was fine-tuned elsewhere."""
+    """One run of a row.
+
+    seed: None for a teacher that was fine-tuned elsewhere; warnings: kind -> words; selected: the epoch that was kept
+    because it scored best, None for the last.
+    """
 
     seed: int | None
     score: float
     degenerate: bool
+    warnings: Mapping[str, str] = field(default_factory=dict)
+    selected: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,11 @@ class Row:
     @property
     def teacher(self) -> bool:
         return self.method == "teacher"
+
+    @property
+    def warned(self) -> dict[str, int]:
+        """Kind of warning -> how many of its runs have it."""
+        return dict(Counter(kind for run in self.runs for kind in run.warnings))
 
 
 Against = Callable[[Keys], Mapping[str, Keys]]  # keys of a row -> name and keys of each row that it is compared with
@@ -102,7 +114,7 @@ def _row(keys: Keys, runs: Sequence[Run], confidence: float) -> Row:
         closeness=_estimates([run["closeness"] for run in runs], confidence),
         cost={name: _mean_cost([cost[name] for cost in costs]) for name in _shared(costs)},
         degenerate=degenerate([run["degenerate"] for run in runs]),
-        runs=tuple(Seed(run["seed"], run["score"], run["degenerate"]) for run in runs),
+        runs=tuple(Seed(**{each.name: run[each.name] for each in fields(Seed)}) for run in runs),
     )
 
 

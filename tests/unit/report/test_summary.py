@@ -246,3 +246,16 @@ def test_an_interval_is_a_half_width_only_where_both_sides_are_alike(low, high, 
 
 def test_nothing_is_minus_zero():
     assert estimate_text(Estimate(-0.00001, None, None, 1, 0.95), 4) == "0.0000"
+
+
+def test_a_score_that_something_speaks_against_has_a_dagger_that_is_explained(movies):
+    for seed in (1, 2):
+        point = synthetic.point("movies", "sid", seed, warnings={"falling": "was still learning fast at the end: ..."})
+        synthetic.write(movies / f"movies/sid-s{seed}.json", point)
+    text = markdown(table_of(movies, ["movies"], ["soft", "sid"]))
+    lines = [line for line in text.split("###")[0].splitlines() if "†" in line]
+    assert len(lines) == 2
+    assert lines[0].startswith("| sid | 0.8")
+    assert lines[1] == (
+        "† sid: loss still falling fast at the end (2 of 3). The field `warnings` of a point has the numbers."
+    )
