@@ -38,8 +38,9 @@ from kdcore.distil.finished import Finished, copy_model
 from kdcore.distil.signals import Live, Targets, Teaching
 from kdcore.distil.student import distil as distilled
 from kdcore.distil.targets import write_targets
-from kdcore.distil.teacher import adopt, chance, check_floor
+from kdcore.distil.teacher import adopt
 from kdcore.errors import UserError, near, shown
+from kdcore.evaluation import sanity
 from kdcore.evaluation.score import read_point, score_run
 from kdcore.model import names, places
 from kdcore.model.config import load_config
@@ -90,7 +91,8 @@ class Student:
     """A distilled student and its scores on the validation rows.
 
     path: its folder in the store, an ordinary Hugging Face one; metric: the name of `score` and `teacher_score`;
-    fidelity: how closely it follows the teacher (docs/report.md says what each term is); max_length: tokens per text.
+    fidelity: how closely it follows the teacher (docs/report.md says what each term is); warnings: what speaks against
+    it, by kind (docs/method.md); max_length: tokens per text.
     """
 
     path: Path
@@ -99,6 +101,7 @@ class Student:
     score: float
     teacher_score: float
     fidelity: Mapping[str, Any]
+    warnings: Mapping[str, str]
     max_length: int
 
     def predict(self, texts: Sequence[Any]) -> pd.DataFrame:
@@ -175,14 +178,15 @@ def distil(
         data = _prepared(config, train, validation, text, label, metrics)
         teacher = adopt(data, name, revision, model)
         above = read_point(score_run(teacher, data, teacher, None, BATCH))
-        check_floor(above, None, chance(data))
+        sanity.check("the teacher", above)
         if starts_elsewhere:
             names.check_vocabulary(start, None, teacher.folder)
         targets = _targets(data, teacher, own["targets"], rows)
         ingredients = (own["student"], own["distill"], own["train"], model, data, teacher, targets)
         made = distilled(method, seed, *ingredients)
         point = read_point(score_run(made, data, teacher, targets, BATCH))
-    scores = (point["metric"], point["score"], above["score"], point["fidelity"])
+        sanity.check("the student", point, own["student"].floor)
+    scores = (point["metric"], point["score"], above["score"], point["fidelity"], point["warnings"])
     return Student(made.folder, data.task, *scores, teacher.max_length)
 
 

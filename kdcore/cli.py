@@ -142,6 +142,7 @@ def teacher(
     _heavy()
     from kdcore.artefacts import check_file, check_folder, link_folder, publish
     from kdcore.distil import teacher as stage
+    from kdcore.evaluation import sanity
     from kdcore.evaluation.score import read_point, score_run
 
     check_folder(out, data)
@@ -153,7 +154,7 @@ def teacher(
         made = stage.fine_tune(prepared, params.model, own, params.train)
     link_folder(made.folder, out)
     scores = read_point(score_run(made, prepared, made, None, params.evaluate.batch_size))
-    stage.check_floor(scores, own.floor, stage.chance(prepared))
+    sanity.check("the teacher", scores, own.floor)
     publish(point, scores)
 
 
@@ -180,7 +181,7 @@ def targets(
     write_targets(_data(task, data), _teacher(teacher), out, params.targets, most, params.evaluate.batch_size)
 
 
-@command(reads=("model", "student", "distill", "train"), trains=True)
+@command(reads=("model", "student", "distill", "train", "evaluate.batch_size"), trains=True)
 def student(
     params: Params,
     task: str,
@@ -192,20 +193,21 @@ def student(
     targets: TargetsFolder,
     out: Path,
 ) -> None:
-    """Distil one student of the headline run."""
+    """Distil one student of the headline run, and say what speaks against it."""
     _heavy()
     from kdcore.artefacts import check_folder, link_folder
 
     check_folder(out, data, teacher, targets)
     own = params.student.model_copy(update={"layers": layers})
     opened = _opened(task, data, teacher, targets)
-    link_folder(_distilled(method, seed, own, params, *opened).folder, out)
+    model, _ = _distilled(method, seed, own, params, *opened)
+    link_folder(model.folder, out)
 
 
 @command(
     reads=(
-        *("model", "student.layers", "student.rows", "student.init", "student.layer_map", "distill", "train"),
-        "evaluate.batch_size",
+        *("model", "student.layers", "student.rows", "student.init", "student.layer_map", "student.floor"),
+        *("distill", "train", "evaluate.batch_size"),
     ),
     trains=True,
     changes=True,
@@ -224,7 +226,6 @@ def point(
     """Distil one student of a study and score it, in one process."""
     _heavy()
     from kdcore.artefacts import check_file, publish
-    from kdcore.evaluation.score import read_point, score_run
 
     if out.suffix != ".json":
         raise UserError(str(out), "must end in .json")
@@ -232,8 +233,7 @@ def point(
         check_file(file, data, teacher, targets)
     own = params.student
     opened = _opened(task, data, teacher, targets)
-    model = _distilled(method, seed, own, params, *opened)
-    scores = read_point(score_run(model, *opened, params.evaluate.batch_size))
+    model, scores = _distilled(method, seed, own, params, *opened)
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
     for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
         asked[field] = getattr(getattr(params, section), field)
@@ -243,14 +243,22 @@ def point(
 
 def _distilled(
     method: str, seed: int, own: Student, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
-) -> "Finished":
-    """The student that the arguments determine, trained now where it is not in the store."""
+) -> tuple["Finished", dict[str, Any]]:
+    """The student that the arguments determine, trained now where it is not in the store, and its point.
+
+    Warns of what speaks against it. Raises UserError where it scores below `student.floor`.
+    """
     from kdcore.distil.student import distil
+    from kdcore.evaluation import sanity
+    from kdcore.evaluation.score import read_point, score_run
     from kdcore.model.names import check_vocabulary
 
     if own.init.startswith("pretrained"):
         check_vocabulary(params.model.name, params.model.revision, teacher.folder)
-    return distil(method, seed, own, params.distill, params.train, params.model, data, teacher, targets)
+    model = distil(method, seed, own, params.distill, params.train, params.model, data, teacher, targets)
+    scores = read_point(score_run(model, data, teacher, targets, params.evaluate.batch_size))
+    sanity.check(f"{data.task.name}: {method}, seed {seed}", scores, own.floor)
+    return model, scores
 
 
 @command(reads=("methods", "seeds", "evaluate.batch_size"))
@@ -267,13 +275,16 @@ def evaluate(
     """Score the teacher and every student of the headline run on validation data, and once on a labelled test split."""
     _heavy()
     from kdcore.artefacts import check_folder, new_folder, publish
+    from kdcore.console import warn
     from kdcore.distil.finished import Finished
+    from kdcore.evaluation import sanity
     from kdcore.evaluation.score import read_point, score_run, score_test
 
     check_folder(points, data, teacher, targets, students, predictions)
     check_folder(predictions, data, teacher, targets, students, points)
     prepared, made, signals = _opened(task, data, teacher, targets)
     methods = {f"{method}-s{seed}": method for method in params.methods for seed in params.seeds}
+    scores = []
     with new_folder(points) as new_points, new_folder(predictions) as new_predictions:
         for name, method in {"teacher": "teacher", **methods}.items():
             model = made if name == "teacher" else Finished.open(students / name, "dvc repro -f student")
@@ -281,9 +292,11 @@ def evaluate(
             scored = score_run(model, prepared, made, compared, params.evaluate.batch_size)
             test = score_test(model, prepared, made, params.evaluate.batch_size)
             # Equal students share the run of the first, which may be of another method.
-            point = read_point(scored) | {"method": method} | ({"test": test} if test else {})
-            publish(new_points / f"{name}.json", point)
+            scores.append(read_point(scored) | {"method": method} | ({"test": test} if test else {}))
+            publish(new_points / f"{name}.json", scores[-1])
             publish(new_predictions / f"{name}.parquet", (scored / "predictions.parquet").read_bytes())
+    for line in sanity.below_none(scores):
+        warn(line)
 
 
 @command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))

@@ -1,5 +1,6 @@
 """Checkpoints of the loop: where it is, what it has seen, weights, optimizer moments and random states; and when."""
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -31,12 +32,39 @@ class Position:
 
 @dataclass
 class Record:
-    """What the loop has seen: finished epochs, and this process's sums of the one in progress."""
+    """What the loop has seen: finished epochs, and this process's sums of the one in progress.
+
+    selected: the epoch whose weights are kept because it scored best; None where the last epoch's are.
+    """
 
     history: list[dict[str, Any]] = field(default_factory=list)
     sums: dict[str, float] = field(default_factory=dict)
     gflop: float = 0.0
     seconds: float = 0.0
+    selected: int | None = None
+
+
+@dataclass
+class Best:
+    """The epoch that scored best so far, the first of equals, and its weights.
+
+    kept: of the words that do not occur, as OccurringWords has it.
+    """
+
+    epoch: int | None = None
+    score: float = -math.inf
+    kept: float = 1.0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, epoch: int, score: float, encoder: Encoder, words: OccurringWords) -> None:
+        """Take the weights as they are now, where no epoch before scored as high."""
+        if score > self.score:
+            self.epoch, self.score, self.kept = epoch, score, words.kept
+            self.weights = {name: value.detach().cpu().clone() for name, value in encoder.state_dict().items()}
+
+    def put_back(self, encoder: Encoder, words: OccurringWords) -> None:
+        encoder.load_state_dict(self.weights)
+        words.kept = self.kept
 
 
 class Checkpoints:
@@ -49,9 +77,10 @@ class Checkpoints:
         encoder: Encoder,
         optimizer: Any,
         words: OccurringWords,
+        best: Best,
         patience: float,
     ) -> None:
-        self.run, self.accelerator, self.patience = run, accelerator, patience
+        self.run, self.accelerator, self.best, self.patience = run, accelerator, best, patience
         self.encoder, self.optimizer, self.words = encoder, optimizer, words
         self.saved_at, self.saving = time.monotonic(), 0.0  # when the last one was written, and for how long
 
@@ -74,13 +103,16 @@ class Checkpoints:
         random, sums = random_states(self.accelerator), summed(record.sums, self.accelerator)
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
+            best = self.best
             state = {
                 "position": asdict(position),
                 "record": {**asdict(record), "sums": sums},
                 "kept": self.words.kept,
+                "best": None if best.epoch is None else [best.epoch, best.score, best.kept],
                 "scaler": scaler.state_dict() if scaler else None,
             }
-            self.run.save(position.step, {**tensors(self.encoder, self.optimizer), "random": random}, state)
+            values = {**tensors(self.encoder, self.optimizer), "random": random}
+            self.run.save(position.step, values | {f"best.{name}": v for name, v in best.weights.items()}, state)
         self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
         self.saving = self.saved_at - started
@@ -95,6 +127,9 @@ class Checkpoints:
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.words.kept = state["kept"]
+        if state["best"]:
+            self.best.epoch, self.best.score, self.best.kept = state["best"]
+            self.best.weights = {k.removeprefix("best."): v for k, v in values.items() if k.startswith("best.")}
         position, record = Position(**state["position"]), Record(**state["record"])
         if not self.accelerator.is_main_process:  # the sums are of all processes, and are added up again
             record.sums = dict.fromkeys(record.sums, 0.0)

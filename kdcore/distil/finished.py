@@ -4,7 +4,7 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,6 +78,8 @@ def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str,
     facts = {
         **facts,
         "epochs": len(record.history),
+        "last_losses": last_losses(record.history),
+        "selected": record.selected,
         "gflop": round(record.gflop, 3),
         "seconds": round(record.seconds, 1),
     }
@@ -96,6 +98,12 @@ def copy_model(source: Path, target: Path, scores: Scores | None = None) -> None
             shutil.copyfile(file, target / file.name)
     write_card(target, scores)
     seal(target)
+
+
+def last_losses(history: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The classification loss of each epoch of the last phase: that of the soft labels, where it learns from them."""
+    rows = [row for row in history if row["phase"] == history[-1]["phase"]]
+    return [round(row.get("soft_labels", row.get("hard_labels")), 6) for row in rows]
 
 
 def write_history(path: Path, history: list[dict[str, Any]]) -> None:

@@ -102,7 +102,7 @@ def distil(
                 "described": asdict(data.task),
                 "max_length": teacher.max_length,
                 "method": method,
-                **student.model_dump(),
+                **student.model_dump(exclude={"floor"}),
                 **distill.model_dump(),
                 "rows": len(examples),
                 "trains": stretch[-1].trains,  # equal students share a run, whoever asked for it first

@@ -8,9 +8,8 @@ import torch
 
 from kdcore.artefacts import read_manifest
 from kdcore.code import code_digest
-from kdcore.console import say, warn
+from kdcore.console import say
 from kdcore.data.examples import encode
-from kdcore.data.metrics import task_metrics
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.distil.card import origin
@@ -99,24 +98,3 @@ def _facts(task: Task, encoder: Encoder, model: Model, made_of: dict[str, Any]) 
         "max_length": model.max_length,
         "model": made_of | {"revision": encoder.config._commit_hash},
     }
-
-
-def check_floor(point: dict[str, Any], floor: float | None, chance: float) -> None:
-    """Warn of a teacher that predicts a constant, or scores no better than one that does (`chance`).
-
-    Raises UserError for a teacher that scores below the floor.
-    """
-    score = f"{point['metric']} {point['score']:.4f} on validation"
-    if point["degenerate"]:
-        warn(f"the teacher gives every example the same prediction ({score}): there is nothing to distil from it")
-    elif point["score"] <= chance:
-        warn(f"the teacher is no better than one answer for all: {score}, where that has {chance:.4f}")
-    if floor is not None and point["score"] < floor:
-        raise UserError("teacher.floor", f"the teacher must reach {floor}, found {score}")
-
-
-def chance(data: Data) -> float:
-    """The headline metric on validation of the best constant prediction; 0 for a correlation."""
-    metric, labels = data.task.metrics[0], data.frame("validation")["label"].dropna().to_numpy(np.float64)
-    answers = np.eye(max(1, len(data.task.labels)))
-    return max(task_metrics((metric,), np.tile(answer, (len(labels), 1)), labels)[metric] for answer in answers)

@@ -18,7 +18,7 @@ from kdcore.data.batches import Batch, collate, shuffled
 from kdcore.data.examples import Examples
 from kdcore.data.metrics import labelled_metrics
 from kdcore.data.tasks import Task
-from kdcore.distil.checkpoint import Checkpoints, Position, Record, summed
+from kdcore.distil.checkpoint import Best, Checkpoints, Position, Record, summed
 from kdcore.distil.methods import THRESHOLD
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Phase, learning_rate
@@ -59,8 +59,9 @@ class Trainer:
         self.words = OccurringWords(encoder, np.append(examples.tokens, examples.pad))
         optimizer = adamw(encoder, train.learning_rate, train.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(_Learner(encoder, objective), optimizer)
+        self.best = Best()
         self.checkpoints = Checkpoints(
-            run, self.accelerator, encoder, self.optimizer, self.words, train.checkpoint_seconds
+            run, self.accelerator, encoder, self.optimizer, self.words, self.best, train.checkpoint_seconds
         )
         self.position, self.record, self.tracking = Position(), Record(), Tracking([])
 
@@ -96,6 +97,9 @@ class Trainer:
                 self.position.phase, self.position.epoch = self.position.phase + 1, 0
                 # A signal may have come while the last epoch was scored.
                 self.checkpoints.save_if_due(self.position, self.record)
+        if self.best.epoch is not None:
+            self.best.put_back(self.encoder, self.words)
+            self.record.selected = self.best.epoch
         self.words.leave()
         self.record.seconds = time.monotonic() - started
         return self.record
@@ -177,6 +181,8 @@ class Trainer:
         )
         self.model.eval()
         score = self.validate(self.encoder)
+        if self.settings.keep == "best" and phase.classification:  # else nothing has trained the classifier
+            self.best.offer(self.position.epochs, score, self.encoder, self.words)
         self.record.history.append(
             {
                 "epoch": self.position.epochs,
@@ -243,6 +249,11 @@ def validator(task: Task, validation: Examples, train: Train) -> Callable[[Encod
 
 
 def identity(train: Train, seed: int, phases: tuple[Phase, ...]) -> dict[str, Any]:
-    """What of `train` determines a run: not when it is saved, nor who is told, nor the schedule of a single phase."""
-    unused = {"checkpoint_seconds", "track"} | ({"schedule"} if len(phases) == 1 else set())
+    """What of `train` determines a run: not when it is saved, nor who is told, nor the schedule of a single phase.
+
+    The last epoch's weights are kept unless `keep` says otherwise, so it counts only where it does.
+    """
+    unused = {"checkpoint_seconds", "track"}
+    unused |= {"schedule"} if len(phases) == 1 else set()
+    unused |= {"keep"} if train.keep == "last" else set()
     return {**train.model_dump(exclude=unused), "seed": seed}

@@ -18,13 +18,17 @@ from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.distil.finished import Finished
 from kdcore.distil.signals import Targets
+from kdcore.evaluation import sanity
 from kdcore.evaluation.classification import classification
 from kdcore.evaluation.fidelity import fidelity
 from kdcore.model.encoder import Encoder
 from kdcore.model.predict import logits_of
 from kdcore.runs import open_run
 
-KEPT = ("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains", "epochs", "gflop", "seconds")
+KEPT = (
+    *("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains"),
+    *("epochs", "last_losses", "selected", "gflop", "seconds"),
+)
 
 
 def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets | None, batch_size: int) -> Path:
@@ -51,6 +55,7 @@ def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets |
             if targets is not None:
                 mapped = tuple(model.facts["mapped"])
                 point["fidelity"] = fidelity(encoder, examples["validation"], targets.validation, mapped, batch_size)
+            point["warnings"] = sanity.warnings(point)
             point["parameters"] = encoder.parameter_counts()
             point["bytes"] = (model.folder / "model.safetensors").stat().st_size
             tables = [
@@ -97,7 +102,8 @@ def score_test(model: Finished, data: Data, teacher: Finished, batch_size: int) 
 def score(
     task: Task, logits: dict[str, np.ndarray], splits: dict[str, Examples], headline: str = "validation"
 ) -> dict[str, Any]:
-    """The point's metrics: every metric of every split, degeneracy and the headline metric on the split `headline`."""
+    """The point's metrics: every metric of every split; the headline metric on the split `headline`, what it is held
+    against there, and degeneracy."""
     metric = task.metrics[0]
     scores = {split: labelled_metrics(task.metrics, logits[split], rows.labels) for split, rows in splits.items()}
     point = {
@@ -105,6 +111,8 @@ def score(
         "score": scores[headline][metric],
         "scores": scores,
         "examples": {split: int((~np.isnan(rows.labels)).sum()) for split, rows in splits.items()},
+        "chance": sanity.chance(task, splits[headline].labels),
+        "standard_error": sanity.standard_error(metric, logits[headline], splits[headline].labels),
         "degenerate": degenerate(logits[headline]),
     }
     if not task.regression:

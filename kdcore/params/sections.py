@@ -22,6 +22,7 @@ from kdcore.params.values import (
     Dtype,
     Flag,
     Init,
+    Keep,
     LayerMap,
     LearningRate,
     Length,
@@ -100,6 +101,7 @@ class Shared(Section):
 class Train(Steps, Shared):
     schedule: Schedule = "per_phase"
     track: Annotated[tuple[Tracker, ...], OPTIONAL] = ()
+    keep: Keep = "last"
 
 
 class Teacher(Steps):
@@ -128,6 +130,7 @@ class Student(Section):
     rows: Rows = None
     init: Init = "teacher"
     layer_map: LayerMap = "uniform"
+    floor: Score = None
 
 
 class Distill(Section):

@@ -115,6 +115,7 @@ Init: TypeAlias = Annotated[Literal["teacher", "teacher_lower", "pretrained", "p
 Classification: TypeAlias = Annotated[Literal["last", "always"], OneOf()]
 Trains: TypeAlias = Annotated[Literal["model", "head"], OneOf()]
 Schedule: TypeAlias = Annotated[Literal["per_phase", "whole"], OneOf()]
+Keep: TypeAlias = Annotated[Literal["last", "best"], OneOf()]
 Precision: TypeAlias = Annotated[Literal["no", "bf16", "fp16"], OneOf()]
 Tracker: TypeAlias = Annotated[Literal["tensorboard", "mlflow", "wandb", "dvclive"], OneOf()]
 Metric: TypeAlias = Annotated[str, OneOf(tuple(METRICS))]

@@ -147,6 +147,8 @@ def _notes(table: Sequence[Row], students: str, comparisons: str) -> str:
         notes += [comparisons] * bool(comparisons)
         notes.append(f"Differences are paired by seed, with their {percent(made[0].confidence)} t interval.")
         notes.append("An interval that includes 0 reads “no difference found”.")
+    if any(run.selected for row in table for run in row.runs):
+        notes.append("Epochs were selected by score on validation rows (`train.keep: best`), so these scores are high.")
     return " ".join([*notes, *holm_note(made), "A degenerate run predicts one class only."])
 
 

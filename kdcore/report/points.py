@@ -102,6 +102,7 @@ class Point(BaseModel):
     seconds: FiniteFloat | None = None  # None: the teacher was fine-tuned elsewhere
     gflop: FiniteFloat | None = None
     epochs: int | None = None
+    selected: int | None = None  # the epoch that was kept because it scored best on validation; None: the last
 
     @model_validator(mode="after")
     def _headline_is_among_the_scores(self) -> Self:

@@ -6,7 +6,7 @@ for their number, closeness to the teacher, cost, degenerate runs.
 
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -35,12 +35,17 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True)
 class Seed:
-    """One run of a row. seed: None for a teacher that was fine-tuned elsewhere; warnings: kind -> words."""
+    """One run of a row.
+
+    seed: None for a teacher that was fine-tuned elsewhere; warnings: kind -> words; selected: the epoch that was kept
+    because it scored best, None for the last.
+    """
 
     seed: int | None
     score: float
     degenerate: bool
     warnings: Mapping[str, str] = field(default_factory=dict)
+    selected: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def _row(keys: Keys, runs: Sequence[Run], confidence: float) -> Row:
         cost={name: _mean_cost([cost[name] for cost in costs]) for name in _shared(costs)},
         degenerate=degenerate([run["degenerate"] for run in runs]),
         warned=Counter(kind for run in runs for kind in _warnings(run)),
-        runs=tuple(Seed(run["seed"], run["score"], run["degenerate"], run["warnings"]) for run in runs),
+        runs=tuple(Seed(**{each.name: run[each.name] for each in fields(Seed)}) for run in runs),
     )
 
 

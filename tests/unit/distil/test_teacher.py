@@ -247,40 +247,7 @@ def test_more_rows_than_there_are_mean_all_and_are_the_same_run(
     assert runs[0] == runs[1]
 
 
-# The floor
-
-
-def point(score: float, degenerate: bool = False) -> dict[str, Any]:
-    return {"metric": "accuracy", "score": score, "degenerate": degenerate}
-
-
-def test_a_teacher_below_the_floor_is_refused_with_both_numbers():
-    with pytest.raises(UserError) as caught:
-        stage.check_floor(point(0.5125), 0.7, 0.5)
-    assert str(caught.value) == ("teacher.floor: the teacher must reach 0.7, found accuracy 0.5125 on validation")
-
-
-@pytest.mark.parametrize("floor", [None, 0.5])
-def test_a_teacher_at_the_floor_passes_in_silence(floor: float | None, capsys: pytest.CaptureFixture[str]):
-    stage.check_floor(point(0.5), floor, 0.4)
-    assert capsys.readouterr() == ("", "")
-
-
-def test_a_teacher_that_predicts_one_class_is_warned_of(capsys: pytest.CaptureFixture[str]):
-    stage.check_floor(point(0.5, degenerate=True), None, 0.5)
-    assert "the same prediction (accuracy 0.5000 on validation)" in capsys.readouterr().err
-
-
-def test_a_teacher_at_chance_level_is_warned_of_with_both_numbers(capsys: pytest.CaptureFixture[str]):
-    stage.check_floor(point(0.5), None, 0.53125)
-    said = "no better than one answer for all: accuracy 0.5000 on validation, where that has 0.5312"
-    assert said in capsys.readouterr().err
-
-
-def test_chance_is_the_share_of_the_commonest_label(tiny_ingredients: on_disk.Ingredients):
-    data = Data.open(tiny_ingredients.data)
-    labels = data.frame("validation")["label"].tolist()
-    assert stage.chance(data) == max(labels.count(0), labels.count(1)) / len(labels)
+# What it says of itself
 
 
 def test_a_task_tells_the_model_what_its_outputs_mean():

@@ -24,7 +24,7 @@ from kdcore.distil.training import Trainer, adamw
 from kdcore.errors import UserError
 from kdcore.runs import Run
 from tests import on_disk
-from tests.distilling import encoder, examples, objective, phases_of, trainer, weights
+from tests.distilling import encoder, examples, objective, phases_of, train, trainer, weights, whole_batch
 
 ROWS, BATCH = 24, 8
 STEPS = ROWS // BATCH  # of an epoch
@@ -345,6 +345,59 @@ def test_gradients_that_are_not_finite_stop_the_run_before_they_reach_the_weight
     assert all(value.isfinite().all() for value in weights(run.encoder).values())
 
 
+# The epoch that is kept
+
+
+def scored(scores: list[float], outputs: list[Tensor]) -> Callable[[nn.Module], float]:
+    """A validation that gives these scores in turn, and writes down what the model answers."""
+    given, batch = iter(scores), whole_batch(examples(rows=6, seed=9))
+
+    def validate(model: nn.Module) -> float:
+        with torch.no_grad():
+            outputs.append(model(batch.inputs).logits)
+        return next(given)
+
+    return validate
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        pytest.param([0.9, 0.9, 0.2, 0.7, 0.5], 4, id="layers do not count"),
+        pytest.param([0.0, 0.0, 0.7, 0.7, 0.7], 3, id="the first of equals"),
+        pytest.param([0.0, 0.0, 0.2, 0.3, 0.4], 5, id="the last"),
+    ],
+)
+def test_the_best_epoch_of_those_that_train_the_classifier_is_kept(tmp_path: Path, scores: list[float], kept: int):
+    """Layers 1 and 2, then three epochs of classification; words that do not occur in training are asked for too."""
+    stretch, outputs = phases_of("sid", classification_epochs=3), list[Tensor]()
+    run = loop(tmp_path, "sid", stretch, validate=scored(scores, outputs), keep="best", weight_decay=0.5)
+    record = run.train()
+    validate = scored([0.0], outputs)
+    validate(run.encoder.eval())
+    assert [torch.equal(outputs[5], answers) for answers in outputs[:5]] == [epoch == kept for epoch in range(1, 6)]
+    assert record.selected == kept
+    assert [row["score"] for row in record.history] == scores
+
+
+def test_the_best_epoch_survives_a_crash_after_it(tmp_path: Path):
+    stretch, outputs = phases_of("sid", classification_epochs=3), list[Tensor]()
+    knobs: dict[str, Any] = {"keep": "best", "checkpoint_seconds": 0}
+    with pytest.raises(StopIteration):  # no score for the fifth epoch
+        loop(tmp_path, "sid", stretch, validate=scored([0, 0, 0.5, 0.1], outputs), **knobs).train()
+    run = loop(tmp_path, "sid", stretch, validate=scored([0.3], outputs), **knobs)
+    assert run.train().selected == 3
+    scored([0.0], outputs)(run.encoder.eval())
+    assert torch.equal(outputs[-1], outputs[2])
+
+
+def test_the_last_epoch_is_kept_unless_told_otherwise_and_has_the_identity_that_it_had():
+    stretch = phases_of("sid")
+    last, best = (training.identity(train(keep=keep), 0, stretch) for keep in ("last", "best"))
+    assert best == last | {"keep": "best"}
+    assert training.identity(train(), 0, stretch) == last
+
+
 # Interruption and resumption
 
 
@@ -380,6 +433,7 @@ def killer(monkeypatch: pytest.MonkeyPatch, no_request: Callable[[], None]) -> K
 
 METHODS = ("none", "soft", "all", "pid", "sid")
 KNOBS: dict[str, dict[str, Any]] = {
+    "all": {"keep": "best"},
     "pid": {"trains": "head"},
     "sid": {"cosine_threshold": 2.0, "epochs_per_layer": 2, "classification": "always"},
 }

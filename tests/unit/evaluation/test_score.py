@@ -46,10 +46,11 @@ def scored_teacher(teacher: Path, data: Path) -> Path:
 def test_a_students_point(tiny_ingredients: on_disk.Ingredients, student: Path):
     point = read_point(scored(student, tiny_ingredients))
     run = json.loads((student / "run.json").read_text())
-    kept = ("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains", "epochs", "gflop", "seconds")
+    kept = ("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains")
+    kept += ("epochs", "last_losses", "selected", "gflop", "seconds")
     assert {key: point[key] for key in kept} == {key: run[key] for key in kept}
-    measured = {"metric", "score", "scores", "examples", "degenerate", "classification"}
-    assert set(point) == {*kept, *measured, "fidelity", "parameters", "bytes"}
+    measured = {"metric", "score", "scores", "examples", "chance", "standard_error", "degenerate", "classification"}
+    assert set(point) == {*kept, *measured, "warnings", "fidelity", "parameters", "bytes"}
     assert point["examples"] == {"validation": 24}
     assert np.trace(point["classification"]["validation"]["confusion"]) == pytest.approx(24 * point["score"])
     assert point["metric"] == "accuracy"
