@@ -1,6 +1,6 @@
 """How long a classifier takes to answer: torch beside its ONNX files, in turns, at batch 1 and 32, one and all threads.
 
-    python -m benchmarks.latency movies runs/teacher/movies runs/student/movies/sid-s0 served
+    python -m benchmarks.latency movies runs/teacher/movies/s0 runs/student/movies/sid-s0 served
 
 Each folder is a finished model (torch) or what `kdcore export` wrote (both of its ONNX files). The texts are the task's
 validation rows in data/<task>. A request is token ids → logits on the CPU; p50 and p95 are over requests, and rows/s

@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so that `--help` and a wrong value in 
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -15,8 +16,9 @@ from kdcore import door, processes
 from kdcore.distil.methods import METHODS
 from kdcore.errors import UserError
 from kdcore.memory import keep_freed
-from kdcore.params.sections import Params, Student
-from kdcore.studies import STUDIES, cells
+from kdcore.params.overrides import of_task, values
+from kdcore.params.sections import Params
+from kdcore.studies import STUDIES, cells, teacher_of
 
 if TYPE_CHECKING:
     from kdcore.data.prepared import Data
@@ -33,8 +35,8 @@ app = typer.Typer(
 )
 
 DataFolder = Annotated[Path, typer.Argument(help="Prepared data of the task.")]
-TeacherFolder = Annotated[Path, typer.Argument(help="The teacher's folder.")]
-TargetsFolder = Annotated[Path, typer.Argument(help="The teacher's signals.")]
+TeachersFolder = Annotated[Path, typer.Argument(help="Folder of the task's teachers, s<seed> each.")]
+TargetsFolder = Annotated[Path, typer.Argument(help="Folder of their signals, s<seed> each.")]
 Method = Annotated[str, typer.Argument(help=f"One of {', '.join(METHODS)}.", callback=door.one_of(METHODS))]
 NAMES: Any = {"help": "A name under `study:` in params.yaml.", "callback": door.one_of(tuple(STUDIES))}
 StudyName = Annotated[str, typer.Argument(**NAMES)]
@@ -53,16 +55,19 @@ Body: TypeAlias = Callable[..., None]
 _reads: dict[str, tuple[str, ...]] = {}  # by command
 
 
-def keys(command: str, study: str | None = None) -> list[str]:
-    """The keys of params.yaml that a command reads, with those of the study where it is given one."""
-    return [key.format(study=study) for key in _reads[command] if study or "{study}" not in key]
+def keys(command: str, study: str | None = None, task: str | None = None) -> list[str]:
+    """The keys of params.yaml that a command reads, with those of the study and of the task where it is given one."""
+    given = {"study": study, "task": task}
+    absent = [f"{{{name}}}" for name, value in given.items() if not value]
+    return [key.format(**given) for key in _reads[command] if not any(name in key for name in absent)]
 
 
 def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = False) -> Callable[[Body], Body]:
     """Make the function a command: it gets the params that it declares, before its arguments.
 
-    reads: keys of params.yaml, {study} being the command's argument; trains: whether every process of a launcher runs
-    it, and not the first alone; changes: whether it takes `-S key=value`.
+    reads: keys of params.yaml, {study} and {task} being the command's arguments; trains: whether every process of a
+    launcher runs it, and not the first alone; changes: whether it takes `-S key=value`. Its params are those of its
+    arguments `task` and `method`, where it has them: kdcore/params/overrides.py.
     """
 
     def register(body: Body) -> Body:
@@ -73,9 +78,11 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
         def run(**arguments: Any) -> None:
             if not trains:
                 processes.dismiss()
-            study, changed = arguments.get("study"), arguments.pop("set_param", None) or ()
-            with door.speaking_of_params(study):
-                body(door.params_for(keys(name, study), study, changed), **arguments)
+            changed = arguments.pop("set_param", None) or ()
+            study, task, method = (arguments.get(name) for name in ("study", "task", "method"))
+            given = door.params_for(keys(name, study, task), study, changed, task, method)
+            with door.speaking_of_params(given.names):
+                body(given.params, **arguments)
 
         _, *own = inspect.signature(body).parameters.values()
         run.__signature__ = inspect.Signature(own + [SET_PARAM] * changes)  # type: ignore[attr-defined]
@@ -84,7 +91,7 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
     return register
 
 
-@command(reads=("data", "task"))
+@command(reads=("data", "task.{task}"))
 def prepare(params: Params, task: str, out: Path) -> None:
     """Read and check a task's rows; write parquet with provenance."""
     from kdcore.data import prepare as stage
@@ -93,10 +100,11 @@ def prepare(params: Params, task: str, out: Path) -> None:
     stage.prepare(tasks.find(task, params.task), params.data, out)
 
 
-@command(reads=("model", "teacher", "train", "evaluate.batch_size"), trains=True)
+@command(reads=("model", "teacher", "train", "evaluate.batch_size", "task.{task}"), trains=True)
 def teacher(
     params: Params,
     task: str,
+    seed: int,
     data: DataFolder,
     out: Path,
     point: Annotated[Path, typer.Argument(help="JSON file to write its validation scores to.")],
@@ -113,19 +121,19 @@ def teacher(
     if own.finetuned is not None:
         made = stage.adopt(prepared, own.finetuned, own.revision, params.model)
     else:
-        made = stage.fine_tune(prepared, params.model, own, params.train)
+        made = stage.fine_tune(prepared, params.model, own, params.train, seed)
     link_folder(made.folder, out)
     scores = read_point(score_run(made, prepared, made, None, params.evaluate.batch_size))
     stage.check_floor(scores, own.floor, stage.chance(prepared))
     publish(point, scores)
 
 
-@command(reads=("student.rows", "study.{study}", "targets", "evaluate.batch_size"))
+@command(reads=("student.rows", "study.{study}", "targets", "evaluate.batch_size", "task.{task}"))
 def targets(
     params: Params,
     task: str,
     data: DataFolder,
-    teacher: TeacherFolder,
+    teacher: Annotated[Path, typer.Argument(help="The teacher's folder.")],
     out: Path,
     study: StudyOption = None,
 ) -> None:
@@ -135,23 +143,23 @@ def targets(
     from kdcore.distil.targets import write_targets
 
     check_folder(out, data, teacher)
-    rows = [params.student.rows]
+    entry, usual = params.task[task], {"student.rows": params.student.rows}
+    asked: list[tuple[str | None, Any]] = [(method, {}) for method in (None, *entry.methods)]
     if study:
-        knobs = [cell.sets for cell in cells(STUDIES[study], params.study[study])]
-        rows = [sets.get("student.rows", params.student.rows) for sets in knobs]
+        asked = [(cell.method, cell.sets) for cell in cells(STUDIES[study], params.study[study])]
+    rows = [(usual | values(of_task(task, entry, method)) | sets)["student.rows"] for method, sets in asked]
     most = None if None in rows else max(filter(None, rows))
     write_targets(_data(task, data), _teacher(teacher), out, params.targets, most, params.evaluate.batch_size)
 
 
-@command(reads=("model", "student", "distill", "train"), trains=True)
+@command(reads=("model", "teacher.seeds", "student", "distill", "train", "task.{task}"), trains=True)
 def student(
     params: Params,
     task: str,
     method: Method,
-    layers: Annotated[int, typer.Argument(min=1, help="Its depth.")],
     seed: int,
     data: DataFolder,
-    teacher: TeacherFolder,
+    teacher: TeachersFolder,
     targets: TargetsFolder,
     out: Path,
 ) -> None:
@@ -160,15 +168,14 @@ def student(
     from kdcore.artefacts import check_folder, link_folder
 
     check_folder(out, data, teacher, targets)
-    own = params.student.model_copy(update={"layers": layers})
-    opened = _opened(task, data, teacher, targets)
-    link_folder(_distilled(method, seed, own, params, *opened).folder, out)
+    opened = _opened(task, data, teacher, targets, teacher_of(seed, params.teacher.seeds))
+    link_folder(_distilled(method, seed, params, *opened).folder, out)
 
 
 @command(
     reads=(
         *("model", "student.layers", "student.rows", "student.init", "student.layer_map", "distill", "train"),
-        "evaluate.batch_size",
+        *("teacher.seeds", "evaluate.batch_size", "task.{task}"),
     ),
     trains=True,
     changes=True,
@@ -179,7 +186,7 @@ def point(
     method: Method,
     seed: int,
     data: DataFolder,
-    teacher: TeacherFolder,
+    teacher: TeachersFolder,
     targets: TargetsFolder,
     out: Annotated[Path, typer.Argument(help="JSON file to write; the student's history goes beside it as CSV.")],
     study: StudyOption = None,
@@ -194,8 +201,8 @@ def point(
     for file in (out, out.with_suffix(".csv")):
         check_file(file, data, teacher, targets)
     own = params.student
-    opened = _opened(task, data, teacher, targets)
-    model = _distilled(method, seed, own, params, *opened)
+    opened = _opened(task, data, teacher, targets, teacher_of(seed, params.teacher.seeds))
+    model = _distilled(method, seed, params, *opened)
     scores = read_point(score_run(model, *opened, params.evaluate.batch_size))
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
     for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
@@ -205,29 +212,30 @@ def point(
 
 
 def _distilled(
-    method: str, seed: int, own: Student, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
+    method: str, seed: int, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
 ) -> "Finished":
     """The student that the arguments determine, trained now where it is not in the store."""
     from kdcore.distil.student import distil
     from kdcore.model.names import check_vocabulary
 
+    own = params.student
     if own.init.startswith("pretrained"):
         check_vocabulary(params.model.name, params.model.revision, teacher.folder)
     return distil(method, seed, own, params.distill, params.train, params.model, data, teacher, targets)
 
 
-@command(reads=("methods", "seeds", "evaluate.batch_size"))
+@command(reads=("methods", "seeds", "teacher.seeds", "evaluate.batch_size"))
 def evaluate(
     params: Params,
     task: str,
     data: DataFolder,
-    teacher: TeacherFolder,
+    teacher: TeachersFolder,
     targets: TargetsFolder,
     students: Annotated[Path, typer.Argument(help="Folder of the task's students, <method>-s<seed> each.")],
     points: Annotated[Path, typer.Argument(help="Folder to write one JSON per model to.")],
     predictions: Annotated[Path, typer.Argument(help="Folder to write one table of predictions per model to.")],
 ) -> None:
-    """Score the teacher and every student of the headline run on validation data."""
+    """Score the teachers and every student of the headline run on validation data."""
     _heavy()
     from kdcore.artefacts import check_folder, new_folder, publish
     from kdcore.distil.finished import Finished
@@ -235,34 +243,42 @@ def evaluate(
 
     check_folder(points, data, teacher, targets, students, predictions)
     check_folder(predictions, data, teacher, targets, students, points)
-    prepared, made, signals = _opened(task, data, teacher, targets)
-    methods = {f"{method}-s{seed}": method for method in params.methods for seed in params.seeds}
+    opened = {one: _opened(task, data, teacher, targets, one) for one in params.teacher.seeds}
+    batch_size = params.evaluate.batch_size
     with new_folder(points) as new_points, new_folder(predictions) as new_predictions:
-        for name, method in {"teacher": "teacher", **methods}.items():
-            model = made if name == "teacher" else Finished.open(students / name, "dvc repro -f student")
-            compared = None if model is made else signals
-            scored = score_run(model, prepared, made, compared, params.evaluate.batch_size)
+
+        def keep(name: str, method: str, scored: Path) -> None:
             # Equal students share the run of the first, which may be of another method.
             publish(new_points / f"{name}.json", read_point(scored) | {"method": method})
             publish(new_predictions / f"{name}.parquet", (scored / "predictions.parquet").read_bytes())
 
+        for one, (prepared, made, _) in opened.items():
+            keep(f"teacher-s{one}", "teacher", score_run(made, prepared, made, None, batch_size))
+        for method, seed in itertools.product(params.methods, params.seeds):
+            model = Finished.open(students / f"{method}-s{seed}", "dvc repro -f student")
+            ingredients = opened[teacher_of(seed, params.teacher.seeds)]
+            keep(f"{method}-s{seed}", method, score_run(model, *ingredients, batch_size))
 
-@command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
+
+@command(reads=("tasks", "methods", "seeds", "teacher.seeds", "evaluate.confidence"))
 def plots(params: Params, points: Path, students: Path, out: Path) -> None:
     """Write the tables, the scores by epoch and the pictures of the headline run."""
     from kdcore.artefacts import check_place
     from kdcore.report.write import write_main
 
     check_place(out, points, students)
-    write_main(points, students, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
+    write_main(
+        *(points, students, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
+        params.evaluate.confidence,
+    )
 
 
-@command(reads=("attention", "methods", "seeds"))
+@command(reads=("attention", "methods", "seeds", "teacher.seeds"))
 def attention(
     params: Params,
     task: str,
     data: DataFolder,
-    teacher: TeacherFolder,
+    teacher: TeachersFolder,
     targets: TargetsFolder,
     students: Annotated[Path, typer.Argument(help="Folder of the task's students, <method>-s<seed> each.")],
     points: Annotated[Path, typer.Argument(help="Folder of the task's scores.")],
@@ -282,14 +298,15 @@ def attention(
     methods, notes = compared({"standard": own.standard, "internal": own.internal}, params.methods)
     for note in notes:
         say(f"attention: {note}")
-    opened = _opened(task, data, teacher, targets)
+    taught_by = teacher_of(seed, params.teacher.seeds)
+    opened = _opened(task, data, teacher, targets, taught_by)
     models = {method: Finished.open(students / f"{method}-s{seed}", "dvc repro -f student") for method in methods}
-    logits = {"teacher": predictions / "teacher.parquet"}
+    logits = {"teacher": predictions / f"teacher-s{taught_by}.parquet"}
     logits |= {method: predictions / f"{method}-s{seed}.parquet" for method in methods}
     write_attention(compare(*opened, models, logits, own.examples), points, out, seed, notes)
 
 
-@command(reads=("tasks", "methods", "seeds", "evaluate.confidence", "study"))
+@command(reads=("tasks", "methods", "seeds", "teacher.seeds", "evaluate.confidence", "study", "task"))
 def report(
     params: Params,
     metrics: Annotated[Path, typer.Argument(help="Folder of all results: main/ and one per study.")],
@@ -302,13 +319,12 @@ def report(
 
     check_file(out, metrics, students)
     write_page(
-        *(metrics, students, out, params.tasks, params.methods, params.seeds),
-        params.evaluate.confidence,
-        params.study,
+        *(metrics, students, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
+        *(params.evaluate.confidence, params.study, params.task),
     )
 
 
-@command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
+@command(reads=("tasks", "methods", "seeds", "teacher.seeds", "evaluate.confidence"))
 def errors(
     params: Params,
     data: Annotated[Path, typer.Argument(help="Folder of the prepared tasks.")],
@@ -320,15 +336,18 @@ def errors(
     from kdcore.report.errors import write_errors
 
     check_place(out, data, predictions)
-    write_errors(predictions, data, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
+    write_errors(
+        *(predictions, data, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
+        params.evaluate.confidence,
+    )
 
 
-@command(reads=("tasks", "seeds", "study.{study}", "evaluate.confidence"))
+@command(reads=("tasks", "seeds", "teacher.seeds", "study.{study}", "evaluate.confidence"))
 def curve(
     params: Params,
     study: StudyName,
     points: Path,
-    teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>.json each.")],
+    teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>/s<seed>.json each.")],
     out: Path,
 ) -> None:
     """Write the table and the picture of a study from its points."""
@@ -336,7 +355,9 @@ def curve(
     from kdcore.report.write import write_study
 
     check_place(out, points, teachers)
-    by_task = {task: teachers / f"{task}.json" for task in params.tasks}
+    by_task = {
+        task: {seed: teachers / task / f"s{seed}.json" for seed in params.teacher.seeds} for task in params.tasks
+    }
     write_study(STUDIES[study], points, out, by_task, params.study[study], params.seeds, params.evaluate.confidence)
 
 
@@ -445,12 +466,12 @@ def _teacher(folder: Path) -> "Finished":
     return Finished.open(folder, "dvc repro -f teacher")
 
 
-def _opened(task: str, data: Path, teacher: Path, targets: Path) -> tuple["Data", "Finished", "Targets"]:
-    """What a student is made from, each opened and proved once."""
+def _opened(task: str, data: Path, teachers: Path, targets: Path, seed: int) -> tuple["Data", "Finished", "Targets"]:
+    """What a student of the teacher with that seed is made from, each opened and proved once."""
     from kdcore.distil.signals import Targets
 
-    prepared, made = _data(task, data), _teacher(teacher)
-    return prepared, made, Targets.open(targets, prepared, made)
+    prepared, made = _data(task, data), _teacher(teachers / f"s{seed}")
+    return prepared, made, Targets.open(targets / f"s{seed}", prepared, made)
 
 
 def _heavy() -> None:

@@ -63,11 +63,6 @@ class Study:
         """Knob that it varies -> list that asks for its values, e.g. student.layers -> study.depth.layers."""
         return {axis.key: f"study.{self.name}.{axis.values}" for axis in self.axes}
 
-    def renamed(self, problem: str) -> str:
-        """A problem with a knob that the study varies, under the key of the list that asks for its values."""
-        key, colon, rest = problem.partition(":")
-        return f"{self.asks.get(key, key)}{colon}{rest}"
-
     @property
     def command(self) -> str:
         return f"dvc repro stages/dvc.yaml:{self.name}"
@@ -154,3 +149,8 @@ def cells(study: Study, grid: Mapping[str, Sequence[Any]]) -> Iterator[Cell]:
                 asked={f"study.{study.name}.{arm.methods}": method}
                 | {study.asks[axis.key]: value for axis, value in varied},
             )
+
+
+def teacher_of(seed: int, teachers: Sequence[int]) -> int:
+    """The seed of the teacher of a student with this seed: the teachers take turns."""
+    return teachers[seed % len(teachers)]

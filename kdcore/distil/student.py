@@ -105,6 +105,7 @@ def distil(
                 "rows": len(examples),
                 "trains": stretch[-1].trains,  # equal students share a run, whoever asked for it first
                 "seed": seed,
+                "teacher_seed": teacher.facts["seed"],
                 "mapped": mapped,
             }
             run.finish(lambda folder: write_model(folder, encoder, teacher.tokenizer, facts, record))

@@ -29,10 +29,10 @@ from kdcore.runs import code_digest, open_run
 RERUN = "dvc repro -f teacher"
 
 
-def fine_tune(data: Data, model: Model, teacher: Teacher, train: Train) -> Finished:
+def fine_tune(data: Data, model: Model, teacher: Teacher, train: Train, seed: int) -> Finished:
     """Fine-tune the pre-trained encoder on the labelled ones of the first `teacher.rows` training rows.
 
-    Its rate and seed are those of `teacher`, and the rest is as in `train`.
+    Its rate is that of `teacher`, and the rest is as in `train`; seed: of new weights, data order and dropout.
     """
     train = train.model_copy(update={"learning_rate": teacher.learning_rate})
     phases = (Phase("classification", teacher.epochs),)
@@ -42,7 +42,7 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, train: Train) -> Finis
         "max_length": model.max_length,
         "rows": data.used(teacher.rows),
         "epochs": teacher.epochs,
-        "train": identity(train, teacher.seed, phases),
+        "train": identity(train, seed, phases),
         "code": code_digest(__name__),
     }
     with open_run("teacher", what) as run:
@@ -57,12 +57,12 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, train: Train) -> Finis
                     "name one that is fine-tuned already in teacher.finetuned",
                 )
             examples = examples.labelled()
-            torch.manual_seed(teacher.seed)
+            torch.manual_seed(seed)
             encoder = Encoder(load_pretrained(place, model.revision, labels_of(data.task)))
             check_length(encoder.config, model.max_length, model.name)
             validate = validator(data.task, encode(tokenizer, data.frame("validation"), model.max_length), train)
-            record = Trainer(encoder, examples, phases, Objective(), train, teacher.seed, run, validate).train()
-            facts = _facts(data.task, encoder, model) | {"rows": len(examples), "seed": teacher.seed}
+            record = Trainer(encoder, examples, phases, Objective(), train, seed, run, validate).train()
+            facts = _facts(data.task, encoder, model) | {"rows": len(examples), "seed": seed}
             run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, record))
         return Finished.of(run.result, read_manifest(run.result, RERUN))
 

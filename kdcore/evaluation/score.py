@@ -19,7 +19,10 @@ from kdcore.model.encoder import Encoder
 from kdcore.model.predict import logits_of
 from kdcore.runs import code_digest, open_run
 
-KEPT = ("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains", "epochs", "gflop", "seconds")
+KEPT = (
+    *("task", "method", "layers", "rows", "seed", "teacher_seed", "init", "layer_map", "trains"),
+    *("epochs", "gflop", "seconds"),
+)
 
 
 def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets | None, batch_size: int) -> Path:

@@ -1,6 +1,5 @@
 """The sections of params.yaml as types. The library takes them as they are; rules across them are in rules.py."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
@@ -56,15 +55,6 @@ class Data(Section):
     validation_share: ShareOrNull = None
 
 
-class UserTask(Section):
-    """A task of the user's own; labels are left out for a regression."""
-
-    text: Annotated[tuple[Text, ...], LIST]
-    label: Text
-    labels: tuple[Text, ...] = ()
-    metrics: Annotated[tuple[Metric, ...], LIST]
-
-
 class Model(Section):
     name: Text
     revision: TextOrNull
@@ -77,7 +67,7 @@ class Teacher(Section):
     rows: Rows
     epochs: Count
     learning_rate: LearningRate
-    seed: Seed
+    seeds: Annotated[tuple[Seed, ...], LIST]
     floor: Score
 
 
@@ -121,6 +111,56 @@ class Train(Section):
     history_rows: Count
 
 
+def _strict(name: str, fields: dict[str, Any], total: bool = True) -> Any:
+    """The type of a mapping with these keys and no others; total: each is needed."""
+    make: Any = TypedDict  # whose names a type checker wants to read here
+    mapping = make(name, fields, total=total)
+    mapping.__pydantic_config__ = Section.model_config
+    return mapping
+
+
+def _some(section: type[Section], without: str = "") -> Any:
+    """The type of a mapping with some of the section's knobs, each checked as in the section itself."""
+    knobs = {
+        name: Annotated[knob.annotation, *knob.metadata] if knob.metadata else knob.annotation
+        for name, knob in section.model_fields.items()
+        if name != without
+    }
+    return _strict(section.__name__, knobs, total=False)
+
+
+if TYPE_CHECKING:
+    SomeTeacher: TypeAlias = dict[str, Any]
+    SomeStudent: TypeAlias = dict[str, Any]
+    SomeDistill: TypeAlias = dict[str, Any]
+    SomeTrain: TypeAlias = dict[str, Any]
+else:
+    SomeTeacher, SomeStudent = _some(Teacher, without="seeds"), _some(Student)  # every task has as many teachers
+    SomeDistill, SomeTrain = _some(Distill), _some(Train)
+
+
+class MethodSettings(Section):
+    """The knobs that are other ones for a method of a task."""
+
+    student: SomeStudent = {}
+    distill: SomeDistill = {}
+    train: SomeTrain = {}
+
+
+class TaskEntry(MethodSettings):
+    """What `task:` says of one task: its knobs that are other ones, and what a task of the user's own is.
+
+    labels are left out for a regression; a built-in task has none of text, label, labels and metrics.
+    """
+
+    text: Annotated[tuple[Text, ...], LIST] = ()
+    label: Text = ""
+    labels: tuple[Text, ...] = ()
+    metrics: Annotated[tuple[Metric, ...], LIST] = ()
+    teacher: SomeTeacher = {}
+    methods: dict[Method, MethodSettings] = {}
+
+
 class Evaluate(Section):
     batch_size: Count
     confidence: Between
@@ -145,14 +185,6 @@ def _values_of(key: str) -> Any:
     return Annotated[tuple[Annotated[knob.annotation, *knob.metadata, PLAIN], ...], LIST]  # type: ignore[name-defined]
 
 
-def _strict(name: str, fields: dict[str, Any]) -> Any:
-    """The type of a mapping with these keys, each needed, and no others."""
-    make: Any = TypedDict  # whose names a type checker wants to read here
-    mapping = make(name, fields)
-    mapping.__pydantic_config__ = Section.model_config
-    return mapping
-
-
 def _grid_of(study: Study) -> Any:
     axes = {axis.values: _values_of(axis.key) for axis in study.axes}
     arms = {arm.methods: Annotated[tuple[Annotated[str, OneOf(arm.allowed)], ...], LIST] for arm in study.arms}
@@ -165,22 +197,12 @@ else:
     Studies = _strict("Studies", {study.name: _grid_of(study) for study in STUDIES.values()})
 
 
-def with_changes(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections with knobs changed by dotted key, as the cells of a study do; one that is absent stays absent."""
-    changed = dict(sections)
-    for key, value in changes.items():
-        section, _, name = key.partition(".")
-        if section in changed:
-            changed[section] = changed[section].model_copy(update={name: value})
-    return changed
-
-
 class Params(Section):
     tasks: Annotated[tuple[Text, ...], LIST]
     methods: Annotated[tuple[Method, ...], LIST]
     seeds: Annotated[tuple[Seed, ...], LIST]
     data: Data
-    task: dict[TaskName, UserTask]
+    task: dict[TaskName, TaskEntry]
     model: Model
     teacher: Teacher
     targets: Targets

@@ -37,6 +37,7 @@ from kdcore.report.statistics import (
 )
 from kdcore.report.summary import differences
 from kdcore.report.write import csv, write_all
+from kdcore.studies import teacher_of
 
 COUNTS = ("both_right", "only_teacher_right", "only_student_right", "both_wrong")
 SHARES = {"agreement": "agreement", "repeated_errors": "repeats the teacher's errors"}  # name -> header
@@ -51,8 +52,17 @@ class Outputs:
 
     task: Task
     labels: NDArray[np.number]  # (N,) class ids
-    teacher: NDArray[np.floating]  # (N, K) logits
+    teachers: Mapping[int, NDArray[np.floating]]  # seed -> (N, K) logits
     students: Mapping[str, Mapping[int, NDArray[np.floating]]]  # method -> seed -> (N, K) logits
+
+    @property
+    def teacher(self) -> NDArray[np.floating]:
+        """The first one's."""
+        return next(iter(self.teachers.values()))
+
+    def taught_by(self, seed: int) -> NDArray[np.floating]:
+        """Those of the teacher of a student with this seed."""
+        return self.teachers[teacher_of(seed, list(self.teachers))]
 
 
 @dataclass(frozen=True)
@@ -94,14 +104,15 @@ def write_errors(
     tasks: Sequence[str],
     methods: Sequence[str],
     seeds: Sequence[int],
+    teachers: Sequence[int],
     confidence: float,
 ) -> None:
     """Write the error analysis of every task, and the examples behind it, into `out`.
 
-    predicted: <task>/teacher.parquet and <task>/<method>-s<seed>.parquet; data: prepared data, <task>/ each.
+    predicted: <task>/teacher-s<seed>.parquet and <task>/<method>-s<seed>.parquet; data: prepared data, <task>/ each.
     Raises UserError where predictions are missing, or are not of the same examples.
     """
-    wanted = points.headline(predicted, tasks, methods, seeds)
+    wanted = points.headline(predicted, tasks, methods, seeds, teachers)
     points.check_all_exist([replace(point, path=point.path.with_suffix(".parquet")) for point in wanted])
     facts: dict[str, Any] = {}
     blocks: list[Block] = []
@@ -109,7 +120,7 @@ def write_errors(
     for task in tasks:
         prepared = Data.open(data / task)
         rows = prepared.frame("validation")
-        outputs = _outputs(predicted / task, prepared, rows, methods, seeds)
+        outputs = _outputs(predicted / task, prepared, rows, methods, seeds, teachers)
         analysis = analyse(outputs, confidence)
         table = examples(outputs, rows) if analysis else shown[0]
         facts[task] = to_json(analysis) if analysis else {"skipped": SKIPPED}
@@ -129,11 +140,18 @@ def _short(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def _outputs(folder: Path, data: Data, rows: pd.DataFrame, methods: Sequence[str], seeds: Sequence[int]) -> Outputs:
+def _outputs(
+    folder: Path,
+    data: Data,
+    rows: pd.DataFrame,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    teachers: Sequence[int],
+) -> Outputs:
     return Outputs(
         task=data.task,
         labels=rows["label"].to_numpy(dtype=np.float64),
-        teacher=_logits(folder / "teacher.parquet", rows),
+        teachers={seed: _logits(folder / f"teacher-s{seed}.parquet", rows) for seed in teachers},
         students={
             method: {seed: _logits(folder / f"{method}-s{seed}.parquet", rows) for seed in seeds} for method in methods
         },
@@ -170,14 +188,15 @@ def analyse(outputs: Outputs, confidence: float) -> Analysis | None:
     }
     known = {key: {seed: v for seed, v in values.items() if v is not None} for key, values in shares.items()}
     known = {key: values for key, values in known.items() if values}
-    made = differences(known, {(method, name): {"soft": ("soft", name)} for method, name in known}, confidence, 1.0)
+    teachers = list(outputs.teachers)
+    by_seed = {seed: teacher_of(seed, teachers) for values in known.values() for seed in values}
+    others = {(method, name): {"soft": ("soft", name)} for method, name in known}
+    made = differences(known, others, confidence, by_seed, 1.0)
     methods = {
         method: Method(
             runs=seeds,
             mean={
-                name: mean(list(known[method, name].values()), confidence).within(0.0, 1.0)
-                if (method, name) in known
-                else None
+                name: _over_seeds(known[method, name], by_seed, confidence) if (method, name) in known else None
                 for name in SHARES
             },
             minus_soft={name: made[method, name]["soft"] for name in SHARES if made.get((method, name))},
@@ -189,10 +208,14 @@ def analyse(outputs: Outputs, confidence: float) -> Analysis | None:
     return Analysis(len(outputs.labels), outputs.task.metrics[0], right, teacher, methods)
 
 
+def _over_seeds(shares: Mapping[int, float], teachers: Mapping[int, int], confidence: float) -> Estimate:
+    return mean(list(shares.values()), confidence, [teachers[seed] for seed in shares]).within(0.0, 1.0)
+
+
 def _run(outputs: Outputs, method: str, seed: int, confidence: float) -> Seed:
     """Counts, agreement, the share of the teacher's errors that are repeated word for word, and exact tests."""
     logits = outputs.students[method][seed]
-    teacher, student = predictions(outputs.teacher), predictions(logits)
+    teacher, student = predictions(outputs.taught_by(seed)), predictions(logits)
     taught, learned = teacher == outputs.labels, student == outputs.labels
     cells = (taught & learned, taught & ~learned, ~taught & learned, ~taught & ~learned)
     same = teacher == student

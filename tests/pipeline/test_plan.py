@@ -37,7 +37,7 @@ def test_a_plan_is_what_the_runs_then_write_down(
     lines = planned(finished.root, monkeypatch, capsys)
     runs = {method: finished.root / f"runs/student/{TASK}/{method}-s0" for method in SMALL["methods"]}
     rows = {("student", method): folder for method, folder in runs.items()}
-    rows |= {("teacher", "fine-tuned"): finished.root / f"runs/teacher/{TASK}"}
+    rows |= {("teacher", "fine-tuned"): finished.root / f"runs/teacher/{TASK}/s0"}
     for starts, folder in rows.items():
         recorded = json.loads((folder / "run.json").read_text())
         *_, count, epochs, tflop = cells(lines, *starts)
@@ -51,7 +51,7 @@ def test_the_signals_take_the_disk_that_was_planned(
 ):
     lines = planned(finished.root, monkeypatch, capsys)
     for split in ("train", "validation"):
-        files = (finished.root / f"runs/targets/{TASK}/{split}").glob("*.npy")
+        files = (finished.root / f"runs/targets/{TASK}/s0/{split}").glob("*.npy")
         written = sum(file.stat().st_size for file in files)
         amount, unit = cells(lines, f"signals, {split}")[-1].split()
         assert unit == "MB"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kdcore.params.overrides import renamed
 from kdcore.params.read import load
 from kdcore.studies import STUDIES, cells
 from tests.pipeline.conftest import ROOT
@@ -47,8 +48,8 @@ def test_a_cell_says_what_it_sets_and_which_keys_ask_for_it():
 
 
 def test_a_problem_with_a_knob_is_said_of_the_list_that_asks_for_it():
-    assert STUDIES["depth"].renamed("student.layers: must be 1") == "study.depth.layers: must be 1"
-    assert STUDIES["depth"].renamed("student.rows: must be 1") == "student.rows: must be 1"
+    assert renamed("student.layers: must be 1", STUDIES["depth"].asks) == "study.depth.layers: must be 1"
+    assert renamed("student.rows: must be 1", STUDIES["depth"].asks) == "student.rows: must be 1"
 
 
 def test_a_head_can_train_alone_where_there_is_a_phase_for_it():

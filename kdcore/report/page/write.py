@@ -8,15 +8,15 @@ from markupsafe import Markup
 
 from kdcore.artefacts import publish
 from kdcore.errors import UserError
+from kdcore.params.overrides import every
+from kdcore.params.sections import TaskEntry
 from kdcore.report import points
-from kdcore.report.markdown import Block, tables
-from kdcore.report.methods import words
+from kdcore.report.markdown import Block
 from kdcore.report.page.facts import Compared, Errors, Facts, Student, read
 from kdcore.report.page.picture import inline
 from kdcore.report.page.render import embedded, prose, render
 from kdcore.report.statistics import percent
-from kdcore.report.summary import baselines, summarise
-from kdcore.report.write import Grid, summary
+from kdcore.report.write import Grid, by_method, summary
 from kdcore.studies import STUDIES, Study
 
 ALT = {  # figure of the headline run -> what it shows
@@ -34,28 +34,31 @@ def write_page(
     tasks: Sequence[str],
     methods: Sequence[str],
     seeds: Sequence[int],
+    teachers: Sequence[int],
     confidence: float,
     grids: Mapping[str, Grid],
+    entries: Mapping[str, TaskEntry],
 ) -> None:
     """Write `out`, one HTML file, with what the params ask for and nothing else that lies in the folders.
 
     metrics: main/ (as the stages plots, errors and attention leave it) and a folder per study that has run; runs: the
-    students of the headline run; grids: study -> its section of params.yaml. A study some of whose points are missing
-    has not run. Raises UserError for a file that is missing or broken; nothing is then written.
+    students of the headline run; grids: study -> its section of params.yaml; entries: its section `task`. A study some
+    of whose points are missing has not run. Raises UserError for a file that is missing or broken, and writes nothing.
     """
     main = metrics / "main"
-    scored = points.read(points.headline(main / "points", tasks, methods, seeds))
-    rows = summarise(scored, ["method"], baselines, confidence)
+    scored = points.read(points.headline(main / "points", tasks, methods, seeds, teachers))
+    rows, _, blocks = by_method(scored, confidence)
     facts = []
     for task in tasks:
-        teacher, student, *_ = [run for run in scored if run["task"] == task]
+        own = [run for run in scored if run["task"] == task]
         run = read(runs / task / f"{methods[0]}-s{seeds[0]}" / "run.json", Student, "student")
-        facts.append(Facts([row for row in rows if row.task == task], teacher, student, run))
+        shown = [row for row in rows if row.task == task]
+        facts.append(Facts(shown, own[0], own[len(teachers)], run, list(teachers), every(task, entries.get(task))))
     compared = [read(main / "attention" / f"{task}.json", Compared, "attention") for task in tasks]
     values: dict[str, Any] = {
         "facts": facts,
         "confidence": percent(confidence),
-        "main_table": tables(rows, words(["method"])),
+        "main_table": blocks,
         "figures": {
             name: _picture(main / "figures" / f"{name}.svg", name, ALT[name]) for name in ("main", "convergence")
         },
@@ -63,7 +66,9 @@ def write_page(
         "attention": embedded([each.model_dump(exclude_unset=True) for each in compared]),
         "compared": compared,
         "attention_figures": {task: dict(_figure5(main / "attention/figures" / task)) for task in tasks},
-        "studies": [(study, *_study(study, metrics, tasks, seeds, confidence, grids)) for study in STUDIES.values()],
+        "studies": [
+            (study, *_study(study, metrics, tasks, seeds, teachers, confidence, grids)) for study in STUDIES.values()
+        ],
     }
     if (main / "errors.json").is_file():
         analysed = read(main / "errors.json", Errors, "errors").root
@@ -77,13 +82,15 @@ def _study(
     metrics: Path,
     tasks: Sequence[str],
     seeds: Sequence[int],
+    teachers: Sequence[int],
     confidence: float,
     grids: Mapping[str, Grid],
 ) -> tuple[Markup | None, list[Block]]:
     """The study's figure and table, computed from its points; (None, []) for a study that has not run as asked."""
-    teachers = {task: metrics / "main/points" / task / "teacher.json" for task in tasks}
+    main = metrics / "main/points"
+    taught = {task: {seed: main / task / f"teacher-s{seed}.json" for seed in teachers} for task in tasks}
     folder, grid = metrics / study.name, grids[study.name]
-    wanted = points.of_study(study, folder / "points", teachers, grid, seeds)
+    wanted = points.of_study(study, folder / "points", taught, grid, seeds)
     if not all(point.path.is_file() for point in wanted):
         return None, []
     _, blocks = summary(study, points.read(wanted), grid, confidence)

@@ -56,7 +56,7 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
     ({"model.max_length": 7}, ["model.max_length", "at least 8", "found 7"]),
     ({"teacher.epochs": 0}, ["teacher.epochs", "at least 1", "found 0"]),
     ({"teacher.learning_rate": 0}, ["teacher.learning_rate", "greater than 0", "found 0"]),
-    ({"teacher.seed": -1}, ["teacher.seed", "from 0 to 4294967295", "found -1"]),
+    ({"teacher.seeds": [-1]}, ["teacher.seeds.0", "from 0 to 4294967295", "found -1"]),
     ({"seeds": [2**32]}, ["seeds.0", "from 0 to 4294967295", "found 4294967296"]),
     ({"targets.disk_gb": -0.5}, ["targets.disk_gb", "at least 0", "found -0.5"]),
     ({"distill.temperature": 0}, ["distill.temperature", "from 0.001 to 1000", "found 0"]),

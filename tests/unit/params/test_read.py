@@ -30,7 +30,7 @@ def model_of_depth(folder: Path, **config: object) -> str:
 
 def test_the_file_of_the_repository_is_right():
     found = params.load(ROOT / "params.yaml")
-    assert found.model_dump(mode="json") == all_params()
+    assert found.model_dump(mode="json", exclude_unset=True) == all_params()
 
 
 def test_sections_cannot_be_changed():
@@ -210,7 +210,12 @@ NEWER = ("data.configuration", "data.splits", "data.validation_share")  # a para
 
 
 def test_every_key_of_the_file_is_needed(tmp_path: Path):
-    keys = [f"{section}.{key}" for section, keys in all_params().items() if isinstance(keys, dict) for key in keys]
+    keys = [
+        f"{section}.{key}"
+        for section, keys in all_params().items()
+        if isinstance(keys, dict) and section != "task"
+        for key in keys
+    ]
     keys = [key for key in keys if key not in NEWER]
     assert len(keys) > 40
     for key in [*keys, *all_params(), "study.depth.layers"]:

@@ -145,7 +145,7 @@ def plan(free: int = PLENTY, study: str | None = None, layers: int = 5, rows: in
     params = PARAMS.model_copy(
         update={name: getattr(PARAMS, name).model_copy(update=changed) for name, changed in sections.items()}
     )
-    asked = students(params, STUDIES[study] if study else None)
+    asked = students(params, STUDIES[study] if study else None, "movies")
     return TaskPlan(params, asked, tiny.config("bert", layers=layers), rows, KNOWN, free)
 
 

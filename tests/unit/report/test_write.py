@@ -20,7 +20,7 @@ from tests.unit.report import synthetic_points as synthetic
 
 ROOT = Path(__file__).parents[3]
 SEEDS = [0, 1]
-MAIN = ["movies", "rte"], ["none", "soft", "sid"], SEEDS, 0.95
+MAIN = ["movies", "rte"], ["none", "soft", "sid"], SEEDS, [0], 0.95
 GRIDS = {
     "methods": {"methods": ["none", "soft", "sid", "sid-kl"]},
     "depth": {"layers": [1, 2], "methods": ["soft", "sid"]},
@@ -32,7 +32,7 @@ GRIDS = {
 
 def headline(folder):
     """Points and histories of a headline run of two tasks."""
-    tasks, methods, seeds, _ = MAIN
+    tasks, methods, seeds, *_ = MAIN
     synthetic.headline(folder / "points", tasks, methods, seeds)
     for task, method, seed in itertools.product(tasks, methods, seeds):
         synthetic.history(folder / f"runs/{task}/{method}-s{seed}/history.csv", method, seed)
@@ -50,7 +50,7 @@ def points_of(folder, study, tasks=("movies",), grid=None):
 
 def written(folder, study, tasks=("movies",), grid=None):
     """Write a study of synthetic points into <folder>/out."""
-    teachers = {task: synthetic.write(folder / f"{task}.json", synthetic.teacher(task)) for task in tasks}
+    teachers = {task: {0: synthetic.write(folder / f"{task}.json", synthetic.teacher(task))} for task in tasks}
     write_study(study, folder / "points", folder / "out", teachers, grid or GRIDS[study.name], SEEDS, 0.95)
     return folder / "out"
 
@@ -239,7 +239,7 @@ def test_tables_of_two_tasks_keep_the_tasks_apart(tmp_path):
 def epochs_of(folder, seeds=(0, 1, 2)):
     """The histories of sid, whose files stand below <folder>/runs."""
     synthetic.headline(folder / "points", ["movies"], ["sid"], list(seeds))
-    runs = points.read(points.headline(folder / "points", ["movies"], ["sid"], list(seeds)))
+    runs = points.read(points.headline(folder / "points", ["movies"], ["sid"], list(seeds), [0]))
     return histories(runs, [folder / f"runs/{run['method']}-s{run['seed']}.csv" for run in runs], ["trains"])
 
 

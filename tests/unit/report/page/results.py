@@ -82,7 +82,7 @@ def project(folder: Path, found: Sequence[Comparison], notes: Sequence[str] = ()
             for seed in SEEDS:
                 synthetic.history(runs / name / f"{method}-s{seed}" / "history.csv", method, seed)
                 write(runs / name / f"{method}-s{seed}" / "run.json", json.dumps(run()))
-    write_main(points, runs, folder / "metrics/main", tasks, METHODS, SEEDS, 0.95)
+    write_main(points, runs, folder / "metrics/main", tasks, METHODS, SEEDS, [0], 0.95)
     for each in found:
         first = each.examples[0]
         students = [name for name in first.seen if name != "teacher"]
@@ -102,5 +102,5 @@ def run() -> dict[str, object]:
 def page(folder: Path, tasks: Sequence[str] = ("movies",)) -> Path:
     """The page of a project, written."""
     out = folder / "metrics/main/report.html"
-    write_page(folder / "metrics", folder / "runs/student", out, tasks, METHODS, SEEDS, 0.95, GRIDS)
+    write_page(folder / "metrics", folder / "runs/student", out, tasks, METHODS, SEEDS, [0], 0.95, GRIDS, {})
     return out

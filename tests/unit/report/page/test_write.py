@@ -139,7 +139,7 @@ def study(project, name, task="movies"):
             path = folder / "points" / task / f"{cell.name}-s{seed}.json"
             synthetic.write(path, synthetic.point(task, cell.method, seed, **fields))
             synthetic.history(path.with_suffix(".csv"), cell.method, seed)
-    teachers = {task: project / f"metrics/main/points/{task}/teacher.json"}
+    teachers = {task: {0: project / f"metrics/main/points/{task}/teacher-s0.json"}}
     write_study(STUDIES[name], folder / "points", folder, teachers, grid, results.SEEDS, 0.95)
 
 

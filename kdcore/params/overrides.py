@@ -1,0 +1,68 @@
+"""Knobs that are other ones for a task (`task.<task>`), or for one of its methods, in the place of those of all tasks.
+
+The narrowest wins: a section of params.yaml, then the task's, then its method's, then what a study's cell or `-S` sets.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kdcore.params.sections import MethodSettings, TaskEntry
+
+
+@dataclass(frozen=True)
+class Override:
+    """A knob's value for one task, and its full key in params.yaml, e.g. task.rte.teacher.epochs."""
+
+    key: str
+    value: Any
+
+
+def of_task(task: str | None, entry: TaskEntry | None, method: str | None = None) -> dict[str, Override]:
+    """Knob, e.g. student.layers -> the task's override, or its method's where that has one."""
+    if entry is None:
+        return {}
+    found = dict(_knobs(f"task.{task}", entry, ("teacher", "student", "distill", "train")))
+    if method in entry.methods:
+        found |= _knobs(f"task.{task}.methods.{method}", entry.methods[method], ("student", "distill", "train"))
+    return found
+
+
+def _knobs(place: str, entry: MethodSettings, sections: tuple[str, ...]) -> Iterator[tuple[str, Override]]:
+    """A weight is a knob of its own: distill.weights.kl."""
+    for section in sections:
+        for name, value in getattr(entry, section).items():
+            parts = {f"{name}.{part}": inner for part, inner in value.items()} if isinstance(value, Mapping) else {}
+            for knob, inner in (parts or {name: value}).items():
+                yield f"{section}.{knob}", Override(f"{place}.{section}.{knob}", inner)
+
+
+def every(task: str, entry: TaskEntry | None) -> list[Override]:
+    """All that is other for the task, and then for its methods."""
+    if entry is None:
+        return []
+    own = of_task(task, entry)
+    methods = [of_task(task, entry, method) for method in entry.methods]
+    return list({one.key: one for found in (own, *methods) for one in found.values()}.values())
+
+
+def values(own: Mapping[str, Override]) -> dict[str, Any]:
+    """Knob -> value."""
+    return {knob: one.value for knob, one in own.items()}
+
+
+def with_changes(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections with knobs changed by dotted key; a section that is absent stays absent."""
+    changed = dict(sections)
+    for key, value in changes.items():
+        section, name, *part = key.split(".")
+        if section in changed:
+            new = {**getattr(changed[section], name), part[0]: value} if part else value
+            changed[section] = changed[section].model_copy(update={name: new})
+    return changed
+
+
+def renamed(problem: str, names: Mapping[str, str]) -> str:
+    """A problem with a knob, under the key that asks for its value. names: knob -> that key."""
+    key, colon, rest = problem.partition(":")
+    return f"{names.get(key, key)}{colon}{rest}"
