@@ -8,6 +8,7 @@ import inspect
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
@@ -16,9 +17,9 @@ from kdcore import door, processes
 from kdcore.distil.methods import METHODS
 from kdcore.errors import UserError
 from kdcore.memory import keep_freed
-from kdcore.params.overrides import of_task, values
+from kdcore.params.overrides import of_task, values, with_changes
 from kdcore.params.sections import Params
-from kdcore.studies import STUDIES, cells, teacher_of
+from kdcore.studies import OWN, STUDIES, cells, teacher_of
 
 if TYPE_CHECKING:
     from kdcore.data.prepared import Data
@@ -59,7 +60,11 @@ def keys(command: str, study: str | None = None, task: str | None = None) -> lis
     """The keys of params.yaml that a command reads, with those of the study and of the task where it is given one."""
     given = {"study": study, "task": task}
     absent = [f"{{{name}}}" for name, value in given.items() if not value]
-    return [key.format(**given) for key in _reads[command] if not any(name in key for name in absent)]
+    found = [key.format(**given) for key in _reads[command] if not any(name in key for name in absent)]
+    if study and STUDIES[study].own and f"study.{study}" not in found:
+        sections = dict.fromkeys(key.partition(".")[0] for key in found)
+        found += [f"study.{study}.{section}" for section in sections if section in OWN]
+    return found
 
 
 def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = False) -> Callable[[Body], Body]:
@@ -92,7 +97,7 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
 
 
 @command(reads=("data", "task.{task}"))
-def prepare(params: Params, task: str, out: Path) -> None:
+def prepare(params: Params, task: str, out: Path, study: StudyOption = None) -> None:
     """Read and check a task's rows; write parquet with provenance."""
     from kdcore.data import prepare as stage
     from kdcore.data import tasks
@@ -108,6 +113,7 @@ def teacher(
     data: DataFolder,
     out: Path,
     point: Annotated[Path, typer.Argument(help="JSON file to write its validation scores to.")],
+    study: StudyOption = None,
 ) -> None:
     """Fine-tune the teacher, or take one that is fine-tuned already, and score it."""
     _heavy()
@@ -212,7 +218,7 @@ def point(
 
 
 def _distilled(
-    method: str, seed: int, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
+    method: str, seed: int, params: Any, data: "Data", teacher: "Finished", targets: "Targets"
 ) -> "Finished":
     """The student that the arguments determine, trained now where it is not in the store."""
     from kdcore.distil.student import distil
@@ -395,6 +401,46 @@ def predict(
         predict_file(rows, described, lambda rows: logits(model, described, rows, **how), out, server)
     if zip_:
         zip_files(out)
+
+
+@command(
+    reads=(
+        *("tasks", "seeds", "task", "model", "teacher.seeds", "student", "distill", "train"),
+        *("study.{study}", "evaluate.batch_size"),
+    )
+)
+def submission(
+    params: Params,
+    method: Method,
+    out: Annotated[Path, typer.Argument(help="Folder for the GLUE server's files and their zip.")],
+    study: StudyOption = None,
+) -> None:
+    """Predict every task's test splits for the GLUE server, each by the seed that is best on validation, and zip them.
+
+    The students are those of the headline run, or of a study of GLUE's tasks; one that is not in the store is trained.
+    """
+    _heavy()
+    from kdcore.artefacts import check_place
+    from kdcore.console import say
+    from kdcore.predict.model import logits
+    from kdcore.predict.run import check_tasks, predict_folder, zip_files
+    from kdcore.report.points import best
+
+    runs, points = Path("runs", study or ""), Path("metrics", study or "main", "points")
+    check_tasks(params.tasks)
+    check_place(out, runs, points)
+    sections = {name: getattr(params, name) for name in ("model", "student", "distill", "train")}
+    for task, (seed, point) in {task: best(points / task, task, method, params.seeds) for task in params.tasks}.items():
+        say(f"{task}: {method}, seed {seed}, {point.metric} {point.score:.4f} on validation")
+        folder = (STUDIES[study].data if study else Path("data")) / task
+        opened = _opened(
+            task, folder, runs / "teacher" / task, runs / "targets" / task, teacher_of(seed, params.teacher.seeds)
+        )
+        own = SimpleNamespace(**with_changes(sections, values(of_task(task, params.task.get(task), method))))
+        model, described = _distilled(method, seed, own, *opened).folder, opened[0].task
+        how = {"max_length": opened[1].max_length, "batch_size": params.evaluate.batch_size}
+        predict_folder(folder, described, lambda rows: logits(model, described, rows, **how), out)  # noqa: B023
+    zip_files(out)
 
 
 @command(reads=("model.max_length", "evaluate.batch_size"))

@@ -16,7 +16,7 @@ import typer
 from kdcore import processes
 from kdcore.errors import UserError, near
 from kdcore.interrupt import Interrupted, ending, requested
-from kdcore.params.overrides import of_task, renamed, values, with_changes
+from kdcore.params.overrides import of_study, of_task, own_lists, renamed, values, with_changes
 from kdcore.params.read import load
 from kdcore.params.sections import Params, Section
 from kdcore.studies import STUDIES
@@ -75,18 +75,15 @@ def params_for(
 ) -> Given:
     """The checked params with the changes, KEY=VALUE each; only the keys in `reads` can be read.
 
-    Where the command is for one task, and perhaps one method, what is other for these is in its place already; a change
-    of the same knob wins.
+    What is other for the study, the task and the method of the command is in its place already; a change of the same
+    knob wins.
     """
-    params = load(PARAMS, changes, study)
+    params, asked = load(PARAMS, changes, study), STUDIES[study] if study else None
     set_now = [change.partition("=")[0] for change in changes]
-    own = {
-        knob: override
-        for knob, override in of_task(task, params.task.get(task or ""), method).items()
-        if not any(f"{knob}.".startswith(f"{key}.") for key in set_now)
-    }
-    resolved = params.model_copy(update=with_changes(dict(params), values(own)))
-    names = {knob: override.key for knob, override in own.items()} | (STUDIES[study].asks if study else {})
+    own = of_study(asked, params.study) | of_task(task, params.task.get(task or ""), method)
+    own = {knob: one for knob, one in own.items() if not any(f"{knob}.".startswith(f"{key}.") for key in set_now)}
+    resolved = params.model_copy(update=with_changes(dict(params), values(own)) | own_lists(asked, params.study))
+    names = {knob: override.key for knob, override in own.items()} | (asked.asks if asked else {})
     return Given(cast(Params, View(resolved, reads)), names)
 
 

@@ -6,9 +6,12 @@ A new study is an entry of STUDIES, a section under `study:` in params.yaml, and
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from kdcore.distil.methods import METHODS, PROGRESSIVE, variants
+
+OWN = ("data", "model", "teacher", "student", "distill", "train")  # sections of which a study may have knobs of its own
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Study:
     """One study. paper: the figure or table of the paper that it repeats, if any.
 
     summary: `methods` sums up and draws a row per method, `curve` a line per method over its one axis, `schedules`
-    scores by epoch, `recipes` a row per method and choice, beside the first of each list.
+    scores by epoch, `recipes` a row per method and choice, beside the first of each list; own: whether it has tasks,
+    seeds, data and teachers of its own, and perhaps other knobs: study.<study>.tasks, .seeds, .<section>.<knob>.
     """
 
     name: str
@@ -57,6 +61,12 @@ class Study:
     paper: str = ""
     axes: tuple[Axis, ...] = ()
     arms: tuple[Arm, ...] = (Arm(),)
+    own: bool = False
+
+    @property
+    def data(self) -> Path:
+        """The folder of its prepared tasks."""
+        return Path("runs") / self.name / "data" if self.own else Path("data")
 
     @property
     def asks(self) -> dict[str, str]:
@@ -94,6 +104,14 @@ STUDIES = {
             "Every schedule, every loss",
             "Which schedule helps, and which of its two internal losses?",
             "methods",
+        ),
+        Study(
+            "glue",
+            "GLUE",
+            "Does internal distillation help over tasks, at half of the teacher's layers?",
+            "methods",
+            paper="Table 1",
+            own=True,
         ),
         Study(
             "depth",

@@ -1,13 +1,15 @@
-"""Knobs that are other ones for a task (`task.<task>`), or for one of its methods, in the place of those of all tasks.
+"""Knobs that are other ones for a study, for a task, or for a method of a task, in the place of those of all.
 
-The narrowest wins: a section of params.yaml, then the task's, then its method's, then what a study's cell or `-S` sets.
+The narrowest wins: a section of params.yaml, then the study's (`study.<study>.<section>`), then the task's
+(`task.<task>`), then its method's (`task.<task>.methods.<method>`), then what a study's cell or `-S` sets.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kdcore.params.sections import MethodSettings, TaskEntry
+from kdcore.params.sections import TaskEntry
+from kdcore.studies import OWN, Study
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,26 @@ def of_task(task: str | None, entry: TaskEntry | None, method: str | None = None
     """Knob, e.g. student.layers -> the task's override, or its method's where that has one."""
     if entry is None:
         return {}
-    found = dict(_knobs(f"task.{task}", entry, ("teacher", "student", "distill", "train")))
+    found = dict(_knobs(f"task.{task}", dict(entry)))
     if method in entry.methods:
-        found |= _knobs(f"task.{task}.methods.{method}", entry.methods[method], ("student", "distill", "train"))
+        found |= _knobs(f"task.{task}.methods.{method}", dict(entry.methods[method]))
     return found
 
 
-def _knobs(place: str, entry: MethodSettings, sections: tuple[str, ...]) -> Iterator[tuple[str, Override]]:
-    """A weight is a knob of its own: distill.weights.kl."""
-    for section in sections:
-        for name, value in getattr(entry, section).items():
+def of_study(study: Study | None, grids: Mapping[str, Any]) -> dict[str, Override]:
+    """Knob -> the study's override, where it has some. grids: the section `study` of params.yaml."""
+    return dict(_knobs(f"study.{study.name}", grids[study.name])) if study and study.own else {}
+
+
+def own_lists(study: Study | None, grids: Mapping[str, Any]) -> dict[str, Any]:
+    """The tasks and the seeds of a study that has its own."""
+    return {name: grids[study.name][name] for name in ("tasks", "seeds")} if study and study.own else {}
+
+
+def _knobs(place: str, sections: Mapping[str, Any]) -> Iterator[tuple[str, Override]]:
+    """Those of the sections that are there. A weight is a knob of its own: distill.weights.kl."""
+    for section in OWN:
+        for name, value in sections.get(section, {}).items():
             parts = {f"{name}.{part}": inner for part, inner in value.items()} if isinstance(value, Mapping) else {}
             for knob, inner in (parts or {name: value}).items():
                 yield f"{section}.{knob}", Override(f"{place}.{section}.{knob}", inner)
@@ -55,7 +67,7 @@ def with_changes(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dic
     """The sections with knobs changed by dotted key; a section that is absent stays absent."""
     changed = dict(sections)
     for key, value in changes.items():
-        section, name, *part = key.split(".")
+        section, name, *part = key.split(".", 2)
         if section in changed:
             new = {**getattr(changed[section], name), part[0]: value} if part else value
             changed[section] = changed[section].model_copy(update={name: new})

@@ -16,7 +16,7 @@ from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, RESERVED, SPLITS
 from kdcore.distil.methods import Method
 from kdcore.errors import near, shown
 from kdcore.model.positions import positions
-from kdcore.params.overrides import of_task, renamed, values, with_changes
+from kdcore.params.overrides import of_study, of_task, own_lists, renamed, values, with_changes
 from kdcore.params.sections import Data, Distill, Model, Student, TaskEntry, Teacher, Train
 from kdcore.studies import STUDIES, Study, cells
 
@@ -29,9 +29,9 @@ DESCRIPTION = ("text", "label", "metrics")  # what a task of the user's own must
 
 def broken(sections: Mapping[str, Any], study: str | None = None) -> list[str]:
     """What is wrong across the sections, with the students of the headline run, and with those of `study`."""
-    problems = [*_of(OF_THE_RUN, sections), *_of_students(sections, None)]
+    problems = [*_of(OF_THE_RUN, sections), *_of_students(sections, None, {})]
     if study is not None and "study" in sections:
-        problems += _of_students(sections, STUDIES[study])
+        problems += _of_study(sections, STUDIES[study])
     return list(dict.fromkeys(problems))
 
 
@@ -42,14 +42,25 @@ def _of(rules: Iterable[Callable[..., Problems]], sections: Mapping[str, Any]) -
             yield from rule(*(sections[need] for need in needs))
 
 
-def _of_students(sections: Mapping[str, Any], study: Study | None) -> Problems:
+def _of_study(sections: Mapping[str, Any], study: Study) -> Problems:
+    """What the study asks for, under the rules of the headline run; each under the key that asks for it."""
+    own, lists = of_study(study, sections["study"]), own_lists(study, sections["study"])
+    changed = with_changes(sections, values(own)) | lists
+    names = {knob: override.key for knob, override in own.items()}
+    names |= {f"tasks.{i}": f"study.{study.name}.tasks.{i}" for i in range(len(lists.get("tasks", ())))}
+    if study.own:
+        yield from (renamed(problem, names) for problem in _of(OF_THE_RUN, changed))
+    yield from _of_students(changed, study, names)
+
+
+def _of_students(sections: Mapping[str, Any], study: Study | None, names: Mapping[str, str]) -> Problems:
     """Each student of the headline run, or of the study, as its task has it; where no task is known, as all have it."""
     asked: list[tuple[str | None, dict[str, Any]]]
     if study:
         asked = [(cell.method, dict(cell.sets)) for cell in cells(study, sections["study"][study.name])]
     else:
         asked = [(method, {}) for method in sections.get("methods", (None,))]
-    names = study.asks if study else {}
+    asks = study.asks if study else {}
     entries = sections.get("task", {})
     for method, sets in asked:
         one = {"methods": (method,)} if method else {}
@@ -57,10 +68,11 @@ def _of_students(sections: Mapping[str, Any], study: Study | None) -> Problems:
         for task in sections.get("tasks", (None,)):
             own = of_task(task, entries.get(task), method)
             if not own:
-                yield from (renamed(problem, names) for problem in common)
+                yield from (renamed(problem, {**names, **asks}) for problem in common)
                 continue
             for problem in _of(OF_A_STUDENT, with_changes(sections, values(own) | sets) | one):
-                named = renamed(problem, {knob: override.key for knob, override in own.items()} | names)
+                keys = {knob: override.key for knob, override in own.items()}
+                named = renamed(problem, {**names, **keys, **asks})
                 yield named if named != problem or problem in common else f"{problem}, for the task {task}"
 
 

@@ -1,6 +1,6 @@
 """The sections of params.yaml as types. The library takes them as they are; rules across them are in rules.py."""
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Required, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
@@ -119,13 +119,15 @@ def _strict(name: str, fields: dict[str, Any], total: bool = True) -> Any:
     return mapping
 
 
-def _some(section: type[Section], without: str = "") -> Any:
+def _some(section: type[Section], without: str = "", needs: str = "") -> Any:
     """The type of a mapping with some of the section's knobs, each checked as in the section itself."""
-    knobs = {
+    knobs: dict[str, Any] = {
         name: Annotated[knob.annotation, *knob.metadata] if knob.metadata else knob.annotation
         for name, knob in section.model_fields.items()
         if name != without
     }
+    if needs:
+        knobs[needs] = Required[knobs[needs]]
     return _strict(section.__name__, knobs, total=False)
 
 
@@ -188,7 +190,19 @@ def _values_of(key: str) -> Any:
 def _grid_of(study: Study) -> Any:
     axes = {axis.values: _values_of(axis.key) for axis in study.axes}
     arms = {arm.methods: Annotated[tuple[Annotated[str, OneOf(arm.allowed)], ...], LIST] for arm in study.arms}
-    return _strict(study.name, axes | arms)
+    return _strict(study.name, axes | arms | (_own() if study.own else {}))
+
+
+def _own() -> dict[str, Any]:
+    """What a study has that has tasks and knobs of its own; DVC looks for data.path and teacher.seeds."""
+    lists = {"tasks": Annotated[tuple[Text, ...], LIST], "seeds": Annotated[tuple[Seed, ...], LIST]}
+    sections = {
+        "data": _some(Data, needs="path"),
+        "model": _some(Model),
+        "teacher": _some(Teacher, needs="seeds"),
+        **{name: _some(section) for name, section in VARIED.items()},
+    }
+    return lists | sections
 
 
 if TYPE_CHECKING:

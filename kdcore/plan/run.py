@@ -54,7 +54,14 @@ def write_plan(
         planned = students(params, study, task)
         counts = [one.student.rows for one in planned]
         signals = None if None in counts else max(filter(None, counts))
-        known = lengths(tasks.find(task, params.task), Path("data") / task, named, model.max_length, rows, tokens)
+        known = lengths(
+            tasks.find(task, params.task),
+            (study.data if study else Path("data")) / task,
+            named,
+            model.max_length,
+            rows,
+            tokens,
+        )
         plans.append(TaskPlan(own, planned, config, signals, known, free - sum(plan.disk for plan in plans)))
         names.append(name)
     title = f"# {f'Study {study.name}' if study else 'The headline run'}\n\n{_models(names, plans)}"

@@ -186,6 +186,20 @@ def read(wanted: Sequence[Wanted]) -> list[Run]:
     return runs
 
 
+def best(folder: Path, task: str, method: str, seeds: Sequence[int]) -> tuple[int, Point]:
+    """The seed whose student scores highest on validation, and its point; of equal ones the first.
+
+    folder: the task's points. Raises UserError for points that are missing or broken.
+    """
+    asked: dict[int, Wanted] = {}
+    for seed in seeds:
+        fields = {"task": task, "method": method, "seed": seed}
+        asked[seed] = Wanted(folder / f"{method}-s{seed}.json", {"seeds": seed}, fields)
+    check_all_exist(list(asked.values()))
+    found = {seed: parse(wanted) for seed, wanted in asked.items()}
+    return max(found.items(), key=lambda pair: pair[1].score)
+
+
 def check_all_exist(wanted: Sequence[Wanted]) -> None:
     """Raises UserError that names the params key which asks for each missing file, and what makes it."""
     missing = [point for point in wanted if not point.path.is_file()]

@@ -87,9 +87,12 @@ def _study(
     grids: Mapping[str, Grid],
 ) -> tuple[Markup | None, list[Block]]:
     """The study's figure and table, computed from its points; (None, []) for a study that has not run as asked."""
-    main = metrics / "main/points"
-    taught = {task: {seed: main / task / f"teacher-s{seed}.json" for seed in teachers} for task in tasks}
     folder, grid = metrics / study.name, grids[study.name]
+    place = str(metrics / "main/points/{}/teacher-s{}.json")
+    if study.own:
+        tasks, seeds, teachers = grid["tasks"], grid["seeds"], grid["teacher"]["seeds"]  # type: ignore[call-overload]
+        place = str(folder / "teacher/{}/s{}.json")
+    taught = {task: {seed: Path(place.format(task, seed)) for seed in teachers} for task in tasks}
     wanted = points.of_study(study, folder / "points", taught, grid, seeds)
     if not all(point.path.is_file() for point in wanted):
         return None, []

@@ -23,6 +23,13 @@ SEEDS = [0, 1]
 MAIN = ["movies", "rte"], ["none", "soft", "sid"], SEEDS, [0], 0.95
 GRIDS = {
     "methods": {"methods": ["none", "soft", "sid", "sid-kl"]},
+    "glue": {
+        "tasks": ["cola", "rte"],
+        "seeds": SEEDS,
+        "methods": ["soft", "sid"],
+        "teacher": {"seeds": [0]},
+        **{section: {} for section in ("data", "model", "student", "distill", "train")},
+    },
     "depth": {"layers": [1, 2], "methods": ["soft", "sid"]},
     "data_size": {"rows": [100, 200], "methods": ["soft", "sid"]},
     "convergence": {"methods": ["soft", "all", "sid"], "head": ["sid"]},
@@ -68,6 +75,8 @@ def test_write_main_writes_these_files(tmp_path):
         "figures/convergence.svg",
         "figures/main.png",
         "figures/main.svg",
+        "overview.csv",
+        "overview.tex",
         "scores/movies.json",
         "scores/rte.json",
         "table.csv",
@@ -113,7 +122,8 @@ def test_every_study_writes_its_files(tmp_path, name):
     points_of(tmp_path / "points", STUDIES[name])
     pictures = [f"figures/{name}.png", f"figures/{name}.svg"]
     histories = ["convergence.csv"] if name == "convergence" else []
-    assert files(written(tmp_path, STUDIES[name])) == [*histories, *pictures, "table.csv", "table.md"]
+    overview = ["overview.csv", "overview.tex"] if STUDIES[name].summary == "methods" else []
+    assert files(written(tmp_path, STUDIES[name])) == [*histories, *pictures, *overview, "table.csv", "table.md"]
 
 
 def test_every_study_has_a_section_in_params():

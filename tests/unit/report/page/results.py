@@ -17,6 +17,12 @@ from tests.unit.report import synthetic_points as synthetic
 METHODS, SEEDS, LAYERS = ["none", "soft", "sid"], [0, 1], 3
 GRIDS = {
     "methods": {"methods": ["none", "soft", "sid", "sid-kl"]},
+    "glue": {
+        "tasks": ["movies"],
+        "seeds": SEEDS,
+        "methods": ["soft", "sid"],
+        "teacher": {"seeds": [0]},
+    },
     "depth": {"layers": [1, 2], "methods": ["soft", "sid"]},
     "data_size": {"rows": [100, 200], "methods": ["soft", "sid"]},
     "convergence": {"methods": ["soft", "all", "sid"], "head": ["sid"]},
