@@ -174,7 +174,7 @@ def student(
     from kdcore.artefacts import check_folder, link_folder
 
     check_folder(out, data, teacher, targets)
-    opened = _opened(task, data, teacher, targets, teacher_of(seed, params.teacher.seeds))
+    opened = _opened(_data(task, data), teacher, targets, teacher_of(seed, params.teacher.seeds))
     link_folder(_distilled(method, seed, params, *opened).folder, out)
 
 
@@ -207,7 +207,7 @@ def point(
     for file in (out, out.with_suffix(".csv")):
         check_file(file, data, teacher, targets)
     own = params.student
-    opened = _opened(task, data, teacher, targets, teacher_of(seed, params.teacher.seeds))
+    opened = _opened(_data(task, data), teacher, targets, teacher_of(seed, params.teacher.seeds))
     model = _distilled(method, seed, params, *opened)
     scores = read_point(score_run(model, *opened, params.evaluate.batch_size))
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
@@ -249,7 +249,8 @@ def evaluate(
 
     check_folder(points, data, teacher, targets, students, predictions)
     check_folder(predictions, data, teacher, targets, students, points)
-    opened = {one: _opened(task, data, teacher, targets, one) for one in params.teacher.seeds}
+    prepared = _data(task, data)
+    opened = {one: _opened(prepared, teacher, targets, one) for one in params.teacher.seeds}
     batch_size = params.evaluate.batch_size
     with new_folder(points) as new_points, new_folder(predictions) as new_predictions:
 
@@ -258,7 +259,7 @@ def evaluate(
             publish(new_points / f"{name}.json", read_point(scored) | {"method": method})
             publish(new_predictions / f"{name}.parquet", (scored / "predictions.parquet").read_bytes())
 
-        for one, (prepared, made, _) in opened.items():
+        for one, (_, made, _) in opened.items():
             keep(f"teacher-s{one}", "teacher", score_run(made, prepared, made, None, batch_size))
         for method, seed in itertools.product(params.methods, params.seeds):
             model = Finished.open(students / f"{method}-s{seed}", "dvc repro -f student")
@@ -305,7 +306,7 @@ def attention(
     for note in notes:
         say(f"attention: {note}")
     taught_by = teacher_of(seed, params.teacher.seeds)
-    opened = _opened(task, data, teacher, targets, taught_by)
+    opened = _opened(_data(task, data), teacher, targets, taught_by)
     models = {method: Finished.open(students / f"{method}-s{seed}", "dvc repro -f student") for method in methods}
     logits = {"teacher": predictions / f"teacher-s{taught_by}.parquet"}
     logits |= {method: predictions / f"{method}-s{seed}.parquet" for method in methods}
@@ -433,9 +434,8 @@ def submission(
     for task, (seed, point) in {task: best(points / task, task, method, params.seeds) for task in params.tasks}.items():
         say(f"{task}: {method}, seed {seed}, {point.metric} {point.score:.4f} on validation")
         folder = (STUDIES[study].data if study else Path("data")) / task
-        opened = _opened(
-            task, folder, runs / "teacher" / task, runs / "targets" / task, teacher_of(seed, params.teacher.seeds)
-        )
+        taught_by = teacher_of(seed, params.teacher.seeds)
+        opened = _opened(_data(task, folder), runs / "teacher" / task, runs / "targets" / task, taught_by)
         own = SimpleNamespace(**with_changes(sections, values(of_task(task, params.task.get(task), method))))
         model, described = _distilled(method, seed, own, *opened).folder, opened[0].task
         how = {"max_length": opened[1].max_length, "batch_size": params.evaluate.batch_size}
@@ -512,12 +512,12 @@ def _teacher(folder: Path) -> "Finished":
     return Finished.open(folder, "dvc repro -f teacher")
 
 
-def _opened(task: str, data: Path, teachers: Path, targets: Path, seed: int) -> tuple["Data", "Finished", "Targets"]:
+def _opened(data: "Data", teachers: Path, targets: Path, seed: int) -> tuple["Data", "Finished", "Targets"]:
     """What a student of the teacher with that seed is made from, each opened and proved once."""
     from kdcore.distil.signals import Targets
 
-    prepared, made = _data(task, data), _teacher(teachers / f"s{seed}")
-    return prepared, made, Targets.open(targets / f"s{seed}", prepared, made)
+    made = _teacher(teachers / f"s{seed}")
+    return data, made, Targets.open(targets / f"s{seed}", data, made)
 
 
 def _heavy() -> None:
