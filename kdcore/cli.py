@@ -8,7 +8,6 @@ import inspect
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
@@ -17,7 +16,7 @@ from kdcore import door, processes
 from kdcore.distil.methods import METHODS
 from kdcore.errors import UserError
 from kdcore.memory import keep_freed
-from kdcore.params.overrides import of_task, values, with_changes
+from kdcore.params.overrides import for_task, of_task, values
 from kdcore.params.sections import Params
 from kdcore.studies import OWN, STUDIES, cells, teacher_of
 
@@ -218,7 +217,7 @@ def point(
 
 
 def _distilled(
-    method: str, seed: int, params: Any, data: "Data", teacher: "Finished", targets: "Targets"
+    method: str, seed: int, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
 ) -> "Finished":
     """The student that the arguments determine, trained now where it is not in the store."""
     from kdcore.distil.student import distil
@@ -430,13 +429,12 @@ def submission(
     runs, points = Path("runs", study or ""), Path("metrics", study or "main", "points")
     check_tasks(params.tasks)
     check_place(out, runs, points)
-    sections = {name: getattr(params, name) for name in ("model", "student", "distill", "train")}
     for task, (seed, point) in {task: best(points / task, task, method, params.seeds) for task in params.tasks}.items():
         say(f"{task}: {method}, seed {seed}, {point.metric} {point.score:.4f} on validation")
         folder = (STUDIES[study].data if study else Path("data")) / task
         taught_by = teacher_of(seed, params.teacher.seeds)
         opened = _opened(_data(task, folder), runs / "teacher" / task, runs / "targets" / task, taught_by)
-        own = SimpleNamespace(**with_changes(sections, values(of_task(task, params.task.get(task), method))))
+        own = for_task(params, task, method)
         model, described = _distilled(method, seed, own, *opened).folder, opened[0].task
         how = {"max_length": opened[1].max_length, "batch_size": params.evaluate.batch_size}
         predict_folder(folder, described, lambda rows: logits(model, described, rows, **how), out)  # noqa: B023

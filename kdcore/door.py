@@ -96,6 +96,10 @@ class View:
     def __init__(self, section: Section | Mapping[str, Any], keys: Collection[str], prefix: str = "") -> None:
         self._section, self._keys, self._prefix = section, keys, prefix
 
+    def model_copy(self, *, update: Mapping[str, Any]) -> "View":
+        """As of a section."""
+        return View(self._section.model_copy(update=update), self._keys, self._prefix)  # type: ignore[union-attr]
+
     def __getattr__(self, name: str) -> Any:
         key = self._prefix + name
         value = getattr(self._section, name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kdcore.params.sections import TaskEntry
+from kdcore.params.sections import Params, TaskEntry
 from kdcore.studies import OWN, Study
 
 
@@ -72,6 +72,12 @@ def with_changes(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dic
             new = {**getattr(changed[section], name), part[0]: value} if part else value
             changed[section] = changed[section].model_copy(update={name: new})
     return changed
+
+
+def for_task(params: Params, task: str, method: str | None = None) -> Params:
+    """The params as the task, and its method, have them."""
+    shared = {name: getattr(params, name) for name in ("teacher", "student", "distill", "train")}
+    return params.model_copy(update=with_changes(shared, values(of_task(task, params.task.get(task), method))))
 
 
 def renamed(problem: str, names: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from kdcore.artefacts import store
 from kdcore.console import warn
 from kdcore.data import tasks
 from kdcore.model.names import check_length
-from kdcore.params.overrides import every, of_task, values, with_changes
+from kdcore.params.overrides import every, for_task
 from kdcore.params.sections import Params
 from kdcore.plan.lengths import lengths
 from kdcore.plan.rates import Bench, rates
@@ -46,7 +46,7 @@ def write_plan(
     names: list[str] = []
     free = shutil.disk_usage(store()).free
     for task in params.tasks:
-        own = params.model_copy(update=with_changes(dict(params), values(of_task(task, params.task.get(task)))))
+        own = for_task(params, task)
         model, teacher = own.model, own.teacher
         named, revision = (teacher.finetuned, teacher.revision) if teacher.finetuned else (model.name, model.revision)
         config, name = config_of(shape, named, revision)

@@ -169,6 +169,13 @@ def test_a_teacher_that_is_fine_tuned_already_costs_nothing():
     assert made.checkpoints < plan().checkpoints
 
 
+def test_three_teachers_cost_three_times_as_much_and_the_students_what_they_did():
+    one, three = ({line.what: line for line in plan(teacher={"seeds": seeds}).works} for seeds in ((0,), (0, 1, 2)))
+    for what in ("fine-tuned", "signals"):
+        assert (three[what].runs, three[what].total) == (3, pytest.approx(3 * one[what].total))
+    assert three["sid"] == one["sid"]
+
+
 @pytest.mark.parametrize(("study", "names"), [("depth", ["none-L1", "none-L2"]), ("data_size", ["soft-n250"])])
 def test_a_study_has_a_line_per_cell_of_its_grid(study: str, names: list[str]):
     found = [line.what for line in plan(study=study).works if line.stage == "student"]
