@@ -88,10 +88,11 @@ class Method:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One task. right: examples that the teacher gets right."""
+    """One task. teachers: how many; right: examples that the first of them gets right, whose score `teacher` is."""
 
     examples: int
     metric: str
+    teachers: int
     right: int
     teacher: Estimate
     methods: Mapping[str, Method]
@@ -205,7 +206,7 @@ def analyse(outputs: Outputs, confidence: float) -> Analysis | None:
     }
     right = int((predictions(outputs.teacher) == outputs.labels).sum())
     teacher = _score(outputs, outputs.teacher, confidence)
-    return Analysis(len(outputs.labels), outputs.task.metrics[0], right, teacher, methods)
+    return Analysis(len(outputs.labels), outputs.task.metrics[0], len(teachers), right, teacher, methods)
 
 
 def _over_seeds(shares: Mapping[int, float], teachers: Mapping[int, int], confidence: float) -> Estimate:
@@ -293,11 +294,11 @@ def section(task: str, analysis: Analysis | None, table: pd.DataFrame) -> list[B
             seeds.append([name, str(run.seed), _interval(run.score), *tests])
     return [
         title,
-        f"The teacher is right on {analysis.right:,} of {analysis.examples:,} validation examples "
-        f"and wrong on {analysis.examples - analysis.right:,}.",
+        f"The {'first ' * (analysis.teachers > 1)}teacher is right on {analysis.right:,} of {analysis.examples:,} "
+        f"validation examples and wrong on {analysis.examples - analysis.right:,}.",
         Table(["method", *(name.replace("_", " ") for name in COUNTS)], counts),
         Table(["method", *itertools.chain(*((header, "minus soft") for header in SHARES.values()))], shares),
-        _notes(methods, confidence),
+        _notes(methods, analysis.teachers, confidence),
         Heading(3, "Each seed, over examples"),
         Table(["model", "seed", analysis.metric, "against the teacher", "against soft"], seeds),
         " ".join(
@@ -329,9 +330,10 @@ def _tested(test: McNemar) -> str:
     return f"{test.only_first} : {test.only_second}, p = {test.p:.3g}, {test.verdict}{star(test)}"
 
 
-def _notes(methods: Mapping[str, Method], confidence: float) -> str:
+def _notes(methods: Mapping[str, Method], teachers: int, confidence: float) -> str:
     seeds = len(next(iter(methods.values())).runs)
-    spread = f"Means over {seeds} seeds, with the {percent(confidence)} t interval." if seeds > 1 else "One seed."
+    over = f"{seeds} seeds" if teachers == 1 else f"{teachers} teachers, a student beside its own"
+    spread = f"Means over {over}, with the {percent(confidence)} t interval." if seeds > 1 else "One seed."
     repeated = "A teacher's error is repeated where the student predicts the same wrong class."
     made = [test for method in methods.values() for test in method.minus_soft.values()]
     return " ".join([spread, "Differences are paired by seed.", *holm_note(made), repeated])
