@@ -65,8 +65,7 @@ def test_it_leaves_a_score_for_the_teacher_and_each_method(finished: Project):
     scores = json.loads((finished.root / f"metrics/main/scores/{TASK}.json").read_text())
     assert set(scores) == {"teacher", *METHODS}
     for name, score in scores.items():
-        file = f"{name}.json" if name == "teacher" else f"{name}-s0.json"
-        point = json.loads((finished.root / f"metrics/main/points/{TASK}/{file}").read_text())
+        point = json.loads((finished.root / f"metrics/main/points/{TASK}/{name}-s0.json").read_text())
         assert score == pytest.approx(point["score"], abs=1e-6)
         assert point["method"] == name
     assert json.loads((finished.root / f"metrics/teacher/{TASK}/s0.json").read_text())["score"] == scores["teacher"]

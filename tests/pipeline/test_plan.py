@@ -11,7 +11,18 @@ from kdcore import cli
 from kdcore.errors import UserError
 from tests.pipeline.conftest import SMALL, TASK, Project
 
-HUB = ("-S", "data.source=hub", "-S", "tasks=[qqp]", "-S", "model.name=bert-base-uncased", "-S", "model.max_length=128")
+HUB = (
+    "-S",
+    "data.source=hub",
+    "-S",
+    "tasks=[qqp]",
+    "-S",
+    "task.qqp={}",
+    "-S",
+    "model.name=bert-base-uncased",
+    "-S",
+    "model.max_length=128",
+)
 
 
 def planned(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:

@@ -46,7 +46,10 @@ def scored_teacher(teacher: Path, data: Path) -> Path:
 def test_a_students_point(tiny_ingredients: on_disk.Ingredients, student: Path):
     point = read_point(scored(student, tiny_ingredients))
     run = json.loads((student / "run.json").read_text())
-    kept = ("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains", "epochs", "gflop", "seconds")
+    kept = (
+        *("task", "method", "layers", "rows", "seed", "teacher_seed", "init", "layer_map", "trains"),
+        *("epochs", "gflop", "seconds"),
+    )
     assert {key: point[key] for key in kept} == {key: run[key] for key in kept}
     assert set(point) == {*kept, "metric", "score", "scores", "degenerate", "fidelity", "parameters", "bytes"}
     assert point["metric"] == "accuracy"
