@@ -59,7 +59,11 @@ def test_what_the_command_line_sets_wins_over_the_task(here: Path):
 def test_a_study_has_its_own_tasks_and_knobs_and_a_task_is_narrower(here: Path):
     given = params_for(READS, "glue", task="rte")
     params = given.params
-    assert (params.tasks, len(params.seeds), params.teacher.seeds) == (("cola", "mrpc", "rte", "stsb"), 5, (0, 1, 2))
+    assert (params.tasks, len(params.seeds), params.teacher.seeds) == (
+        ("cola", "mrpc", "rte", "stsb"),
+        5,
+        (0, 1, 2, 3, 4),
+    )
     assert (params.model.name, params.student.rows, params.student.layers) == ("embedded-12", 1000, 2)
     assert given.names["student.rows"] == "study.glue.student.rows"
     assert given.names["student.layers"] == "task.rte.student.layers"
