@@ -179,6 +179,10 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
     ({"task.movies": {"distill": {"weights": {"kl": 0, "cos": 0}}}}, ["must not be 0", "for the task movies"]),
     ({"task": {}}, ["tasks.0: 'movies' has no entry under 'task', add 'movies: {}'"]),
     ({"teacher.finetuned": "a/b", "teacher.seeds": [0, 1]}, ["teacher.seeds: must be one seed", "found [0, 1]"]),
+    (
+        {"task.movies": {"teacher": {"finetuned": "a/b"}}, "teacher.seeds": [0, 1]},
+        ["teacher.seeds: must be one seed", "for the task movies"],
+    ),
     ({"study.glue.teacher": {}}, ["study.glue.teacher.seeds: is missing"]),
     ({"study.glue.student": {"layer": 6}}, ["study.glue.student.layer: unknown key", "did you mean 'layers'?"]),
     # tasks of one's own

@@ -56,6 +56,21 @@ def test_what_the_command_line_sets_wins_over_the_task(here: Path):
     assert whole.params.distill.weights == {"kl": 3, "cos": 0}
 
 
+def test_each_task_may_have_a_fine_tuned_teacher_of_its_own(here: Path):
+    own = {"tasks": ["rte", "cola"], "data.source": "hub", "model.name": "a/hub-name"}
+    own |= {
+        "task.rte": {"teacher": {"finetuned": "a/b", "revision": "1f"}},
+        "task.cola": {"teacher": {"finetuned": "c/d"}},
+    }
+    write_params(here / "params.yaml", own)
+    found = {task: params_for(READS, task=task).params.teacher for task in ("rte", "cola", "mrpc")}
+    assert {task: (one.finetuned, one.revision) for task, one in found.items()} == {
+        "rte": ("a/b", "1f"),
+        "cola": ("c/d", None),
+        "mrpc": (None, None),
+    }
+
+
 def test_a_study_has_its_own_tasks_and_knobs_and_a_task_is_narrower(here: Path):
     given = params_for(READS, "glue", task="rte")
     params = given.params
