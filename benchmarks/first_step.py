@@ -1,6 +1,6 @@
 """Run a kdcore command up to its first optimizer step, and print the seconds since this process was started.
 
-`python -m benchmarks.first_step STARTED student movies sid 3 0 data/movies …` serves `start.py`.
+`python -m benchmarks.first_step STARTED student movies sid 0 data/movies …` serves `start.py`.
 """
 
 import os

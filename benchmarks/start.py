@@ -48,7 +48,7 @@ def first_step() -> float:
     if absent:
         raise UnmeasurableError(f"{', '.join(absent)}: not there, run `make repro`")
     with TemporaryDirectory() as work:
-        command = ["student", task, "sid", str(params["student"]["layers"]), SEED, *places, f"{work}/student"]
+        command = ["student", task, "sid", SEED, *places, f"{work}/student"]
         said = _run(sys.executable, "-m", "benchmarks.first_step", str(time.time()), *command, KDCORE_WORK=work)
     found = re.search(r"first step after ([\d.]+) s", said)
     if not found:

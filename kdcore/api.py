@@ -280,9 +280,9 @@ def _prepared(
     usual = ("accuracy",) if labels else ("pearson", "spearman")
     given = {"text": chosen or _texts(files[0], label), "label": label, "labels": labels, "metrics": metrics or usual}
     try:
-        described = {NAME: sections.UserTask.model_validate(given)}
+        described = {NAME: sections.TaskEntry.model_validate(given)}
     except ValidationError as error:
-        raise UserError(SOURCE, list(complaints(error, f"task.{NAME}", sections.UserTask))) from error
+        raise UserError(SOURCE, list(complaints(error, f"task.{NAME}", sections.TaskEntry))) from error
     if problems := rules.broken({"task": described}):
         raise UserError(SOURCE, problems)
     task = tasks.find(NAME, described)

@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so that `--help` and a wrong value in 
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,8 +17,9 @@ from kdcore import __version__, door, processes
 from kdcore.distil.methods import METHODS
 from kdcore.errors import UserError
 from kdcore.memory import keep_freed
-from kdcore.params.sections import Params, Shared, Student
-from kdcore.studies import STUDIES, cells
+from kdcore.params.overrides import for_study, for_task, of_task, values
+from kdcore.params.sections import Params, Shared
+from kdcore.studies import OWN, STUDIES, cells, teacher_of
 
 if TYPE_CHECKING:
     from kdcore.data.prepared import Data
@@ -50,8 +52,8 @@ def _before_every_command(
 
 
 DataFolder = Annotated[Path, typer.Argument(help="Prepared data of the task.")]
-TeacherFolder = Annotated[Path, typer.Argument(help="The teacher's folder.")]
-TargetsFolder = Annotated[Path, typer.Argument(help="The teacher's signals.")]
+TeachersFolder = Annotated[Path, typer.Argument(help="Folder of the task's teachers, s<seed> each.")]
+TargetsFolder = Annotated[Path, typer.Argument(help="Folder of their signals, s<seed> each.")]
 Method = Annotated[str, typer.Argument(help=f"One of {', '.join(METHODS)}.", callback=door.one_of(METHODS))]
 NAMES: Any = {"help": "A name under `study:` in params.yaml.", "callback": door.one_of(tuple(STUDIES))}
 StudyName = Annotated[str, typer.Argument(**NAMES)]
@@ -75,17 +77,24 @@ Body: TypeAlias = Callable[..., None]
 _reads: dict[str, tuple[str, ...]] = {}  # by command
 
 
-def keys(command: str, study: str | None = None) -> list[str]:
-    """The keys of params.yaml that a command reads, with those of the study where it is given one."""
-    return [key.format(study=study) for key in _reads[command] if study or "{study}" not in key]
+def keys(command: str, study: str | None = None, task: str | None = None) -> list[str]:
+    """The keys of params.yaml that a command reads, with those of the study and of the task where it is given one."""
+    given = {"study": study, "task": task}
+    absent = [f"{{{name}}}" for name, value in given.items() if not value]
+    found = [key.format(**given) for key in _reads[command] if not any(name in key for name in absent)]
+    if study and STUDIES[study].own and f"study.{study}" not in found:
+        sections = dict.fromkeys(key.partition(".")[0] for key in found)
+        found += [f"study.{study}.{section}" for section in sections if section in OWN]
+    return found
 
 
 def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = False) -> Callable[[Body], Body]:
     """Make the function a command: it gets the params that it declares, before its arguments.
 
-    reads: keys of params.yaml, {study} being the command's argument; a command that reads none needs no such file, and
-    gets no params; trains: whether every process of a launcher runs it, and not the first alone; changes: whether it
-    takes `-S key=value`.
+    reads: keys of params.yaml, {study} and {task} being the command's arguments; a command that reads none needs no
+    such file, and gets no params; trains: whether every process of a launcher runs it, and not the first alone;
+    changes: whether it takes `-S key=value`. Its params are those of its arguments `task` and `method`, where it has
+    them: kdcore/params/overrides.py.
     """
 
     def register(body: Body) -> Body:
@@ -96,10 +105,14 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
         def run(**arguments: Any) -> None:
             if not trains:
                 processes.dismiss()
-            study, changed = arguments.get("study"), arguments.pop("set_param", None) or ()
-            with door.speaking_of_params(study):
-                given = (door.params_for(keys(name, study), study, changed),) if reads else ()
-                body(*given, **arguments)
+            changed = arguments.pop("set_param", None) or ()
+            if not reads:
+                body(**arguments)
+                return
+            study, task, method = (arguments.get(name) for name in ("study", "task", "method"))
+            given = door.params_for(keys(name, study, task), study, changed, task, method)
+            with door.speaking_of_params(given.names):
+                body(given.params, **arguments)
 
         own = [*inspect.signature(body).parameters.values()][bool(reads) :]
         run.__signature__ = inspect.Signature(own + [SET_PARAM] * changes)  # type: ignore[attr-defined]
@@ -108,19 +121,26 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
     return register
 
 
-@command(reads=("tasks", "data", "model", "teacher"))
+@command(reads=("tasks", *OWN, "task", "study"))
 def inputs(params: Params, out: Path) -> None:
     """Write what the other stages depend on and DVC cannot see: kdcore's code, and what names of models mean now."""
     from kdcore.artefacts import check_place
     from kdcore.inputs import write_inputs
 
     check_place(out)
-    stages = [name for name, reads in _reads.items() if reads and name != "inputs"]
-    write_inputs(out, stages, params.data, params.model, dict.fromkeys(params.tasks, params.teacher))
+    asked = {"": params} | {study.name: for_study(params, study) for study in STUDIES.values() if study.own}
+    write_inputs(
+        out,
+        [name for name, reads in _reads.items() if reads and name != "inputs"],
+        {
+            place: (own.data, own.model, {task: for_task(own, task).teacher for task in own.tasks})
+            for place, own in asked.items()
+        },
+    )
 
 
-@command(reads=("data", "task"))
-def prepare(params: Params, task: str, out: Path) -> None:
+@command(reads=("data", "task.{task}"))
+def prepare(params: Params, task: str, out: Path, study: StudyOption = None) -> None:
     """Read and check a task's rows; write parquet with provenance."""
     from kdcore.data import prepare as stage
     from kdcore.data import tasks
@@ -129,14 +149,20 @@ def prepare(params: Params, task: str, out: Path) -> None:
 
 
 @command(
-    reads=("model", "teacher", *(f"train.{name}" for name in Shared.model_fields), "evaluate.batch_size"), trains=True
+    reads=(
+        *("model", "teacher", *(f"train.{name}" for name in Shared.model_fields)),
+        *("evaluate.batch_size", "task.{task}"),
+    ),
+    trains=True,
 )
 def teacher(
     params: Params,
     task: str,
+    seed: int,
     data: DataFolder,
     out: Path,
     point: Annotated[Path, typer.Argument(help="JSON file to write its validation scores to.")],
+    study: StudyOption = None,
 ) -> None:
     """Fine-tune the teacher, or take one that is fine-tuned already, and score it."""
     _heavy()
@@ -151,19 +177,19 @@ def teacher(
     if own.finetuned is not None:
         made = stage.adopt(prepared, own.finetuned, own.revision, params.model)
     else:
-        made = stage.fine_tune(prepared, params.model, own, params.train)
+        made = stage.fine_tune(prepared, params.model, own, params.train, seed)
     link_folder(made.folder, out)
     scores = read_point(score_run(made, prepared, made, None, params.evaluate.batch_size))
     sanity.check("the teacher", scores, own.floor)
     publish(point, scores)
 
 
-@command(reads=("student.rows", "study.{study}", "targets", "evaluate.batch_size"))
+@command(reads=("student.rows", "study.{study}", "targets", "evaluate.batch_size", "task.{task}"))
 def targets(
     params: Params,
     task: str,
     data: DataFolder,
-    teacher: TeacherFolder,
+    teacher: Annotated[Path, typer.Argument(help="The teacher's folder.")],
     out: Path,
     study: StudyOption = None,
 ) -> None:
@@ -173,23 +199,25 @@ def targets(
     from kdcore.distil.targets import write_targets
 
     check_folder(out, data, teacher)
-    rows = [params.student.rows]
+    entry, usual = params.task[task], {"student.rows": params.student.rows}
+    asked: list[tuple[str | None, Any]] = [(method, {}) for method in (None, *entry.methods)]
     if study:
-        knobs = [cell.sets for cell in cells(STUDIES[study], params.study[study])]
-        rows = [sets.get("student.rows", params.student.rows) for sets in knobs]
+        asked = [(cell.method, cell.sets) for cell in cells(STUDIES[study], params.study[study])]
+    rows = [(usual | values(of_task(task, entry, method)) | sets)["student.rows"] for method, sets in asked]
     most = None if None in rows else max(filter(None, rows))
     write_targets(_data(task, data), _teacher(teacher), out, params.targets, most, params.evaluate.batch_size)
 
 
-@command(reads=("model", "student", "distill", "train", "evaluate.batch_size"), trains=True)
+@command(
+    reads=("model", "teacher.seeds", "student", "distill", "train", "evaluate.batch_size", "task.{task}"), trains=True
+)
 def student(
     params: Params,
     task: str,
     method: Method,
-    layers: Annotated[int, typer.Argument(min=1, help="Its depth.")],
     seed: int,
     data: DataFolder,
-    teacher: TeacherFolder,
+    teacher: TeachersFolder,
     targets: TargetsFolder,
     out: Path,
 ) -> None:
@@ -198,16 +226,15 @@ def student(
     from kdcore.artefacts import check_folder, link_folder
 
     check_folder(out, data, teacher, targets)
-    own = params.student.model_copy(update={"layers": layers})
-    opened = _opened(task, data, teacher, targets)
-    model, _ = _distilled(method, seed, own, params, *opened)
+    opened = _opened(_data(task, data), teacher, targets, teacher_of(seed, params.teacher.seeds))
+    model, _ = _distilled(method, seed, params, *opened)
     link_folder(model.folder, out)
 
 
 @command(
     reads=(
         *("model", "student.layers", "student.rows", "student.init", "student.layer_map", "student.floor"),
-        *("distill", "train", "evaluate.batch_size"),
+        *("distill", "train", "teacher.seeds", "evaluate.batch_size", "task.{task}"),
     ),
     trains=True,
     changes=True,
@@ -218,7 +245,7 @@ def point(
     method: Method,
     seed: int,
     data: DataFolder,
-    teacher: TeacherFolder,
+    teacher: TeachersFolder,
     targets: TargetsFolder,
     out: Annotated[Path, typer.Argument(help="JSON file to write; the student's history goes beside it as CSV.")],
     study: StudyOption = None,
@@ -232,8 +259,8 @@ def point(
     for file in (out, out.with_suffix(".csv")):
         check_file(file, data, teacher, targets)
     own = params.student
-    opened = _opened(task, data, teacher, targets)
-    model, scores = _distilled(method, seed, own, params, *opened)
+    opened = _opened(_data(task, data), teacher, targets, teacher_of(seed, params.teacher.seeds))
+    model, scores = _distilled(method, seed, params, *opened)
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
     for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
         asked[field] = getattr(getattr(params, section), field)
@@ -242,7 +269,7 @@ def point(
 
 
 def _distilled(
-    method: str, seed: int, own: Student, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
+    method: str, seed: int, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
 ) -> tuple["Finished", dict[str, Any]]:
     """The student that the arguments determine, trained now where it is not in the store, and its point.
 
@@ -253,6 +280,7 @@ def _distilled(
     from kdcore.evaluation.score import read_point, score_run
     from kdcore.model.names import check_vocabulary
 
+    own = params.student
     if own.init.startswith("pretrained"):
         check_vocabulary(params.model.name, params.model.revision, teacher.folder)
     model = distil(method, seed, own, params.distill, params.train, params.model, data, teacher, targets)
@@ -261,18 +289,18 @@ def _distilled(
     return model, scores
 
 
-@command(reads=("methods", "seeds", "evaluate.batch_size"))
+@command(reads=("methods", "seeds", "teacher.seeds", "evaluate.batch_size"))
 def evaluate(
     params: Params,
     task: str,
     data: DataFolder,
-    teacher: TeacherFolder,
+    teacher: TeachersFolder,
     targets: TargetsFolder,
     students: Annotated[Path, typer.Argument(help="Folder of the task's students, <method>-s<seed> each.")],
     points: Annotated[Path, typer.Argument(help="Folder to write one JSON per model to.")],
     predictions: Annotated[Path, typer.Argument(help="Folder to write one table of predictions per model to.")],
 ) -> None:
-    """Score the teacher and every student of the headline run on validation data, and once on a labelled test split."""
+    """Score the teachers and every student of the headline run on validation data, and once on labelled test data."""
     _heavy()
     from kdcore.artefacts import check_folder, new_folder, publish
     from kdcore.console import warn
@@ -282,39 +310,48 @@ def evaluate(
 
     check_folder(points, data, teacher, targets, students, predictions)
     check_folder(predictions, data, teacher, targets, students, points)
-    prepared, made, signals = _opened(task, data, teacher, targets)
-    methods = {f"{method}-s{seed}": method for method in params.methods for seed in params.seeds}
-    scores = []
+    prepared = _data(task, data)
+    opened = {one: _opened(prepared, teacher, targets, one) for one in params.teacher.seeds}
+    batch_size, scores = params.evaluate.batch_size, []
     with new_folder(points) as new_points, new_folder(predictions) as new_predictions:
-        for name, method in {"teacher": "teacher", **methods}.items():
-            model = made if name == "teacher" else Finished.open(students / name, "dvc repro -f student")
-            compared = None if model is made else signals
-            scored = score_run(model, prepared, made, compared, params.evaluate.batch_size)
-            test = score_test(model, prepared, made, params.evaluate.batch_size)
+
+        def keep(name: str, method: str, model: "Finished", made: "Finished", signals: "Targets | None") -> None:
+            scored = score_run(model, prepared, made, signals, batch_size)
+            test = score_test(model, prepared, made, batch_size)
             # Equal students share the run of the first, which may be of another method.
             scores.append(read_point(scored) | {"method": method} | ({"test": test} if test else {}))
             publish(new_points / f"{name}.json", scores[-1])
             publish(new_predictions / f"{name}.parquet", (scored / "predictions.parquet").read_bytes())
+
+        for one, (_, made, _) in opened.items():
+            keep(f"teacher-s{one}", "teacher", made, made, None)
+        for method, seed in itertools.product(params.methods, params.seeds):
+            model = Finished.open(students / f"{method}-s{seed}", "dvc repro -f student")
+            _, made, signals = opened[teacher_of(seed, params.teacher.seeds)]
+            keep(f"{method}-s{seed}", method, model, made, signals)
     for line in sanity.below_none(scores):
         warn(line)
 
 
-@command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
+@command(reads=("tasks", "methods", "seeds", "teacher.seeds", "evaluate.confidence"))
 def plots(params: Params, points: Path, students: Path, out: Path) -> None:
     """Write the tables, the scores by epoch and the pictures of the headline run."""
     from kdcore.artefacts import check_place
     from kdcore.report.write import write_main
 
     check_place(out, points, students)
-    write_main(points, students, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
+    write_main(
+        *(points, students, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
+        params.evaluate.confidence,
+    )
 
 
-@command(reads=("attention", "methods", "seeds", "report.texts"))
+@command(reads=("attention", "methods", "seeds", "teacher.seeds", "report.texts"))
 def attention(
     params: Params,
     task: str,
     data: DataFolder,
-    teacher: TeacherFolder,
+    teacher: TeachersFolder,
     targets: TargetsFolder,
     students: Annotated[Path, typer.Argument(help="Folder of the task's students, <method>-s<seed> each.")],
     points: Annotated[Path, typer.Argument(help="Folder of the task's scores.")],
@@ -334,16 +371,17 @@ def attention(
     methods, notes = compared({"standard": own.standard, "internal": own.internal}, params.methods)
     for note in notes:
         say(f"attention: {note}")
-    opened = _opened(task, data, teacher, targets)
+    taught_by = teacher_of(seed, params.teacher.seeds)
+    opened = _opened(_data(task, data), teacher, targets, taught_by)
     models = {method: Finished.open(students / f"{method}-s{seed}", "dvc repro -f student") for method in methods}
-    logits = {"teacher": predictions / "teacher.parquet"}
+    logits = {"teacher": predictions / f"teacher-s{taught_by}.parquet"}
     logits |= {method: predictions / f"{method}-s{seed}.parquet" for method in methods}
     seen = compare(*opened, models, logits, own.examples)
     shown = seen if params.report.texts or seen.task.embedded else seen.without_texts()
     write_attention(shown, points, out, seed, notes)
 
 
-@command(reads=("tasks", "methods", "seeds", "evaluate.confidence", "study"))
+@command(reads=("tasks", "methods", "seeds", "teacher.seeds", "evaluate.confidence", "study", "task"))
 def report(
     params: Params,
     metrics: Annotated[Path, typer.Argument(help="Folder of all results: main/ and one per study.")],
@@ -356,13 +394,12 @@ def report(
 
     check_file(out, metrics, students)
     write_page(
-        *(metrics, students, out, params.tasks, params.methods, params.seeds),
-        params.evaluate.confidence,
-        params.study,
+        *(metrics, students, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
+        *(params.evaluate.confidence, params.study, params.task),
     )
 
 
-@command(reads=("tasks", "methods", "seeds", "evaluate.confidence", "report.texts"))
+@command(reads=("tasks", "methods", "seeds", "teacher.seeds", "evaluate.confidence", "report.texts"))
 def errors(
     params: Params,
     data: Annotated[Path, typer.Argument(help="Folder of the prepared tasks.")],
@@ -375,18 +412,18 @@ def errors(
 
     check_place(out, data, predictions)
     write_errors(
-        *(predictions, data, out, params.tasks, params.methods, params.seeds),
+        *(predictions, data, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
         params.evaluate.confidence,
         params.report.texts,
     )
 
 
-@command(reads=("tasks", "seeds", "study.{study}", "evaluate.confidence"))
+@command(reads=("tasks", "seeds", "teacher.seeds", "study.{study}", "evaluate.confidence"))
 def curve(
     params: Params,
     study: StudyName,
     points: Path,
-    teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>.json each.")],
+    teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>/s<seed>.json each.")],
     out: Path,
 ) -> None:
     """Write the table and the picture of a study from its points."""
@@ -394,8 +431,15 @@ def curve(
     from kdcore.report.write import write_study
 
     check_place(out, points, teachers)
-    by_task = {task: teachers / f"{task}.json" for task in params.tasks}
-    write_study(STUDIES[study], points, out, by_task, params.study[study], params.seeds, params.evaluate.confidence)
+    write_study(
+        *(STUDIES[study], points, out, _teachers(params, teachers), params.study[study], params.seeds),
+        params.evaluate.confidence,
+    )
+
+
+def _teachers(params: Params, folder: Path) -> dict[str, dict[int, Path]]:
+    """Task -> seed of a teacher -> the file of its scores."""
+    return {task: {seed: folder / task / f"s{seed}.json" for seed in params.teacher.seeds} for task in params.tasks}
 
 
 @command(reads=())
@@ -475,7 +519,45 @@ def predict(
         zip_files(out)
 
 
-@command(reads=())
+@command(
+    reads=(
+        *("tasks", "seeds", "task", "model", "teacher.seeds", "student", "distill", "train"),
+        *("study.{study}", "evaluate.batch_size"),
+    )
+)
+def submission(
+    params: Params,
+    method: Method,
+    out: Annotated[Path, typer.Argument(help="Folder for the GLUE server's files and their zip.")],
+    study: StudyOption = None,
+) -> None:
+    """Predict every task's test splits for the GLUE server, each by the seed that is best on validation, and zip them.
+
+    The students are those of the headline run, or of a study of GLUE's tasks; one that is not in the store is trained.
+    """
+    _heavy()
+    from kdcore.artefacts import check_place
+    from kdcore.console import say
+    from kdcore.predict.model import open_classifier
+    from kdcore.predict.run import check_tasks, predict_folder, zip_files
+    from kdcore.report.points import best
+
+    runs, points = Path("runs", study or ""), Path("metrics", study or "main", "points")
+    check_tasks(params.tasks)
+    check_place(out, runs, points)
+    for task, (seed, point) in {task: best(points / task, task, method, params.seeds) for task in params.tasks}.items():
+        say(f"{task}: {method}, seed {seed}, {point.metric} {point.score:.4f} on validation")
+        folder = (STUDIES[study].data if study else Path("data")) / task
+        taught_by = teacher_of(seed, params.teacher.seeds)
+        opened = _opened(_data(task, folder), runs / "teacher" / task, runs / "targets" / task, taught_by)
+        made, _ = _distilled(method, seed, for_task(params, task, method), *opened)
+        model = open_classifier(made.folder)
+        predict = functools.partial(model.logits, batch_size=params.evaluate.batch_size)
+        predict_folder(opened[0], model.task, predict, out)
+    zip_files(out)
+
+
+@command(reads=("model.max_length", "evaluate.batch_size"))
 def export(
     model: Annotated[Path, typer.Argument(help="Folder of a finished student or teacher.")],
     out: Annotated[Path, typer.Argument(help="Folder to write: config.json, the tokenizer, onnx/.")],
@@ -512,7 +594,7 @@ def latency(
     params: Params,
     task: str,
     data: DataFolder,
-    teacher: TeacherFolder,
+    teacher: Annotated[Path, typer.Argument(help="The teacher's folder.")],
     out: Annotated[Path, typer.Argument(help="JSON file to write; the tables go beside it as Markdown.")],
 ) -> None:
     """Measure how long the teacher and its students of each depth take to answer, by torch and by ONNX Runtime."""
@@ -532,11 +614,11 @@ def latency(
     publish(out.with_suffix(".md"), to_markdown(blocks(Latency.model_validate(found))).encode())
 
 
-@command(reads=("tasks", "seeds", "study.depth", "evaluate.confidence"))
+@command(reads=("tasks", "seeds", "teacher.seeds", "study.depth", "evaluate.confidence"))
 def tradeoff(
     params: Params,
     points: Annotated[Path, typer.Argument(help="Folder of the depth study's points.")],
-    teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>.json each.")],
+    teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>/s<seed>.json each.")],
     latencies: Annotated[Path, typer.Argument(help="Folder of what `latency` measured, <task>.json each.")],
     out: Path,
 ) -> None:
@@ -545,9 +627,8 @@ def tradeoff(
     from kdcore.report.write import write_tradeoff
 
     check_place(out, points, teachers, latencies)
-    by_task = {task: teachers / f"{task}.json" for task in params.tasks}
     write_tradeoff(
-        *(points, out, by_task, latencies, params.study["depth"], params.seeds),
+        *(points, out, _teachers(params, teachers), latencies, params.study["depth"], params.seeds),
         params.evaluate.confidence,
     )
 
@@ -612,12 +693,12 @@ def _teacher(folder: Path) -> "Finished":
     return Finished.open(folder, "dvc repro -f teacher")
 
 
-def _opened(task: str, data: Path, teacher: Path, targets: Path) -> tuple["Data", "Finished", "Targets"]:
-    """What a student is made from, each opened and proved once."""
+def _opened(data: "Data", teachers: Path, targets: Path, seed: int) -> tuple["Data", "Finished", "Targets"]:
+    """What a student of the teacher with that seed is made from, each opened and proved once."""
     from kdcore.distil.signals import Targets
 
-    prepared, made = _data(task, data), _teacher(teacher)
-    return prepared, made, Targets.open(targets, prepared, made)
+    made = _teacher(teachers / f"s{seed}")
+    return data, made, Targets.open(targets / f"s{seed}", data, made)
 
 
 def _heavy() -> None:

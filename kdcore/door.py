@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import typer
@@ -15,6 +16,7 @@ import typer
 from kdcore import processes
 from kdcore.errors import UserError, near
 from kdcore.interrupt import Interrupted, ending, requested
+from kdcore.params.overrides import of_study, of_task, own_lists, renamed, values, with_changes
 from kdcore.params.read import load
 from kdcore.params.sections import Params, Section
 from kdcore.studies import STUDIES
@@ -56,12 +58,33 @@ def one_of(names: Sequence[str]) -> Callable[[str | None], str | None]:
     return check
 
 
-def params_for(reads: Collection[str], study: str | None = None, changes: Sequence[str] = ()) -> Params:
+@dataclass(frozen=True)
+class Given:
+    """What a command is given. names: knob -> the key that its value comes from, where that is another."""
+
+    params: Params
+    names: Mapping[str, str]
+
+
+def params_for(
+    reads: Collection[str],
+    study: str | None = None,
+    changes: Sequence[str] = (),
+    task: str | None = None,
+    method: str | None = None,
+) -> Given:
     """The checked params with the changes, KEY=VALUE each; only the keys in `reads` can be read.
 
-    A command that reads none needs no params.yaml.
+    What is other for the study, the task and the method of the command is in its place already; a change of the same
+    knob wins.
     """
-    return cast(Params, View(load(PARAMS, changes, study) if reads else {}, reads))
+    params, asked = load(PARAMS, changes, study), STUDIES[study] if study else None
+    set_now = [change.partition("=")[0] for change in changes]
+    own = of_study(asked, params.study) | of_task(task, params.task.get(task or ""), method)
+    own = {knob: one for knob, one in own.items() if not any(f"{knob}.".startswith(f"{key}.") for key in set_now)}
+    resolved = params.model_copy(update=with_changes(dict(params), values(own)) | own_lists(asked, params.study))
+    names = {knob: override.key for knob, override in own.items()} | (asked.asks if asked else {})
+    return Given(cast(Params, View(resolved, reads)), names)
 
 
 class View:
@@ -73,6 +96,10 @@ class View:
     def __init__(self, section: Section | Mapping[str, Any], keys: Collection[str], prefix: str = "") -> None:
         self._section, self._keys, self._prefix = section, keys, prefix
 
+    def model_copy(self, *, update: Mapping[str, Any]) -> "View":
+        """As of a section."""
+        return View(self._section.model_copy(update=update), self._keys, self._prefix)  # type: ignore[union-attr]
+
     def __getattr__(self, name: str) -> Any:
         key = self._prefix + name
         value = getattr(self._section, name)
@@ -82,7 +109,7 @@ class View:
             raise LookupError(f"{key} is not among the params that this command declares: {', '.join(self._keys)}")
         if isinstance(value, Section) and {f"{key}.{field}" for field in type(value).model_fields} <= set(self._keys):
             return value
-        if isinstance(value, Mapping):  # the studies, by name
+        if isinstance(value, Mapping):  # the tasks or the studies, by name
             return {part: inner for part, inner in value.items() if f"{key}.{part}" in self._keys}
         return View(value, self._keys, f"{key}.")
 
@@ -91,15 +118,15 @@ class View:
 
 
 @contextmanager
-def speaking_of_params(study: str | None = None) -> Iterator[None]:
-    """Within the block a UserError about a knob names the file, and the key by which `study` asks for its values."""
+def speaking_of_params(names: Mapping[str, str]) -> Iterator[None]:
+    """Within the block a UserError about a knob names the file, and the key that the value comes from, of `names`."""
     try:
         yield
     except UserError as error:
         problems = error.problems if error.source == PARAMS else [f"{error.source}: {one}" for one in error.problems]
         if error.source != PARAMS and not _is_knob(error.source):
             raise
-        raise UserError(PARAMS, [STUDIES[study].renamed(one) if study else one for one in problems]) from error
+        raise UserError(PARAMS, [renamed(one, names) for one in problems]) from error
 
 
 def _is_knob(source: str) -> bool:

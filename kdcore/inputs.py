@@ -6,7 +6,7 @@ The stage `inputs` runs at every `dvc repro` and writes small files; the other s
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from kdcore import artefacts, hub
 from kdcore.artefacts import new_folder, seal, store, write_json
@@ -15,23 +15,31 @@ from kdcore.errors import UserError
 from kdcore.model.places import fingerprint, resolve
 from kdcore.params.sections import Data, Model, Teacher
 
+Asked: TypeAlias = tuple[Data, Model, Mapping[str, Teacher]]  # the last by task
 
-def write_inputs(out: Path, commands: Iterable[str], data: Data, model: Model, teachers: Mapping[str, Teacher]) -> None:
+
+def write_inputs(out: Path, commands: Iterable[str], asked: Mapping[str, Asked]) -> None:
     """Write code/<command>.json, data.json and models/<task>.json into the folder `out`, in place of what is there.
 
-    teachers: task -> its section. What took long is kept in the store, so that nothing is parsed or hashed twice.
+    asked: by the folder within `out` of data.json and models/, "" for the headline run, <study> for a study that has
+    data and teachers of its own. What took long is kept in the store, so that nothing is parsed or hashed twice.
     """
     memory = store() / "inputs.json"
     parsed, hashes = _read(memory).get("parsed", {}), _read(memory).get("hashes", {})
-    files: dict[str, Any] = {f"code/{name}": {"code": code} for name, code in command_digests(commands, parsed).items()}
-    files["data"] = _data(data, _read(out / "data.json"))
-    for task, teacher in teachers.items():
-        name, before = f"models/{task}", _read(out / f"models/{task}.json")
-        finetuned = teacher.finetuned and _model(teacher.finetuned, teacher.revision, before.get("finetuned"), hashes)
-        files[name] = {"model": _model(model.name, model.revision, before.get("model"), hashes), "finetuned": finetuned}
+    files: dict[Path, Any] = {
+        Path("code", f"{name}.json"): {"code": code} for name, code in command_digests(commands, parsed).items()
+    }
+    for place, (data, model, teachers) in asked.items():
+        file = Path(place, "data.json")
+        files[file] = _data(data, _read(out / file))
+        for task, teacher in teachers.items():
+            file = Path(place, "models", f"{task}.json")
+            before = _read(out / file)
+            tuned = teacher.finetuned and _model(teacher.finetuned, teacher.revision, before.get("finetuned"), hashes)
+            files[file] = {"model": _model(model.name, model.revision, before.get("model"), hashes), "finetuned": tuned}
     with new_folder(out) as aside:
-        for name, content in files.items():
-            write_json(aside / f"{name}.json", content)
+        for file, content in files.items():
+            write_json(aside / file, content)
         seal(aside)
     if {"parsed": parsed, "hashes": hashes} != _read(memory):
         write_json(memory, {"parsed": parsed, "hashes": hashes})

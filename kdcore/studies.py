@@ -6,9 +6,12 @@ A new study is an entry of STUDIES, a section under `study:` in params.yaml, and
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from kdcore.distil.methods import METHODS, PROGRESSIVE, variants
+
+OWN = ("data", "model", "teacher", "student", "distill", "train")  # sections of which a study may have knobs of its own
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,10 @@ class Arm:
 class Study:
     """One study. paper: the figure or table of the paper that it repeats, if any.
 
-    usual: its lists where params.yaml leaves them out, list name -> values.
     summary: `methods` sums up and draws a row per method, `curve` a line per method over its one axis, `schedules`
-    scores by epoch, `recipes` a row per method and choice, beside the first of each list.
+    scores by epoch, `recipes` a row per method and choice, beside the first of each list; own: whether it has tasks,
+    seeds, data and teachers of its own, and perhaps other knobs: study.<study>.tasks, .seeds, .<section>.<knob>;
+    usual: what its section of params.yaml has where the file leaves it out, list name -> values.
     """
 
     name: str
@@ -58,17 +62,18 @@ class Study:
     paper: str = ""
     axes: tuple[Axis, ...] = ()
     arms: tuple[Arm, ...] = (Arm(),)
-    usual: Mapping[str, tuple[Any, ...]] = field(kw_only=True)
+    own: bool = False
+    usual: Mapping[str, Any] = field(kw_only=True)
+
+    @property
+    def data(self) -> Path:
+        """The folder of its prepared tasks."""
+        return Path("runs") / self.name / "data" if self.own else Path("data")
 
     @property
     def asks(self) -> dict[str, str]:
         """Knob that it varies -> list that asks for its values, e.g. student.layers -> study.depth.layers."""
         return {axis.key: f"study.{self.name}.{axis.values}" for axis in self.axes}
-
-    def renamed(self, problem: str) -> str:
-        """A problem with a knob that the study varies, under the key of the list that asks for its values."""
-        key, colon, rest = problem.partition(":")
-        return f"{self.asks.get(key, key)}{colon}{rest}"
 
     @property
     def command(self) -> str:
@@ -102,6 +107,25 @@ STUDIES = {
             "Which schedule helps, and which of its two internal losses?",
             "methods",
             usual={"methods": METHODS},
+        ),
+        Study(
+            "glue",
+            "GLUE",
+            "Does internal distillation help over tasks, at half of the teacher's layers?",
+            "methods",
+            paper="Table 1",
+            own=True,
+            usual={
+                "tasks": ("cola", "mrpc", "rte", "stsb"),
+                "methods": ("none", "soft", "pid", "sid"),
+                "seeds": (0, 1, 2, 3, 4),
+                "data": {"source": "local", "path": "data/raw"},
+                "model": {"name": "embedded-12"},
+                "teacher": {"seeds": (0, 1, 2, 3, 4), "rows": None},
+                "student": {"layers": 6, "rows": 1000},
+                "distill": {},
+                "train": {},
+            },
         ),
         Study(
             "depth",
@@ -165,3 +189,8 @@ def cells(study: Study, grid: Mapping[str, Sequence[Any]]) -> Iterator[Cell]:
                 asked={f"study.{study.name}.{arm.methods}": method}
                 | {study.asks[axis.key]: value for axis, value in varied},
             )
+
+
+def teacher_of(seed: int, teachers: Sequence[int]) -> int:
+    """The seed of the teacher of a student with this seed: the teachers take turns."""
+    return teachers[seed % len(teachers)]

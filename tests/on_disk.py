@@ -33,6 +33,11 @@ class Ingredients:
     targets: Path
     model: Path
 
+    @property
+    def places(self) -> tuple[Path, Path, Path]:
+        """What a command is given that makes a student: the data, and the folders of all teachers and their signals."""
+        return self.data, self.teacher.parent, self.targets.parent
+
     def opened(self) -> dict[str, Any]:
         """What `distil` takes of them."""
         data, teacher = Data.open(self.data), opened(self.teacher)
@@ -62,16 +67,16 @@ def rows(task: tasks.Task = TASK, train: int = 48, validation: int = 24) -> dict
 
 
 def fine_tuned(folder: Path, data: Path, model: Path, **changes: Any) -> Path:
-    """A teacher that was fine-tuned for two epochs, in <folder>/teacher; changes are knobs of `teacher` or `train`."""
+    """A teacher of two epochs, in <folder>/teacher/s0; changes are knobs of `teacher` or `train`."""
     own = teacher(**{key: changes.pop(key) for key in tuple(changes) if key in sections.Teacher.model_fields})
-    made = stage.fine_tune(Data.open(data), pretrained(model), own, loop(**changes))
-    link_folder(made.folder, folder / "teacher")
-    return folder / "teacher"
+    made = stage.fine_tune(Data.open(data), pretrained(model), own, loop(**changes), own.seeds[0])
+    link_folder(made.folder, folder / "teacher/s0")
+    return folder / "teacher/s0"
 
 
 def teacher(**changes: Any) -> sections.Teacher:
     """The section `teacher`: two epochs of four steps of eight rows."""
-    usual = {"finetuned": None, "revision": None, "rows": 32, "epochs": 2, "learning_rate": 2e-3, "seed": 0}
+    usual = {"finetuned": None, "revision": None, "rows": 32, "epochs": 2, "learning_rate": 2e-3, "seeds": [0]}
     return sections.Teacher.model_validate(usual | {"batch_size": 8, "floor": None} | changes)
 
 
@@ -84,11 +89,11 @@ def opened(teacher: Path) -> Finished:
 
 
 def signals(folder: Path, data: Path, teacher: Path, rows: int | None = 24, **changes: Any) -> Path:
-    """The teacher's signals for the first training rows, in <folder>/targets; changes are knobs of `targets`."""
+    """The teacher's signals for the first training rows, in <folder>/targets/s0; changes are knobs of `targets`."""
     how = {"store": "disk", "dtype": "float16", "disk_gb": 1.0}
     targets = sections.Targets.model_validate(how | changes)
-    write_targets(Data.open(data), opened(teacher), folder / "targets", targets, rows, batch_size=16)
-    return folder / "targets"
+    write_targets(Data.open(data), opened(teacher), folder / "targets/s0", targets, rows, batch_size=16)
+    return folder / "targets/s0"
 
 
 def loop(**changes: Any) -> sections.Train:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kdcore.errors import UserError, near
 
 if TYPE_CHECKING:
-    from kdcore.params.sections import UserTask
+    from kdcore.params.sections import TaskEntry
 
 NEEDED = ("train", "validation")  # splits that every task has; the others may be absent
 SPLITS = (*NEEDED, "test", "validation_mismatched", "test_mismatched")
@@ -88,14 +88,14 @@ MOVIES = Task("movies", ("text",), "label", ("negative", "positive"), ("accuracy
 BUILT_IN: dict[str, Task] = {MOVIES.name: MOVIES, **GLUE}
 
 
-def find(name: str, own: Mapping[str, UserTask]) -> Task:
+def find(name: str, own: Mapping[str, TaskEntry]) -> Task:
     """The task of that name, built in or described under `task:`; raises UserError for any other name."""
     if name in BUILT_IN:
         return BUILT_IN[name]
     if name in own:
         described = own[name]
         return Task(name, described.text, described.label, described.labels, described.metrics)
-    known = [*BUILT_IN, *own]
+    known = dict.fromkeys([*BUILT_IN, *own])
     raise UserError("tasks", f"unknown task {name!r}{near(name, known) or ', known are ' + ', '.join(known)}")
 
 

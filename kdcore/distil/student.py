@@ -107,6 +107,7 @@ def distil(
                 "rows": len(examples),
                 "trains": stretch[-1].trains,  # equal students share a run, whoever asked for it first
                 "seed": seed,
+                "teacher_seed": teacher.facts["seed"],
                 "mapped": mapped,
                 "train": what["train"],
                 "teacher": {

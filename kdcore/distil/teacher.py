@@ -31,8 +31,11 @@ from kdcore.runs import open_run
 RERUN = "dvc repro -f teacher"
 
 
-def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared) -> Finished:
-    """Fine-tune the pre-trained encoder on the labelled ones of the first `teacher.rows` training rows."""
+def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared, seed: int) -> Finished:
+    """Fine-tune the pre-trained encoder on the labelled ones of the first `teacher.rows` training rows.
+
+    seed: of new weights, data order and dropout.
+    """
     train = teacher.training(shared)
     phases = (Phase("classification", teacher.epochs),)
     what = {
@@ -41,7 +44,7 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared) -> Fin
         "max_length": model.max_length,
         "rows": data.used(teacher.rows),
         "epochs": teacher.epochs,
-        "train": identity(train, teacher.seed, phases),
+        "train": identity(train, seed, phases),
         "code": code_digest(__name__),
     }
     with open_run("teacher", what) as run:
@@ -56,13 +59,13 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared) -> Fin
                     "name one that is fine-tuned already in teacher.finetuned",
                 )
             examples = examples.labelled()
-            torch.manual_seed(teacher.seed)
+            torch.manual_seed(seed)
             encoder = Encoder(load_pretrained(place, model.revision, labels_of(data.task)))
             check_length(encoder.config, model.max_length, model.name)
             validate = validator(data.task, encode(tokenizer, data.frame("validation"), model.max_length), train)
             facts = _facts(data.task, encoder, model, origin(model.name, model.revision))
-            facts |= {"rows": len(examples), "seed": teacher.seed}
-            record = Trainer(encoder, examples, phases, Objective(), train, teacher.seed, run, validate, facts).train()
+            facts |= {"rows": len(examples), "seed": seed}
+            record = Trainer(encoder, examples, phases, Objective(), train, seed, run, validate, facts).train()
             run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, record))
         return Finished.of(run.result, read_manifest(run.result, RERUN))
 

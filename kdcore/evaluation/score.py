@@ -26,7 +26,7 @@ from kdcore.model.predict import logits_of
 from kdcore.runs import open_run
 
 KEPT = (
-    *("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains"),
+    *("task", "method", "layers", "rows", "seed", "teacher_seed", "init", "layer_map", "trains"),
     *("epochs", "last_losses", "selected", "gflop", "seconds"),
 )
 

@@ -16,19 +16,22 @@ from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, RESERVED, SPLITS
 from kdcore.distil.methods import Method
 from kdcore.errors import near, shown
 from kdcore.model.positions import positions
-from kdcore.params.sections import Data, Distill, Model, Steps, Student, Teacher, Train, UserTask, with_changes
+from kdcore.params.overrides import of_study, of_task, own_lists, renamed, values, with_changes
+from kdcore.params.sections import Data, Distill, Model, Steps, Student, TaskEntry, Teacher, Train
 from kdcore.studies import STUDIES, Study, cells
 
 Problems: TypeAlias = Iterator[str]
 Tasks: TypeAlias = tuple[str, ...]
-Own: TypeAlias = dict[str, UserTask]
+Entries: TypeAlias = dict[str, TaskEntry]
+
+DESCRIPTION = ("text", "label", "metrics")  # what a task of the user's own must say of itself
 
 
 def broken(sections: Mapping[str, Any], study: str | None = None) -> list[str]:
     """What is wrong across the sections, with the students of the headline run, and with those of `study`."""
-    problems = [*_of(OF_THE_RUN, sections), *_of(OF_A_STUDENT, sections)]
+    problems = [*_of(OF_THE_RUN, sections), *_of_students(sections, None, {})]
     if study is not None and "study" in sections:
-        problems += _of_study(STUDIES[study], sections)
+        problems += _of_study(sections, STUDIES[study])
     return list(dict.fromkeys(problems))
 
 
@@ -39,34 +42,66 @@ def _of(rules: Iterable[Callable[..., Problems]], sections: Mapping[str, Any]) -
             yield from rule(*(sections[need] for need in needs))
 
 
-def _of_study(study: Study, sections: Mapping[str, Any]) -> Problems:
-    """Each student that the study asks for, under the rules of the headline run's students."""
-    for cell in cells(study, sections["study"][study.name]):
-        changed = with_changes(sections, cell.sets) | {"methods": (cell.method,)}
-        yield from map(study.renamed, _of(OF_A_STUDENT, changed))
+def _of_study(sections: Mapping[str, Any], study: Study) -> Problems:
+    """What the study asks for, under the rules of the headline run; each under the key that asks for it."""
+    own, lists = of_study(study, sections["study"]), own_lists(study, sections["study"])
+    changed = with_changes(sections, values(own)) | lists
+    names = {knob: override.key for knob, override in own.items()}
+    names |= {f"tasks.{i}": f"study.{study.name}.tasks.{i}" for i in range(len(lists.get("tasks", ())))}
+    if study.own:
+        yield from (renamed(problem, names) for problem in _of(OF_THE_RUN, changed))
+    yield from _of_students(changed, study, names)
 
 
-def known_tasks(tasks: Tasks, task: Own) -> Problems:
-    known = [*BUILT_IN, *task]
+def _of_students(sections: Mapping[str, Any], study: Study | None, names: Mapping[str, str]) -> Problems:
+    """Each student of the headline run, or of the study, as its task has it; where no task is known, as all have it."""
+    asked: list[tuple[str | None, dict[str, Any]]]
+    if study:
+        asked = [(cell.method, dict(cell.sets)) for cell in cells(study, sections["study"][study.name])]
+    else:
+        asked = [(method, {}) for method in sections.get("methods", (None,))]
+    asks = study.asks if study else {}
+    entries = sections.get("task", {})
+    for method, sets in asked:
+        one = {"methods": (method,)} if method else {}
+        common = [*_of(OF_A_STUDENT, with_changes(sections, sets) | one)]
+        for task in sections.get("tasks", (None,)):
+            own = of_task(task, entries.get(task), method)
+            if not own:
+                yield from (renamed(problem, {**names, **asks}) for problem in common)
+                continue
+            for problem in _of(OF_A_STUDENT, with_changes(sections, values(own) | sets) | one):
+                keys = {knob: override.key for knob, override in own.items()}
+                named = renamed(problem, {**names, **keys, **asks})
+                yield named if named != problem or problem in common else f"{problem}, for the task {task}"
+
+
+def known_tasks(tasks: Tasks, task: Entries) -> Problems:
+    known = list(dict.fromkeys([*BUILT_IN, *task]))
     for i, name in enumerate(tasks):
         if name not in known:
             hint = near(name, known) or f", known are {', '.join(known)}; describe your own under 'task'"
             yield f"tasks.{i}: unknown task {shown(name)}{hint}"
+        elif name not in task:
+            yield f"tasks.{i}: {shown(name)} has no entry under 'task', add '{name}: {{}}': DVC looks for changes there"
 
 
-def own_tasks(task: Own) -> Problems:
+def own_tasks(task: Entries) -> Problems:
     for name, own in task.items():
-        if name in BUILT_IN:
-            yield f"task.{name}: is the name of a built-in task, choose another"
+        described = [field for field in DESCRIPTION if getattr(own, field)]
         if name == RESERVED:
             yield f"task.{name}: is the folder of the raw files, choose another name"
-        yield from _own_task(f"task.{name}", own)
+        if name not in BUILT_IN:
+            yield from (f"task.{name}.{field}: is missing" for field in DESCRIPTION if field not in described)
+            yield from _own_task(f"task.{name}", own)
+        elif described or own.labels:
+            yield f"task.{name}: is the name of a built-in task, choose another for a task of your own"
 
 
-def _own_task(key: str, task: UserTask) -> Problems:
+def _own_task(key: str, task: TaskEntry) -> Problems:
     if len(task.text) > 2:
         yield f"{key}.text: must be one column or two, found {len(task.text)}"
-    if task.label in task.text:
+    if task.label and task.label in task.text:
         yield f"{key}.label: must be another column than the text, found {shown(task.label)}"
     if len(set(task.labels)) != len(task.labels):
         yield f"{key}.labels: must not repeat a value, found {shown(list(task.labels))}"
@@ -76,7 +111,7 @@ def _own_task(key: str, task: UserTask) -> Problems:
     yield from _own_metrics(key, task)
 
 
-def _own_metrics(key: str, task: UserTask) -> Problems:
+def _own_metrics(key: str, task: TaskEntry) -> Problems:
     fitting, kind = (CLASS_METRICS, "classes") if task.labels else (SCORE_METRICS, "a regression (no labels)")
     for i, metric in enumerate(task.metrics):
         if metric not in fitting:
@@ -85,15 +120,15 @@ def _own_metrics(key: str, task: UserTask) -> Problems:
             yield f"{key}.metrics.{i}: {metric} is of the second of two labels, found {len(task.labels)} labels"
 
 
-def right_source(tasks: Tasks, data: Data, task: Own) -> Problems:
+def right_source(tasks: Tasks, data: Data, task: Entries) -> Problems:
     for i, name in enumerate(tasks):
-        if data.source == "embedded" and (name in GLUE or name in task):
+        if data.source == "embedded" and name != MOVIES.name and (name in GLUE or name in task):
             yield f"tasks.{i}: must be movies where data.source is embedded, found {shown(name)}"
         if data.source != "embedded" and name == MOVIES.name:
             yield f"data.source: must be embedded for the task movies, found {shown(data.source)}"
 
 
-def known_columns(tasks: Tasks, data: Data, task: Own) -> Problems:
+def known_columns(tasks: Tasks, data: Data, task: Entries) -> Problems:
     described = [BUILT_IN.get(name) or task.get(name) for name in tasks]
     ours = [column for each in described if each for column in (*each.text, each.label)]
     for column in data.columns:
@@ -183,8 +218,14 @@ def _config(name: str) -> dict[str, Any]:
     return config
 
 
-OF_A_STUDENT: tuple[Callable[..., Problems], ...] = (explicit_map, internal_weights, within_the_teacher)
-OF_THE_RUN = (
-    *(known_tasks, own_tasks, right_source, known_columns, known_splits),
+def lone_teacher(teacher: Teacher) -> Problems:
+    if teacher.finetuned and len(teacher.seeds) > 1:
+        names = "where teacher.finetuned names a classifier, which a seed does not change"
+        yield f"teacher.seeds: must be one seed {names}, found {shown(list(teacher.seeds))}"
+
+
+OF_A_STUDENT: tuple[Callable[..., Problems], ...] = (
+    *(explicit_map, internal_weights, within_the_teacher, lone_teacher),
     *(micro_batches, micro_batches_of_the_teacher, threads),
 )
+OF_THE_RUN = (known_tasks, own_tasks, right_source, known_columns, known_splits)

@@ -4,7 +4,7 @@ These defaults suit a user's own project. The library takes sections as they are
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Required, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from typing_extensions import TypedDict
@@ -63,15 +63,6 @@ class Data(Section):
     validation_share: ShareOrNull = None
 
 
-class UserTask(Section):
-    """A task of the user's own; labels are left out for a regression."""
-
-    text: Annotated[tuple[Text, ...], LIST]
-    label: Text
-    labels: tuple[Text, ...] = ()
-    metrics: Annotated[tuple[Metric, ...], LIST]
-
-
 class Model(Section):
     name: Text = "embedded"
     revision: TextOrNull = None
@@ -110,7 +101,7 @@ class Teacher(Steps):
     rows: Rows = None
     epochs: Count = 3
     learning_rate: LearningRate = 5e-5
-    seed: Seed = 0
+    seeds: Annotated[tuple[Seed, ...], LIST] = (0,)
     floor: Score = None
 
     def training(self, shared: Shared) -> Train:
@@ -146,6 +137,58 @@ class Distill(Section):
     trains: Trains = "model"
 
 
+def _strict(name: str, fields: dict[str, Any], total: bool = True) -> Any:
+    """The type of a mapping with these keys and no others; total: each is needed."""
+    make: Any = TypedDict  # whose names a type checker wants to read here
+    mapping = make(name, fields, total=total)
+    mapping.__pydantic_config__ = Section.model_config
+    return mapping
+
+
+def _some(section: type[Section], without: str = "", needs: str = "") -> Any:
+    """The type of a mapping with some of the section's knobs, each checked as in the section itself."""
+    knobs: dict[str, Any] = {
+        name: Annotated[knob.annotation, *knob.metadata] if knob.metadata else knob.annotation
+        for name, knob in section.model_fields.items()
+        if name != without
+    }
+    if needs:
+        knobs[needs] = Required[knobs[needs]]
+    return _strict(section.__name__, knobs, total=False)
+
+
+if TYPE_CHECKING:
+    SomeTeacher: TypeAlias = dict[str, Any]
+    SomeStudent: TypeAlias = dict[str, Any]
+    SomeDistill: TypeAlias = dict[str, Any]
+    SomeTrain: TypeAlias = dict[str, Any]
+else:
+    SomeTeacher, SomeStudent = _some(Teacher, without="seeds"), _some(Student)  # every task has as many teachers
+    SomeDistill, SomeTrain = _some(Distill), _some(Train)
+
+
+class MethodSettings(Section):
+    """The knobs that are other ones for a method of a task."""
+
+    student: SomeStudent = {}
+    distill: SomeDistill = {}
+    train: SomeTrain = {}
+
+
+class TaskEntry(MethodSettings):
+    """What `task:` says of one task: its knobs that are other ones, and what a task of the user's own is.
+
+    labels are left out for a regression; a built-in task has none of text, label, labels and metrics.
+    """
+
+    text: Annotated[tuple[Text, ...], LIST] = ()
+    label: Text = ""
+    labels: tuple[Text, ...] = ()
+    metrics: Annotated[tuple[Metric, ...], LIST] = ()
+    teacher: SomeTeacher = {}
+    methods: dict[Method, MethodSettings] = {}
+
+
 class Evaluate(Section):
     batch_size: Count = 64
     confidence: Between = 0.95
@@ -174,18 +217,28 @@ def _values_of(key: str) -> Any:
     return Annotated[tuple[Annotated[knob.annotation, *knob.metadata, PLAIN], ...], LIST]  # type: ignore[name-defined]
 
 
-def _mapping(name: str, fields: Mapping[str, Any], usual: Mapping[str, Any]) -> Any:
+def _mapping(name: str, fields: dict[str, Any], usual: Mapping[str, Any]) -> Any:
     """The type of a mapping with these keys and no others; one that is left out is as usual."""
-    make: Any = TypedDict  # whose names a type checker wants to read here
-    mapping = make(name, fields)
-    mapping.__pydantic_config__ = Section.model_config
-    return Annotated[mapping, BeforeValidator(lambda given: {**usual, **given} if isinstance(given, dict) else given)]
+    fill = BeforeValidator(lambda given: {**usual, **given} if isinstance(given, dict) else given)
+    return Annotated[_strict(name, fields), fill]
 
 
 def _grid_of(study: Study) -> Any:
     axes = {axis.values: _values_of(axis.key) for axis in study.axes}
     arms = {arm.methods: Annotated[tuple[Annotated[str, OneOf(arm.allowed)], ...], LIST] for arm in study.arms}
-    return _mapping(study.name, axes | arms, study.usual)
+    return _mapping(study.name, axes | arms | (_own() if study.own else {}), study.usual)
+
+
+def _own() -> dict[str, Any]:
+    """What a study has that has tasks and knobs of its own; DVC looks for data.path and teacher.seeds."""
+    lists = {"tasks": Annotated[tuple[Text, ...], LIST], "seeds": Annotated[tuple[Seed, ...], LIST]}
+    sections = {
+        "data": _some(Data, needs="path"),
+        "model": _some(Model),
+        "teacher": _some(Teacher, needs="seeds"),
+        **{name: _some(section) for name, section in VARIED.items()},
+    }
+    return lists | sections
 
 
 GRIDS: dict[str, Any] = {study.name: dict(study.usual) for study in STUDIES.values()}
@@ -196,16 +249,6 @@ else:
     Studies = _mapping("Studies", {study.name: _grid_of(study) for study in STUDIES.values()}, GRIDS)
 
 
-def with_changes(sections: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections with knobs changed by dotted key, as the cells of a study do; one that is absent stays absent."""
-    changed = dict(sections)
-    for key, value in changes.items():
-        section, _, name = key.partition(".")
-        if section in changed:
-            changed[section] = changed[section].model_copy(update={name: value})
-    return changed
-
-
 class Params(Section):
     """The whole file; only what is to be learned has no default."""
 
@@ -213,7 +256,7 @@ class Params(Section):
     methods: Annotated[tuple[Method, ...], LIST] = ("none", "soft", "pid", "sid")
     seeds: Annotated[tuple[Seed, ...], LIST] = (0, 1, 2)
     data: Data = Data()
-    task: dict[TaskName, UserTask] = {}
+    task: dict[TaskName, TaskEntry] = {}
     model: Model = Model()
     teacher: Teacher = Teacher()
     targets: Targets = Targets()

@@ -14,6 +14,7 @@ from kdcore.artefacts import store
 from kdcore.console import warn
 from kdcore.data import tasks
 from kdcore.model.names import check_length
+from kdcore.params.overrides import every, for_task
 from kdcore.params.sections import Params
 from kdcore.plan.lengths import lengths
 from kdcore.plan.rates import Bench, rates
@@ -41,28 +42,47 @@ def write_plan(
     study: to plan in place of the headline run; shape: the teacher's, where its config is not at hand; rows, tokens: of
     tasks that are not prepared; seconds: how long to measure this machine, 0 for not at all.
     """
-    model, own = params.model, params.teacher
-    named, revision = (own.finetuned, own.revision) if own.finetuned else (model.name, model.revision)
-    config, name = config_of(shape, named, revision)
-    check_length(config, model.max_length, name)
-    planned = students(params, study)
-    signals = None if any(one.student.rows is None for one in planned) else max(one.student.rows for one in planned)  # type: ignore[type-var]
     plans: list[TaskPlan] = []
+    names: list[str] = []
     free = shutil.disk_usage(store()).free
     for task in params.tasks:
-        described, folder = tasks.find(task, params.task), Path("data") / task
-        known = lengths(described, folder, named, model.max_length, rows, tokens)
-        plans.append(TaskPlan(params, planned, config, signals, known, free - sum(plan.disk for plan in plans)))
-    title = f"# {f'Study {study.name}' if study else 'The headline run'}\n\n{_models(name, plans[0])}"
+        own = for_task(params, task)
+        model, teacher = own.model, own.teacher
+        named, revision = (teacher.finetuned, teacher.revision) if teacher.finetuned else (model.name, model.revision)
+        config, name = config_of(shape, named, revision)
+        check_length(config, model.max_length, name)
+        planned = students(params, study, task)
+        counts = [one.student.rows for one in planned]
+        signals = None if None in counts else max(filter(None, counts))
+        known = lengths(
+            tasks.find(task, params.task),
+            (study.data if study else Path("data")) / task,
+            named,
+            model.max_length,
+            rows,
+            tokens,
+        )
+        plans.append(TaskPlan(own, planned, config, signals, known, free - sum(plan.disk for plan in plans)))
+        names.append(name)
+    title = f"# {f'Study {study.name}' if study else 'The headline run'}\n\n{_models(names, plans)}"
     print(written(title, plans, _rates(plans[0], seconds) if seconds else {}, free))
     for problem in problems(plans, free):
         warn(problem)
 
 
-def _models(name: str, plan: TaskPlan) -> str:
+def _models(names: Sequence[str], plans: Sequence[TaskPlan]) -> str:
+    """A paragraph for the tasks that have the same teacher and students. names: of the teachers, by task."""
+    said: dict[str, list[str]] = {}
+    for name, plan in zip(names, plans, strict=True):
+        said.setdefault(_model(name, plan), []).append(plan.lengths.task.name)
+    return "\n\n".join(text if len(said) == 1 else f"{', '.join(tasks)}: {text}" for text, tasks in said.items())
+
+
+def _model(name: str, plan: TaskPlan) -> str:
     config, depths = plan.config, sorted({one.student.layers for one in plan.students})
+    teachers = f"{plan.teachers} teachers" if plan.teachers > 1 else "Teacher"
     return (
-        f"Teacher: {name}, {config.num_hidden_layers} layers, {config.hidden_size:,} wide, "
+        f"{teachers}: {name}, {config.num_hidden_layers} layers, {config.hidden_size:,} wide, "
         f"{config.num_attention_heads} heads, {parameters(plan.teacher) / 1e6:.1f} M parameters. "
         f"Students: {len(plan.students)} of {', '.join(map(str, depths))} layers, {plan.seeds} seeds each."
     )
@@ -105,7 +125,7 @@ def written(title: str, plans: Sequence[TaskPlan], speeds: Mapping[Kind, float],
     """The whole plan. speeds: FLOP/s here by kind, empty where they were not measured."""
     parts = [title]
     for plan in plans:
-        parts += [f"## {plan.lengths.task.name}", _rows(plan), _works(plan.works, speeds), _bytes(plan)]
+        parts += [f"## {plan.lengths.task.name}", _rows(plan), *_own(plan), _works(plan.works, speeds), _bytes(plan)]
     if len(plans) > 1:
         parts += ["## All tasks", _works([work for plan in plans for work in plan.works], speeds, total_only=True)]
     parts.append(f"Disk: {size(sum(plan.disk for plan in plans))} in all, {size(free)} are free.")
@@ -121,6 +141,13 @@ def _rows(plan: TaskPlan) -> str:
         f"{len(train):,} training rows of {train.mean():.1f} tokens and {len(validation):,} validation rows of "
         f"{validation.mean():.1f}: {plan.lengths.source}."
     )
+
+
+def _own(plan: TaskPlan) -> list[str]:
+    """What is other for this task than in the sections of params.yaml."""
+    task = plan.lengths.task.name
+    own = [f"{one.key} {one.value}" for one in every(task, plan.params.task.get(task))]
+    return [f"Of this task alone: {', '.join(own)}."] if own else []
 
 
 def _works(works: Sequence[Work], speeds: Mapping[Kind, float], total_only: bool = False) -> str:

@@ -16,7 +16,8 @@ from kdcore.distil.targets import keeps_maps, shard_bounds
 from kdcore.model.cost import attention_bytes, forward_flops, training_flops
 from kdcore.model.encoder import Encoder
 from kdcore.model.layers import layer_map
-from kdcore.params.sections import Distill, Params, Student, Train, with_changes
+from kdcore.params.overrides import of_task, values, with_changes
+from kdcore.params.sections import Distill, Params, Student, Train
 from kdcore.plan.lengths import Lengths
 from kdcore.plan.shapes import encoder_of, for_task
 from kdcore.studies import Study, cells
@@ -54,15 +55,17 @@ class Planned:
         return compare_maps(self.method.minimised(self.distill.weights))
 
 
-def students(params: Params, study: Study | None) -> list[Planned]:
-    """The students of the headline run, or of a study's grid."""
+def students(params: Params, study: Study | None, task: str) -> list[Planned]:
+    """The students of the headline run, or of a study's grid, as the task has them."""
     sections = {"student": params.student, "distill": params.distill, "train": params.train}
-    if study is None:
-        return [Planned(name, Method.parse(name), **sections) for name in params.methods]  # type: ignore[arg-type]
-    return [
-        Planned(cell.name, Method.parse(cell.method), **with_changes(sections, cell.sets))
-        for cell in cells(study, params.study[study.name])
-    ]
+    asked: list[tuple[str, str, dict[str, Any]]] = [(method, method, {}) for method in params.methods]
+    if study:
+        asked = [(cell.name, cell.method, dict(cell.sets)) for cell in cells(study, params.study[study.name])]
+    planned = []
+    for name, method, sets in asked:
+        own = values(of_task(task, params.task.get(task), method))
+        planned.append(Planned(name, Method.parse(method), **with_changes(sections, own | sets)))
+    return planned
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ class TaskPlan:
         """
         self.params, self.students, self.lengths = params, planned, lengths
         self.config, self.seeds = for_task(config, lengths.task), len(params.seeds)
+        self.teachers = len(params.teacher.seeds)
         self._encoders: dict[int, Encoder] = {}
         depth = self.config.num_hidden_layers
         self.mapped = {one.name: layer_map(one.student.layer_map, one.student.layers, depth) for one in planned}
@@ -155,7 +159,8 @@ class TaskPlan:
         for split, tokens in self.splits.items():
             self.map_bytes[split] = signal_bytes(self.teacher, tokens, how.dtype, stored=True).maps
             self.stored[split] = keeps_maps(how.store, self.map_bytes[split], free, how.disk_gb)
-            self.signals[split] = signal_bytes(self.teacher, tokens, how.dtype, self.stored[split])
+            one = signal_bytes(self.teacher, tokens, how.dtype, self.stored[split])
+            self.signals[split] = SignalBytes(self.teachers * one.maps, self.teachers * one.rest)
             free -= self.signals[split].maps + self.signals[split].rest
 
     def encoder(self, layers: int) -> Encoder:
@@ -173,17 +178,18 @@ class TaskPlan:
         works = []
         if len(self.taught):
             epochs = self.params.teacher.epochs
-            flops = _training(self.teacher, self.taught, Phase("classification", epochs))
-            works.append(Work("teacher", "fine-tuned", 1, len(self.taught), epochs, flops))
+            flops = added([_training(self.teacher, self.taught, Phase("classification", epochs))], self.teachers)
+            works.append(Work("teacher", "fine-tuned", self.teachers, len(self.taught), epochs, flops))
         signals = [
             {"maps" if self.stored[split] else "forward": forward_flops(self.teacher, tokens)}
             for split, tokens in self.splits.items()
         ]
-        works.append(Work("targets", "signals", 1, sum(map(len, self.splits.values())), None, added(signals)))  # type: ignore[arg-type]
+        rows, flops = sum(map(len, self.splits.values())), added(signals, self.teachers)  # type: ignore[arg-type]
+        works.append(Work("targets", "signals", self.teachers, rows, None, flops))
         for one in self.students:
-            rows = self.lengths.train[: one.student.rows]
-            flops = added([distilling(one, self.encoder(one.student.layers), rows)], self.seeds)
-            works.append(Work("student", one.name, self.seeds, len(rows), one.epochs, flops))
+            learned = self.lengths.train[: one.student.rows]
+            flops = added([distilling(one, self.encoder(one.student.layers), learned)], self.seeds)
+            works.append(Work("student", one.name, self.seeds, len(learned), one.epochs, flops))
         return [*works, *self._live(), self._epoch_scores(), self._evaluation()]
 
     def _live(self) -> Iterator[Work]:
@@ -199,7 +205,7 @@ class TaskPlan:
     def _epoch_scores(self) -> Work:
         """The scores after each epoch, in history.csv."""
         rows = self.splits["validation"][: self.params.train.history_rows]
-        taught = self.params.teacher.epochs if len(self.taught) else 0
+        taught = self.teachers * self.params.teacher.epochs if len(self.taught) else 0
         flops = taught * forward_flops(self.teacher, rows) + self.seeds * sum(
             one.epochs * forward_flops(self.encoder(one.student.layers), rows) for one in self.students
         )
@@ -208,7 +214,7 @@ class TaskPlan:
     def _evaluation(self) -> Work:
         """Every model's predictions of all validation splits, and each student's maps beside the teacher's."""
         validation, splits = self.splits["validation"], self.lengths.validation.values()
-        parts: list[Flops] = [{"forward": forward_flops(self.teacher, rows)} for rows in splits]
+        parts = [added([{"forward": forward_flops(self.teacher, rows)} for rows in splits], self.teachers)]
         for one in self.students:
             encoder = self.encoder(one.student.layers)
             compared = [encoder] if self.stored["validation"] else [encoder, self.teacher]
@@ -219,7 +225,7 @@ class TaskPlan:
 
     @property
     def _models(self) -> int:
-        return 1 + self.seeds * len(self.students)
+        return self.teachers + self.seeds * len(self.students)
 
     @property
     def checkpoints(self) -> int:
@@ -232,7 +238,7 @@ class TaskPlan:
     def models(self) -> int:
         """Bytes of the weights that teacher and students leave."""
         students = sum(parameters(self.encoder(one.student.layers)) for one in self.students)
-        return WEIGHT * (parameters(self.teacher) + self.seeds * students)
+        return WEIGHT * (self.teachers * parameters(self.teacher) + self.seeds * students)
 
     @property
     def disk(self) -> int:

@@ -1,6 +1,6 @@
 """What `kdcore predict` does: a prepared task's test splits, or one file, through one model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,13 @@ def check_options(folder: bool, server: str | None, packed: bool) -> None:
         raise UserError("--server", "is for a file of rows; a prepared task's test splits have their files already")
     if packed and not folder and server is None:
         raise UserError("--zip", "is for the GLUE server's files, so a file of rows needs --server too")
+
+
+def check_tasks(names: Sequence[str]) -> None:
+    """Raises UserError for tasks that the GLUE server has no test set of."""
+    if others := [(i, name) for i, name in enumerate(names) if name not in GLUE]:
+        known = ", ".join(GLUE)
+        raise UserError("params.yaml", [f"tasks.{i}: must be a task of GLUE ({known}), found {n!r}" for i, n in others])
 
 
 def predict_folder(data: Data, task: Task, predict: Predict, out: Path) -> None:

@@ -97,9 +97,11 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
 
 def subtitle(rows: Sequence[Row]) -> str:
     """The tasks, and what the marks mean."""
-    seeds = max(row.degenerate.of for row in rows if not row.teacher)
+    students = [row for row in rows if not row.teacher]
+    seeds, teachers = max(row.degenerate.of for row in students), max(row.teachers for row in students)
+    over = f"{seeds} seeds" if teachers == 1 else f"{teachers} teachers"
     level = percent(rows[0].score.confidence)
-    spread = f"mean and {level} t interval over {seeds} seeds" if seeds > 1 else "one seed, no interval"
+    spread = f"mean and {level} t interval over {over}" if seeds > 1 else "one seed, no interval"
     return f"{', '.join(dict.fromkeys(row.task for row in rows))} · {spread}"
 
 

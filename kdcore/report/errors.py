@@ -8,7 +8,7 @@ people's text: shown, never obeyed.
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -38,6 +38,7 @@ from kdcore.report.statistics import (
 )
 from kdcore.report.summary import differences
 from kdcore.report.write import csv, write_all
+from kdcore.studies import teacher_of
 
 COUNTS = ("both_right", "only_teacher_right", "only_student_right", "both_wrong")
 SHARES = {"agreement": "agreement", "repeated_errors": "repeats the teacher's errors"}  # name -> header
@@ -51,9 +52,18 @@ class Outputs:
     """What the models of one task predict on its validation data."""
 
     task: Task
-    labels: NDArray[np.number]  # (N,) class ids
-    teacher: NDArray[np.floating]  # (N, K) logits
+    labels: NDArray[np.floating]  # (N,) class ids
+    teachers: Mapping[int, NDArray[np.floating]]  # seed -> (N, K) logits
     students: Mapping[str, Mapping[int, NDArray[np.floating]]]  # method -> seed -> (N, K) logits
+
+    @property
+    def teacher(self) -> NDArray[np.floating]:
+        """The first one's."""
+        return next(iter(self.teachers.values()))
+
+    def taught_by(self, seed: int) -> NDArray[np.floating]:
+        """Those of the teacher of a student with this seed."""
+        return self.teachers[teacher_of(seed, list(self.teachers))]
 
 
 @dataclass(frozen=True)
@@ -116,10 +126,12 @@ class Example:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One task. right: examples that the teacher gets right; classes: by model, the teacher first."""
+    """One task. teachers: how many; right: examples that the first of them gets right, whose score `teacher` is;
+    classes: by model, the teacher first."""
 
     examples: int
     metric: str
+    teachers: int
     right: int
     teacher: Estimate
     methods: Mapping[str, Method]
@@ -146,22 +158,23 @@ def write_errors(
     tasks: Sequence[str],
     methods: Sequence[str],
     seeds: Sequence[int],
+    teachers: Sequence[int],
     confidence: float,
     texts: bool,
 ) -> None:
     """Write the error analysis of every task, and the examples behind it, into `out`.
 
-    predicted: <task>/teacher.parquet and <task>/<method>-s<seed>.parquet; data: prepared data, <task>/ each; texts:
-    whether to quote sentences of data that is not kdcore's own. Raises UserError where predictions are missing, or are
-    not of the same examples.
+    predicted: <task>/teacher-s<seed>.parquet and <task>/<method>-s<seed>.parquet; data: prepared data, <task>/ each;
+    texts: whether to quote sentences of data that is not kdcore's own. Raises UserError where predictions are missing,
+    or are not of the same examples.
     """
-    wanted = points.headline(predicted, tasks, methods, seeds)
+    wanted = points.headline(predicted, tasks, methods, seeds, teachers)
     points.check_all_exist([replace(point, path=point.path.with_suffix(".parquet")) for point in wanted])
     analyses: dict[str, Analysis | Skipped] = {}
     for task in tasks:
         prepared = Data.open(data / task)
         rows = prepared.frame("validation")
-        outputs = _outputs(predicted / task, prepared, rows, methods, seeds)
+        outputs = _outputs(predicted / task, prepared, rows, methods, seeds, teachers)
         shown = rows if texts or prepared.task.embedded else rows.assign(text_a=None, text_b=None)
         analyses[task] = analyse(outputs, shown, confidence)
     blocks = [block for task, analysis in analyses.items() for block in section(task, analysis)]
@@ -179,11 +192,18 @@ def _short(value: Any) -> Any:
     return float(f"{value:.10g}") if isinstance(value, float) else value
 
 
-def _outputs(folder: Path, data: Data, rows: pd.DataFrame, methods: Sequence[str], seeds: Sequence[int]) -> Outputs:
+def _outputs(
+    folder: Path,
+    data: Data,
+    rows: pd.DataFrame,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    teachers: Sequence[int],
+) -> Outputs:
     return Outputs(
         task=data.task,
         labels=rows["label"].to_numpy(dtype=np.float64),
-        teacher=read_logits(folder / "teacher.parquet", rows),
+        teachers={seed: read_logits(folder / f"teacher-s{seed}.parquet", rows) for seed in teachers},
         students={
             method: {seed: read_logits(folder / f"{method}-s{seed}.parquet", rows) for seed in seeds}
             for method in methods
@@ -209,14 +229,15 @@ def analyse(outputs: Outputs, rows: pd.DataFrame, confidence: float) -> Analysis
     }
     known = {key: {seed: v for seed, v in values.items() if v is not None} for key, values in shares.items()}
     known = {key: values for key, values in known.items() if values}
-    made = differences(known, {(method, name): {"soft": ("soft", name)} for method, name in known}, confidence, 1.0)
+    teachers = list(outputs.teachers)
+    by_seed = {seed: teacher_of(seed, teachers) for values in known.values() for seed in values}
+    others = {(method, name): {"soft": ("soft", name)} for method, name in known}
+    made = differences(known, others, confidence, by_seed, 1.0)
     methods = {
         method: Method(
             runs=seeds,
             mean={
-                name: mean(list(known[method, name].values()), confidence).within(0.0, 1.0)
-                if (method, name) in known
-                else None
+                name: _over_seeds(known[method, name], by_seed, confidence) if (method, name) in known else None
                 for name in SHARES
             },
             minus_soft={name: made[method, name]["soft"] for name in SHARES if made.get((method, name))},
@@ -228,22 +249,28 @@ def analyse(outputs: Outputs, rows: pd.DataFrame, confidence: float) -> Analysis
     return Analysis(
         examples=len(outputs.labels),
         metric=outputs.task.metrics[0],
+        teachers=len(teachers),
         right=right,
         teacher=teacher,
         methods=methods,
         labels=outputs.task.labels,
         classes={
-            "teacher": _classes(outputs.labels, [outputs.teacher], confidence),
-            **{name: _classes(outputs.labels, runs.values(), confidence) for name, runs in outputs.students.items()},
+            "teacher": _classes(outputs, outputs.teachers, confidence),
+            **{method: _classes(outputs, runs, confidence) for method, runs in outputs.students.items()},
         },
         differ=examples(outputs, rows),
     )
 
 
-def _classes(labels: NDArray[Any], runs: Iterable[NDArray[np.floating]], confidence: float) -> Classes:
-    scored = [classification(logits, labels) for logits in runs]
+def _over_seeds(shares: Mapping[int, float], teachers: Mapping[int, int], confidence: float) -> Estimate:
+    return mean(list(shares.values()), confidence, [teachers[seed] for seed in shares]).within(0.0, 1.0)
+
+
+def _classes(outputs: Outputs, runs: Mapping[int, NDArray[np.floating]], confidence: float) -> Classes:
+    scored = [classification(logits, outputs.labels) for logits in runs.values()]
+    taught_by = {seed: teacher_of(seed, list(outputs.teachers)) for seed in runs}
     averages: dict[str, Any] = {
-        name: mean([run[name] for run in scored], confidence).within(0.0, 1.0)
+        name: _over_seeds(dict(zip(runs, (run[name] for run in scored), strict=True)), taught_by, confidence)
         for name in ("f1_macro", "f1_weighted", "calibration_error")
     }
     lists = {
@@ -256,7 +283,7 @@ def _classes(labels: NDArray[Any], runs: Iterable[NDArray[np.floating]], confide
 def _run(outputs: Outputs, method: str, seed: int, confidence: float) -> Seed:
     """Counts, agreement, the share of the teacher's errors that are repeated word for word, and exact tests."""
     logits = outputs.students[method][seed]
-    teacher, student = predictions(outputs.teacher), predictions(logits)
+    teacher, student = predictions(outputs.taught_by(seed)), predictions(logits)
     taught, learned = teacher == outputs.labels, student == outputs.labels
     cells = (taught & learned, taught & ~learned, ~taught & learned, ~taught & ~learned)
     same = teacher == student
@@ -326,11 +353,11 @@ def section(task: str, analysis: Analysis | Skipped) -> list[Block]:
             seeds.append([name, str(run.seed), _interval(run.score), *tests])
     return [
         title,
-        f"The teacher is right on {analysis.right:,} of {analysis.examples:,} validation examples "
-        f"and wrong on {analysis.examples - analysis.right:,}.",
+        f"The {'first ' * (analysis.teachers > 1)}teacher is right on {analysis.right:,} of {analysis.examples:,} "
+        f"validation examples and wrong on {analysis.examples - analysis.right:,}.",
         Table(["method", *(name.replace("_", " ") for name in COUNTS)], counts),
         Table(["method", *itertools.chain(*((header, "minus soft") for header in SHARES.values()))], shares),
-        _notes(methods, confidence),
+        _notes(methods, analysis.teachers, confidence),
         Heading(3, "Each seed, over examples"),
         Table(["model", "seed", analysis.metric, "against the teacher", "against soft"], seeds),
         " ".join(
@@ -393,9 +420,10 @@ def _interval(score: Estimate) -> str:
     return f"{score.value:z.3f}" + ("" if score.low is None else f" [{score.low:z.3f}, {score.high:z.3f}]")
 
 
-def _notes(methods: Mapping[str, Method], confidence: float) -> str:
+def _notes(methods: Mapping[str, Method], teachers: int, confidence: float) -> str:
     seeds = len(next(iter(methods.values())).runs)
-    spread = f"Means over {seeds} seeds, with the {percent(confidence)} t interval." if seeds > 1 else "One seed."
+    over = f"{seeds} seeds" if teachers == 1 else f"{teachers} teachers, a student beside its own"
+    spread = f"Means over {over}, with the {percent(confidence)} t interval." if seeds > 1 else "One seed."
     repeated = "A teacher's error is repeated where the student predicts the same wrong class."
     made = [test for method in methods.values() for test in method.minus_soft.values()]
     return " ".join([spread, "Differences are paired by seed.", *holm_note(made), repeated])

@@ -9,7 +9,7 @@ from typing import Any
 from kdcore.distil.methods import INTERNAL
 from kdcore.report.methods import ordered
 from kdcore.report.statistics import Difference, Estimate, McNemar, Tested, degenerate, percent, star
-from kdcore.report.summary import CLOSENESS, Row
+from kdcore.report.summary import AVERAGE, CLOSENESS, Overall, Row
 from kdcore.studies import Axis
 
 LONGEST = 200  # characters of a text that is quoted
@@ -80,9 +80,16 @@ def _block(block: Block) -> str:
 
 
 def _cell(cell: Cell) -> str:
+    if isinstance(cell, Quoted):
+        return re.sub(r"[\\`*_\[\]<>#~!@$]", r"\\\g<0>", cell.short.replace("&", "&amp;")).replace("|", "&#124;")
+    return cell_text(cell)
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell in words, without any markup."""
     match cell:
         case Quoted():
-            return re.sub(r"[\\`*_\[\]<>#~!@$]", r"\\\g<0>", cell.short.replace("&", "&amp;")).replace("|", "&#124;")
+            return cell.short
         case Noted():
             return f"{cell.text} ({cell.note})"
         case Difference():
@@ -124,11 +131,12 @@ def difference_text(difference: Difference) -> str:
     return f"{numbers(difference)} {difference.verdict}{star(difference)}"
 
 
-def spread(runs: int, confidence: float) -> str:
-    """What `±` means in a table."""
+def spread(runs: int, teachers: int, confidence: float) -> str:
+    """What `±` means in a table of so many runs a row, by so many teachers."""
     if runs == 1:
         return "one seed, no interval"
-    return f"mean ± half width of the {percent(confidence)} t interval over {runs} seeds"
+    over = f"{runs} seeds" if teachers == 1 else f"{teachers} teachers, each the mean of its students ({runs} in all)"
+    return f"mean ± half width of the {percent(confidence)} t interval over {over}"
 
 
 def holm_note(tests: Iterable[Tested]) -> list[str]:
@@ -142,14 +150,24 @@ def holm_note(tests: Iterable[Tested]) -> list[str]:
 def _notes(table: Sequence[Row], students: str, comparisons: str) -> str:
     """What the numbers are, in the table's own words: a table is often copied without its page."""
     made = [difference for row in table for difference in row.differences.values()]
-    notes = [f"Students: {spread(row.degenerate.of, row.score.confidence)}{students}" for row in _students(table)[:1]]
+    notes = [
+        f"Students: {spread(row.degenerate.of, row.teachers, row.score.confidence)}{students}"
+        for row in _students(table)[:1]
+    ]
     if made:
         notes += [comparisons] * bool(comparisons)
-        notes.append(f"Differences are paired by seed, with their {percent(made[0].confidence)} t interval.")
+        how = "by seed" if max(row.teachers for row in table) == 1 else "by seed and averaged by teacher"
+        notes.append(f"Differences are paired {how}, with their {percent(made[0].confidence)} t interval.")
         notes.append("An interval that includes 0 reads “no difference found”.")
     if any(run.selected for row in table for run in row.runs):
         notes.append("Epochs were selected by score on validation rows (`train.keep: best`), so these scores are high.")
     return " ".join([*notes, *holm_note(made), "A degenerate run predicts one class only."])
+
+
+def _teachers(table: Sequence[Row]) -> str:
+    """What the teacher's row is, as the end of a sentence."""
+    runs = max((row.degenerate.of for row in table if row.teacher), default=1)
+    return "; the teacher is one run." if runs == 1 else f"; the teacher's row is of {runs} teachers."
 
 
 def tables(
@@ -164,7 +182,7 @@ def tables(
     for table in _by_task(rows):
         about = f" by {', '.join(titles.values())}" if len(titles) > 1 else ""
         blocks.append(Heading(2, f"{table[0].task}: {table[0].metric} on {data}{about}"))
-        blocks += [_scores(table, titles), _notes(table, "; the teacher is one run.", comparisons)]
+        blocks += [_scores(table, titles), _notes(table, _teachers(table), comparisons)]
         if names := _names(row.closeness for row in table):
             lines = [[*_words(row, titles), *_estimates(row.closeness, names)] for row in _students(table)]
             header = [*titles.values(), *(CLOSENESS.get(name, name) for name in names)]
@@ -174,6 +192,39 @@ def tables(
             header = [*titles.values(), *(title for title, _ in COST.values())]
             blocks += [Heading(3, "Cost"), Table(header, cost, len(titles))]
     return blocks
+
+
+def overview(lines: Sequence[Overall]) -> Table:
+    """A line per method and a column per task; of several tasks also the average, the mean rank and the differences."""
+    made = _names(line.average.differences for line in lines)
+    tasks = {task: row.metric for line in lines for task, row in line.by_task.items()}
+    several = len(tasks) > 1
+    header = [
+        *("method", *(f"{task}, {metric}" for task, metric in tasks.items()), *[AVERAGE, "mean rank"] * several),
+        *(f"{AVERAGE} minus {name}" if several else f"minus {name}" for name in made),
+    ]
+    body: list[list[Cell]] = [
+        [
+            *(line.method, *(score_cell(line.by_task[task]) for task in tasks)),
+            *[estimate_text(line.average.score, 3), "" if line.rank is None else f"{line.rank:.2f}"] * several,
+            *(line.average.differences.get(name, "") for name in made),
+        ]
+        for line in lines
+    ]
+    return Table(header, body)
+
+
+def over_tasks(lines: Sequence[Overall]) -> list[Block]:
+    """The section of all tasks together; none where there is one task."""
+    if len(lines[0].by_task) == 1:
+        return []
+    told = (
+        "The average is over tasks, seed by seed; the rank is that among the students by mean score, 1 the best, "
+        "the mean over tasks."
+    )
+    averages = [line.average for line in lines]
+    title = Heading(2, "All tasks: headline metrics on validation data")
+    return [title, overview(lines), _notes(averages, _teachers(averages), told)]
 
 
 def _scores(table: Sequence[Row], titles: Mapping[str, str]) -> Table:

@@ -87,6 +87,7 @@ class Point(BaseModel):
     layers: int
     rows: int | None = None
     seed: int | None = None
+    teacher_seed: int | None = None  # None: of a teacher, and where that was fine-tuned elsewhere
     init: str | None = None
     layer_map: str | tuple[int, ...] | None = None
     trains: str | None = None
@@ -153,16 +154,18 @@ class Wanted:
     rerun: str = "dvc repro"  # what makes it
 
 
-def teacher(path: Path, task: str) -> Wanted:
-    """The teacher's point of a task."""
-    return Wanted(path, {"tasks": task}, {"task": task, "method": "teacher"})
+def teacher(path: Path, task: str, seed: int) -> Wanted:
+    """The point of a task's teacher with that seed; one that was fine-tuned elsewhere has none, and says so."""
+    return Wanted(path, {"tasks": task, "teacher.seeds": seed}, {"task": task, "method": "teacher"})
 
 
-def headline(points: Path, tasks: Iterable[str], methods: Sequence[str], seeds: Sequence[int]) -> list[Wanted]:
-    """Every point of the headline run: the teacher and each method x seed, per task."""
+def headline(
+    points: Path, tasks: Iterable[str], methods: Sequence[str], seeds: Sequence[int], teachers: Sequence[int]
+) -> list[Wanted]:
+    """Every point of the headline run: the teachers, by seed, and each method x seed, per task."""
     wanted = []
     for task in tasks:
-        wanted.append(teacher(points / task / "teacher.json", task))
+        wanted += [teacher(points / task / f"teacher-s{seed}.json", task, seed) for seed in teachers]
         for method, seed in itertools.product(methods, seeds):
             fields = {"task": task, "method": method, "seed": seed}
             keys = {"tasks": task, "methods": method, "seeds": seed}
@@ -173,17 +176,17 @@ def headline(points: Path, tasks: Iterable[str], methods: Sequence[str], seeds: 
 def of_study(
     study: Study,
     points: Path,
-    teachers: Mapping[str, Path],
+    teachers: Mapping[str, Mapping[int, Path]],
     grid: Mapping[str, Sequence[Any]],
     seeds: Sequence[int],
 ) -> list[Wanted]:
-    """Every point of a study, cell x seed per task, and the teacher's point from the headline run.
+    """Every point of a study, cell x seed per task, and the teachers' points from the headline run.
 
-    teachers: task -> its teacher.json; grid: the study's section of params.yaml, list name -> values.
+    teachers: task -> seed -> that teacher's point; grid: the study's section of params.yaml, list name -> values.
     """
     wanted = []
-    for task, path in teachers.items():
-        wanted.append(teacher(path, task))
+    for task, by_seed in teachers.items():
+        wanted += [teacher(path, task, seed) for seed, path in by_seed.items()]
         for cell, seed in itertools.product(cells(study, grid), seeds):
             fields = {"task": task, **cell.fields, "seed": seed}
             keys = {"tasks": task, **cell.asked, "seeds": seed}
@@ -207,6 +210,20 @@ def read(wanted: Sequence[Wanted]) -> list[Run]:
                 f"metric: expected {expected} as in the other points of {run['task']}, found {run['metric']}",
             )
     return runs
+
+
+def best(folder: Path, task: str, method: str, seeds: Sequence[int]) -> tuple[int, Point]:
+    """The seed whose student scores highest on validation, and its point; of equal ones the first.
+
+    folder: the task's points. Raises UserError for points that are missing or broken.
+    """
+    asked: dict[int, Wanted] = {}
+    for seed in seeds:
+        fields = {"task": task, "method": method, "seed": seed}
+        asked[seed] = Wanted(folder / f"{method}-s{seed}.json", {"seeds": seed}, fields)
+    check_all_exist(list(asked.values()))
+    found = {seed: parse(wanted) for seed, wanted in asked.items()}
+    return max(found.items(), key=lambda pair: pair[1].score)
 
 
 def check_all_exist(wanted: Sequence[Wanted]) -> None:

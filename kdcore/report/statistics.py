@@ -5,7 +5,7 @@ Two kinds of chance are kept apart. `mean` and `paired` speak about training aga
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self, TypeVar
 
@@ -125,37 +125,57 @@ def _finite(scores: Sequence[float]) -> NDArray[np.float64]:
     return values
 
 
-def _why_no_interval(values: NDArray[np.float64]) -> str:
-    """One seed gives no spread, and a spread of zero would claim certainty: neither has a t interval."""
+def _why_no_interval(values: NDArray[np.float64], what: str) -> str:
+    """One run gives no spread, and a spread of zero would claim certainty: neither has a t interval."""
     if len(values) < 2:
-        return "one seed"
-    return "the seeds do not differ" if np.ptp(values) < _TOLERANCE else ""
+        return f"one {what}"
+    return f"the {what}s do not differ" if np.ptp(values) < _TOLERANCE else ""
 
 
-def mean(scores: Sequence[float], confidence: float) -> Estimate:
-    """Mean over seeds with its two-sided t interval; one seed, or seeds without spread, give no interval."""
-    values = _finite(scores)
+def mean(scores: Sequence[float], confidence: float, teachers: Sequence[Hashable] = ()) -> Estimate:
+    """Mean over seeds with its two-sided t interval; one seed, or seeds without spread, give no interval.
+
+    teachers: that of each score. Where there are several, the scores of each are averaged first, and mean and interval
+    are over teachers: the students of one teacher are not independent draws. n is then the number of teachers.
+    """
+    values, what = _finite(scores), "seed"
+    if len(set(teachers)) > 1:
+        values, what = _by_teacher(values, teachers), "teacher"
     centre = float(values.mean())
-    if note := _why_no_interval(values):
+    if note := _why_no_interval(values, what):
         return Estimate(centre, None, None, len(values), confidence, note)
     interval = stats.ttest_1samp(values, 0.0).confidence_interval(confidence)
     return Estimate(centre, float(interval.low), float(interval.high), len(values), confidence)
 
 
-def paired(method: Mapping[int, float], baseline: Mapping[int, float], confidence: float) -> Difference:
+def _by_teacher(values: NDArray[np.float64], teachers: Sequence[Hashable]) -> NDArray[np.float64]:
+    """The mean over each teacher's students, teachers in the order of their first."""
+    owner = list(teachers)
+    return np.array([values[[one == teacher for one in owner]].mean() for teacher in dict.fromkeys(owner)])
+
+
+def paired(
+    method: Mapping[int, float],
+    baseline: Mapping[int, float],
+    confidence: float,
+    teachers: Mapping[int, Hashable] | None = None,
+) -> Difference:
     """Mean of `method - baseline` over the seeds, with the interval and p of the paired t test.
 
-    Both map a seed to a score. Raises ValueError when the seeds differ: unpaired seeds have no difference.
+    Both map a seed to a score. teachers: seed -> the teacher of both; where there are several, the differences of each
+    are averaged first, and the test is over teachers. Raises ValueError when the seeds differ: unpaired seeds have no
+    difference.
     """
     if method.keys() != baseline.keys():
         raise ValueError(f"seeds differ: {sorted(method)} and {sorted(baseline)}")
-    first = _finite([method[seed] for seed in sorted(method)])
-    second = _finite([baseline[seed] for seed in sorted(method)])
-    differences = first - second
-    estimate = mean(differences.tolist(), confidence)
+    seeds = sorted(method)
+    differences = _finite([method[seed] for seed in seeds]) - _finite([baseline[seed] for seed in seeds])
+    owner = [teachers.get(seed) for seed in seeds] if teachers else []
+    estimate = mean(differences.tolist(), confidence, owner)
     if estimate.low is None:
         return Difference(estimate, None)
-    return Difference(estimate, float(stats.ttest_rel(first, second).pvalue))
+    tested = _by_teacher(differences, owner) if len(set(owner)) > 1 else differences
+    return Difference(estimate, float(stats.ttest_1samp(tested, 0.0).pvalue))
 
 
 def verdict(difference: Estimate) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import pandas as pd
+from scipy.stats import rankdata
 
 from kdcore.distil.methods import INTERNAL
 from kdcore.report.methods import ordered
@@ -37,13 +38,14 @@ Key = TypeVar("Key", bound=Hashable)
 class Seed:
     """One run of a row.
 
-    seed: None for a teacher that was fine-tuned elsewhere; warnings: kind -> words; selected: the epoch that was kept
-    because it scored best, None for the last.
+    seed: None for a teacher that was fine-tuned elsewhere; teacher_seed: of a student's teacher; warnings: kind ->
+    words; selected: the epoch that was kept because it scored best, None for the last.
     """
 
     seed: int | None
     score: float
     degenerate: bool
+    teacher_seed: int | None = None
     warnings: Mapping[str, str] = field(default_factory=dict)
     selected: int | None = None
 
@@ -76,6 +78,11 @@ class Row:
     @property
     def teacher(self) -> bool:
         return self.method == "teacher"
+
+    @property
+    def teachers(self) -> int:
+        """How many teachers its students have."""
+        return len({run.teacher_seed for run in self.runs})
 
     @property
     def caution(self) -> str:
@@ -120,8 +127,8 @@ def summarise(runs: Sequence[Run], by: Sequence[str], against: Against, confiden
 
 
 def _row(keys: Keys, runs: Sequence[Run], confidence: float) -> Row:
-    metric = runs[0]["metric"]
-    scores = _estimates([run["scores"] for run in runs], confidence)
+    metric, teachers = runs[0]["metric"], [run["teacher_seed"] for run in runs]
+    scores = _estimates([run["scores"] for run in runs], confidence, teachers)
     costs = [run["cost"] for run in runs]
     return Row(
         task=runs[0]["task"],
@@ -129,7 +136,7 @@ def _row(keys: Keys, runs: Sequence[Run], confidence: float) -> Row:
         metric=metric,
         score=scores.pop(metric),
         metrics=scores,
-        closeness=_estimates([run["closeness"] for run in runs], confidence),
+        closeness=_estimates([run["closeness"] for run in runs], confidence, teachers),
         cost={name: _mean_cost([cost[name] for cost in costs]) for name in _shared(costs)},
         degenerate=degenerate([run["degenerate"] for run in runs]),
         warned=Counter(kind for run in runs for kind in _warnings(run)),
@@ -147,8 +154,12 @@ def _shared(runs: Sequence[Mapping[str, float]]) -> list[str]:
     return [name for name in runs[0] if all(name in run for run in runs)]
 
 
-def _estimates(runs: Sequence[Mapping[str, float]], confidence: float) -> dict[str, Estimate]:
-    return {name: mean([run[name] for run in runs], confidence).within(*limits(name)) for name in _shared(runs)}
+def _estimates(
+    runs: Sequence[Mapping[str, float]], confidence: float, teachers: Sequence[int | None]
+) -> dict[str, Estimate]:
+    return {
+        name: mean([run[name] for run in runs], confidence, teachers).within(*limits(name)) for name in _shared(runs)
+    }
 
 
 def _mean_cost(values: Sequence[float]) -> float:
@@ -170,7 +181,8 @@ def _compared(table: Sequence[Row], against: Against, confidence: float) -> list
     }
     least, most = limits(table[0].metric)
     nothing = {at for at, row in enumerate(table) if row.at_chance}
-    made = differences(scores, others, confidence, most - least, nothing)
+    teachers = {run.seed: run.teacher_seed for row in table if not row.teacher for run in row.runs}
+    made = differences(scores, others, confidence, teachers, most - least, nothing)
     return [replace(row, differences=own) for row, own in zip(table, made.values(), strict=True)]
 
 
@@ -178,18 +190,19 @@ def differences(
     scores: Mapping[Key, Mapping[Any, float]],
     others: Mapping[Key, Mapping[str, Key | None]],
     confidence: float,
+    teachers: Mapping[Any, int | None],
     widest: float = float("inf"),
     at_chance: Collection[Key] = (),
 ) -> dict[Key, dict[str, Difference]]:
     """Every comparison of one table: paired by seed, and corrected for the number of them all.
 
     scores: row -> seed -> score; others: row -> name of a comparison -> the row that is subtracted (None, itself and
-    rows that are not there are left out); widest: a difference's largest possible value; at_chance: rows that learned
-    nothing, two of which are not tested: whichever of them is higher, there is nothing to find.
+    rows that are not there are left out); teachers: seed -> the teacher's; widest: a difference's largest value;
+    at_chance: rows that learned nothing, two of which are not tested: whichever is higher, there is nothing to find.
     """
     made = [
         {
-            name: paired(scores[row], scores[other], confidence)
+            name: paired(scores[row], scores[other], confidence, teachers)
             for name, other in others.get(row, {}).items()
             if other is not None and other in scores and other != row
         }
@@ -207,6 +220,77 @@ def differences(
 
 def _untested(difference: Difference) -> Difference:
     return Difference(replace(difference.estimate, low=None, high=None, note="both at chance"), None)
+
+
+AVERAGE = "average"
+
+
+@dataclass(frozen=True)
+class Overall:
+    """One method over all tasks.
+
+    average: the row of its runs, each run the mean over tasks of the headline metric with one seed; by_task: its rows;
+    rank: its rank among the students by mean score, the mean over tasks, 1 being the best; None for the teacher.
+    """
+
+    average: Row
+    by_task: Mapping[str, Row]
+    rank: float | None
+
+    @property
+    def method(self) -> str:
+        return self.average.method
+
+
+def overall(runs: Sequence[Run], rows: Sequence[Row], confidence: float) -> list[Overall]:
+    """A line per method over all tasks, in the tables' order; the differences are those of the averages.
+
+    runs: of points.read; rows: what `summarise` makes of them by method. A seed's scores on all tasks are averaged
+    first, so one interval and one test speak of tasks and seeds together, and are corrected for the number of methods
+    that are compared: nothing else is tested in this table. Tasks are taken as they are, not as draws of other tasks.
+    """
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    found: dict[tuple[str, str], list[Run]] = {}  # of each task and method, the seeds in one order
+    for run in runs:
+        found.setdefault((run["method"], run["task"]), []).append(run)
+    methods = dict.fromkeys(method for method, _ in found)
+    by_seed = [zip(*(found[method, task] for task in tasks), strict=True) for method in methods]
+    averages = [_averaged(group) for groups in by_seed for group in groups]
+    ranks = [_ranks([row for row in rows if row.task == task]) for task in tasks]
+    lines = []
+    for average in summarise(averages, ["method"], baselines, confidence):
+        own = {row.task: row for row in rows if row.method == average.method}
+        rank = None if average.teacher else sum(ranked[average.method] for ranked in ranks) / len(ranks)
+        lines.append(Overall(average, own, rank))
+    return lines
+
+
+def _averaged(group: Sequence[Run]) -> Run:
+    """The runs of one method and seed on all tasks as one run."""
+    score = sum(run["score"] for run in group) / len(group)
+    facts = {name: group[0][name] for name in ("method", "seed", "teacher_seed")} | {"warnings": {}, "selected": None}
+    numbers: Run = {"metric": AVERAGE, "score": score, "scores": {AVERAGE: score}, "closeness": {}, "cost": {}}
+    return facts | numbers | {"task": AVERAGE, "degenerate": any(run["degenerate"] for run in group)}
+
+
+def _ranks(table: Sequence[Row]) -> dict[str, float]:
+    """Method -> its rank by mean score among the students of one task; equal ones share the mean of their ranks."""
+    students = [row for row in table if not row.teacher]
+    ranks = rankdata([-row.score.value for row in students])
+    return {row.method: float(rank) for row, rank in zip(students, ranks, strict=True)}
+
+
+def overall_frame(lines: Sequence[Overall]) -> pd.DataFrame:
+    """The lines with one column per number: each task's headline metric, the average, the rank, the differences."""
+    rows = [
+        {"method": line.method, "runs": line.average.degenerate.of, "degenerate": line.average.degenerate.runs}
+        | _columns({f"{task}_{row.metric}": row.score for task, row in line.by_task.items()})
+        | _columns({AVERAGE: line.average.score})
+        | {"rank": line.rank}
+        | _columns({f"{AVERAGE}_minus_{name}": made for name, made in line.average.differences.items()})
+        for line in lines
+    ]
+    return pd.DataFrame(rows, columns=list(dict.fromkeys(name for row in rows for name in row)))
 
 
 def to_frame(table: Sequence[Row]) -> pd.DataFrame:

@@ -18,10 +18,11 @@ from kdcore.errors import UserError
 from kdcore.report import figures, points
 from kdcore.report.canvas import encode
 from kdcore.report.latency import read_latency, tradeoff_blocks, tradeoff_figure
-from kdcore.report.markdown import Block, curves, tables, to_markdown
+from kdcore.report.latex import to_latex
+from kdcore.report.markdown import Block, curves, over_tasks, overview, tables, to_markdown
 from kdcore.report.methods import ordered, words
 from kdcore.report.points import Run
-from kdcore.report.summary import Keys, Row, baselines, summarise, to_frame
+from kdcore.report.summary import Keys, Overall, Row, baselines, overall, overall_frame, summarise, to_frame
 from kdcore.studies import STUDIES, Arm, Study
 
 Grid = Mapping[str, Sequence[Any]]  # a study's section of params.yaml: list name -> values
@@ -35,22 +36,25 @@ def write_main(
     tasks: Sequence[str],
     methods: Sequence[str],
     seeds: Sequence[int],
+    teachers: Sequence[int],
     confidence: float,
 ) -> None:
     """Write the headline results into `out`.
 
-    points_folder: <task>/<method>-s<seed>.json and <task>/teacher.json.
+    points_folder: <task>/<method>-s<seed>.json and <task>/teacher-s<seed>.json.
     runs: <task>/<method>-s<seed>/history.csv.
-    out: scores/<task>.json, table.{md,csv}, test.{md,csv}, convergence.csv, figures/{main,convergence}.{png,svg}.
+    out: scores/<task>.json, table.{md,csv}, overview.{csv,tex}, test.{md,csv}, convergence.csv and
+    figures/{main,convergence}.{png,svg}.
     Raises UserError for a point or history that is missing or broken.
     """
-    scored = points.read(points.headline(points_folder, tasks, methods, seeds))
-    rows = summarise(scored, ["method"], baselines, confidence)
+    scored = points.read(points.headline(points_folder, tasks, methods, seeds, teachers))
+    rows, lines, blocks = by_method(scored, confidence)
     paths = [runs / run["task"] / f"{run['method']}-s{run['seed']}" / "history.csv" for run in scored]
     epochs = histories(scored, paths, ["trains"])
     files = {
-        "table.md": to_markdown(tables(rows, words(["method"]))),
+        "table.md": to_markdown(blocks),
         "table.csv": csv(to_frame(rows)),
+        **overview_files(lines),
         "convergence.csv": csv(epochs),
     }
     held = summarise(points.on_test(scored), ["method"], baselines, confidence)
@@ -72,15 +76,17 @@ def write_study(
     study: Study,
     points_folder: Path,
     out: Path,
-    teachers: Mapping[str, Path],
+    teachers: Mapping[str, Mapping[int, Path]],
     grid: Grid,
     seeds: Sequence[int],
     confidence: float,
 ) -> None:
-    """Write table.md, table.csv and figures/<study>.{png,svg} into `out`, and convergence.csv of `schedules`.
+    """Write table.{md,csv} and figures/<study>.{png,svg} into `out`, of `methods` also overview.{csv,tex}.
 
-    points_folder: <task>/<cell>-s<seed>.json, the cells as studies.cells names them; teachers: task -> the headline
-    run's teacher.json. Raises UserError for a point or history that is missing or broken.
+    Of `schedules` convergence.csv too.
+
+    points_folder: <task>/<cell>-s<seed>.json, the cells as studies.cells names them; teachers: task -> seed -> the
+    teacher's point. Raises UserError for a point or history that is missing or broken.
     """
     wanted = points.of_study(study, points_folder, teachers, grid, seeds)
     runs = points.read(wanted)
@@ -88,6 +94,7 @@ def write_study(
     files = {"table.md": to_markdown(blocks), "table.csv": csv(to_frame(rows))}
     match study.summary:
         case "methods":
+            files |= overview_files(overall(runs, rows, confidence))
             figure = figures.dots(rows, "Validation score by method", ["method"])
         case "curve":
             figure = figures.curve(rows, study.axes[0], f"Score against {study.title.lower()}")
@@ -107,7 +114,7 @@ def write_study(
 def write_tradeoff(
     points_folder: Path,
     out: Path,
-    teachers: Mapping[str, Path],
+    teachers: Mapping[str, Mapping[int, Path]],
     latencies: Path,
     grid: Grid,
     seeds: Sequence[int],
@@ -126,6 +133,18 @@ def write_tradeoff(
     write_all(out, files, {"tradeoff": tradeoff_figure(rows, measured)})
 
 
+def by_method(runs: Sequence[Run], confidence: float) -> tuple[list[Row], list[Overall], list[Block]]:
+    """A row per task and method, a line per method over all tasks, and the tables of both, that of all tasks first."""
+    rows = summarise(runs, ["method"], baselines, confidence)
+    lines = overall(runs, rows, confidence)
+    return rows, lines, [*over_tasks(lines), *tables(rows, words(["method"]))]
+
+
+def overview_files(lines: Sequence[Overall]) -> dict[str, str]:
+    """The table over all tasks as CSV and as LaTeX."""
+    return {"overview.csv": csv(overall_frame(lines)), "overview.tex": to_latex(overview(lines))}
+
+
 def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) -> tuple[list[Row], list[Block]]:
     """The study's rows and its table."""
     axes = {axis.field: axis.title for axis in study.axes}
@@ -133,8 +152,7 @@ def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) ->
     titles = words(by) | axes
     match study.summary:
         case "methods":
-            rows = summarise(runs, by, baselines, confidence)
-            blocks = tables(rows, titles)
+            rows, _, blocks = by_method(runs, confidence)
         case "curve":
             rows = summarise(runs, by, lambda keys: {"soft": {**keys, "method": "soft"}}, confidence)
             blocks = curves(rows, study.axes[0])

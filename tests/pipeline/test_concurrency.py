@@ -48,7 +48,7 @@ def test_of_two_that_want_one_student_the_second_waits_and_finds_it_finished(
     begin: Callable[..., subprocess.Popen[str]], finished_copy: Project, tmp_path: Path
 ):
     finished_copy.edit({"distill.classification_epochs": 5})
-    command = ("python", "-m", "kdcore", "student", TASK, "sid", "2", "0", *FOLDERS)
+    command = ("python", "-m", "kdcore", "student", TASK, "sid", "0", *FOLDERS)
     first = begin(*command, str(tmp_path / "first"))
     wait_for(first, FIRST_EPOCH)
     first.send_signal(signal.SIGSTOP)  # so that it is at work when the second comes, however slow that is

@@ -20,9 +20,9 @@ SURROUNDINGS = {
 DATA, TEACHER, TARGETS, STUDENT = f"data/{TASK}", f"runs/teacher/{TASK}", f"runs/targets/{TASK}", "runs/student"
 COMMANDS = {
     DATA: ("prepare", TASK, DATA),
-    TEACHER: ("teacher", TASK, DATA, TEACHER, "point.json"),
-    TARGETS: ("targets", TASK, DATA, TEACHER, TARGETS),
-    STUDENT: ("student", TASK, "sid", "2", "0", DATA, TEACHER, TARGETS, STUDENT),
+    f"{TEACHER}/s0": ("teacher", TASK, "0", DATA, f"{TEACHER}/s0", "point.json"),
+    f"{TARGETS}/s0": ("targets", TASK, DATA, f"{TEACHER}/s0", f"{TARGETS}/s0"),
+    STUDENT: ("student", TASK, "sid", "0", DATA, TEACHER, TARGETS, STUDENT),
 }
 
 

@@ -79,7 +79,7 @@ def test_a_loss_on_cls_trains_and_is_in_every_table(changed: Callable[..., Proje
 def test_a_task_metric_is_scored(changed: Callable[..., Project]):
     project = changed("A task metric", **{f"task.{TASK}.metrics": ["balanced"]})
     project.run("dvc", "repro", f"teacher@{TASK}")
-    point = json.loads((project.root / f"metrics/teacher/{TASK}.json").read_text())
+    point = json.loads((project.root / f"metrics/teacher/{TASK}/s0.json").read_text())
     assert point["metric"] == "balanced"
     assert point["score"] == pytest.approx(0.5, abs=0.5)
 

@@ -36,9 +36,9 @@ class Stage:
 
 STAGES = {
     "prepare": Stage(("prepare", TASK), FOLDERS[0]),
-    "teacher": Stage(("teacher", TASK, FOLDERS[0]), FOLDERS[1], "teacher"),
-    "targets": Stage(("targets", TASK, *FOLDERS[:2]), FOLDERS[2], "targets"),
-    "student": Stage(("student", TASK, "sid", "2", "0", *FOLDERS), f"runs/student/{TASK}/sid-s0", "student"),
+    "teacher": Stage(("teacher", TASK, "0", FOLDERS[0]), f"{FOLDERS[1]}/s0", "teacher"),
+    "targets": Stage(("targets", TASK, FOLDERS[0], f"{FOLDERS[1]}/s0"), f"{FOLDERS[2]}/s0", "targets"),
+    "student": Stage(("student", TASK, "sid", "0", *FOLDERS), f"runs/student/{TASK}/sid-s0", "student"),
 }
 # Bytes that are free when the disk is as good as full: enough to begin, and too few to end.
 FREE = {"prepare": 4 * KB, "teacher": 1500 * KB, "student": 500 * KB}
@@ -93,7 +93,7 @@ def half_written(disk: Disk) -> list[str]:
 
 def maps_of(finished: Project) -> int:
     """The bytes of the attention maps of the training rows."""
-    return sum(file.stat().st_size for file in (finished.root / FOLDERS[2] / "train").glob("attention-*.npy"))
+    return sum(file.stat().st_size for file in (finished.root / FOLDERS[2] / "s0/train").glob("attention-*.npy"))
 
 
 # A full disk

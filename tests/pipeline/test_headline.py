@@ -65,15 +65,14 @@ def test_it_leaves_a_score_for_the_teacher_and_each_method(finished: Project):
     scores = json.loads((finished.root / f"metrics/main/scores/{TASK}.json").read_text())
     assert set(scores) == {"teacher", *METHODS}
     for name, score in scores.items():
-        file = f"{name}.json" if name == "teacher" else f"{name}-s0.json"
-        point = json.loads((finished.root / f"metrics/main/points/{TASK}/{file}").read_text())
+        point = json.loads((finished.root / f"metrics/main/points/{TASK}/{name}-s0.json").read_text())
         assert score == pytest.approx(point["score"], abs=1e-6)
         assert point["method"] == name
-    assert json.loads((finished.root / f"metrics/teacher/{TASK}.json").read_text())["score"] == scores["teacher"]
+    assert json.loads((finished.root / f"metrics/teacher/{TASK}/s0.json").read_text())["score"] == scores["teacher"]
 
 
 def test_the_tiny_teacher_learns_so_that_there_is_something_to_distil(finished: Project):
-    assert json.loads((finished.root / f"metrics/teacher/{TASK}.json").read_text())["score"] > 0.9
+    assert json.loads((finished.root / f"metrics/teacher/{TASK}/s0.json").read_text())["score"] > 0.9
 
 
 def test_it_leaves_tables_and_pictures(finished: Project):
@@ -97,7 +96,7 @@ def test_it_leaves_predictions_of_the_same_rows_in_the_same_order_for_every_mode
 def test_results_are_in_git_and_what_is_large_is_not(finished: Project):
     kept = finished.run("git", "ls-files").stdout.split()
     assert f"metrics/main/scores/{TASK}.json" in kept
-    assert f"metrics/main/points/{TASK}/teacher.json" in kept
+    assert f"metrics/main/points/{TASK}/teacher-s0.json" in kept
     assert "dvc.lock" in kept
     assert not [path for path in kept if path.startswith(("data/", "runs/", "work/", "dvc_plots/"))]
     assert finished.run("git", "status", "--porcelain").stdout == ""

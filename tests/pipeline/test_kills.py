@@ -83,7 +83,7 @@ class Student:
     def __init__(self, project: Project, store: Path) -> None:
         folders = (f"data/{TASK}", f"runs/teacher/{TASK}", f"runs/targets/{TASK}", str(store / "out"))
         self.process = subprocess.Popen(
-            ["python", "-m", "kdcore", "student", TASK, "sid", "2", "0", *folders],
+            ["python", "-m", "kdcore", "student", TASK, "sid", "0", *folders],
             cwd=project.root,
             env=project.environment() | {"KDCORE_WORK": str(store), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,

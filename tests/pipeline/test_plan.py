@@ -11,7 +11,18 @@ from kdcore import cli
 from kdcore.errors import UserError
 from tests.pipeline.conftest import SMALL, TASK, Project
 
-HUB = ("-S", "data.source=hub", "-S", "tasks=[qqp]", "-S", "model.name=bert-base-uncased", "-S", "model.max_length=128")
+HUB = (
+    "-S",
+    "data.source=hub",
+    "-S",
+    "tasks=[qqp]",
+    "-S",
+    "task.qqp={}",
+    "-S",
+    "model.name=bert-base-uncased",
+    "-S",
+    "model.max_length=128",
+)
 
 
 def planned(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
@@ -37,7 +48,7 @@ def test_a_plan_is_what_the_runs_then_write_down(
     lines = planned(finished.root, monkeypatch, capsys)
     runs = {method: finished.root / f"runs/student/{TASK}/{method}-s0" for method in SMALL["methods"]}
     rows = {("student", method): folder for method, folder in runs.items()}
-    rows |= {("teacher", "fine-tuned"): finished.root / f"runs/teacher/{TASK}"}
+    rows |= {("teacher", "fine-tuned"): finished.root / f"runs/teacher/{TASK}/s0"}
     for starts, folder in rows.items():
         recorded = json.loads((folder / "run.json").read_text())
         *_, count, epochs, tflop = cells(lines, *starts)
@@ -51,7 +62,7 @@ def test_the_signals_take_the_disk_that_was_planned(
 ):
     lines = planned(finished.root, monkeypatch, capsys)
     for split in ("train", "validation"):
-        files = (finished.root / f"runs/targets/{TASK}/{split}").glob("*.npy")
+        files = (finished.root / f"runs/targets/{TASK}/s0/{split}").glob("*.npy")
         written = sum(file.stat().st_size for file in files)
         amount, unit = cells(lines, f"signals, {split}")[-1].split()
         assert unit == "MB"

@@ -81,7 +81,7 @@ def launch(longer: Project) -> Iterator[Callable[..., Launched]]:
 
 
 def student(out: Path) -> tuple[str, ...]:
-    return ("student", TASK, "sid", "2", "0", *FOLDERS, str(out))
+    return ("student", TASK, "sid", "0", *FOLDERS, str(out))
 
 
 def point(out: Path) -> tuple[str, ...]:
@@ -124,12 +124,12 @@ def test_a_student_of_two_processes_that_was_stopped_ends_with_the_bits_of_a_poi
 
 
 def test_a_teacher_of_two_processes_is_scored_by_one(launch: Callable[..., Launched], longer: Project, tmp_path: Path):
-    teacher = launch(tmp_path, "teacher", TASK, FOLDERS[0], str(tmp_path / "out"), str(tmp_path / "point.json"))
+    teacher = launch(tmp_path, "teacher", TASK, "0", FOLDERS[0], str(tmp_path / "out"), str(tmp_path / "point.json"))
     err = teacher.end()
     assert teacher.process.returncode == 0, err
     assert processes_of(tmp_path / "out") == 2
     point = json.loads((tmp_path / "point.json").read_text())
-    assert point.keys() == json.loads((longer.root / f"metrics/teacher/{TASK}.json").read_text()).keys()
+    assert point.keys() == json.loads((longer.root / f"metrics/teacher/{TASK}/s0.json").read_text()).keys()
     assert teacher.epochs() == [str(epoch) for epoch in range(1, point["epochs"] + 1)]
 
 

@@ -68,17 +68,17 @@ def test_the_pipeline_ends_with_the_same_bits_without_a_network_and_never_asks_f
             (students / folder.name).symlink_to(folder)
     for command in (
         ("prepare", TASK, data),
-        ("teacher", TASK, data, teacher, str(tmp_path / "point.json")),
-        ("targets", TASK, data, teacher, targets),
-        ("student", TASK, "sid", "2", "0", data, teacher, targets, str(students / "sid-s0")),
+        ("teacher", TASK, "0", data, f"{teacher}/s0", str(tmp_path / "point.json")),
+        ("targets", TASK, data, f"{teacher}/s0", f"{targets}/s0"),
+        ("student", TASK, "sid", "0", data, teacher, targets, str(students / "sid-s0")),
         ("evaluate", TASK, data, teacher, targets, str(students), str(points), str(predictions)),
     ):
         offline.run(finished, "python", "-m", "kdcore", *command)
     assert offline.asked() == ""
     for made, there in (
         (Path(data), f"data/{TASK}/train.parquet"),
-        (Path(teacher), f"runs/teacher/{TASK}/model.safetensors"),
-        (Path(targets), f"runs/targets/{TASK}/train/logits.npy"),
+        (Path(teacher), f"runs/teacher/{TASK}/s0/model.safetensors"),
+        (Path(targets), f"runs/targets/{TASK}/s0/train/logits.npy"),
         (students, f"runs/student/{TASK}/sid-s0/model.safetensors"),
         (predictions, f"runs/predictions/{TASK}/sid-s0.parquet"),
     ):

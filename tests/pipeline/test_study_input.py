@@ -37,7 +37,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 def test_an_unknown_study_is_named_with_those_that_exist(finished: Project, refused: Refused):
     said = refused(finished, "curve dept metrics/dept/points metrics/teacher out")
-    allowed = "methods | depth | data_size | convergence | ablation"
+    allowed = "methods | glue | depth | data_size | convergence | ablation"
     assert said.endswith(f"Invalid value for 'study': must be {allowed}, found 'dept', did you mean 'depth'?")
 
 
@@ -73,7 +73,7 @@ def test_a_depth_above_the_teachers_is_refused_before_anything_runs(finished_cop
 
 def test_a_size_above_the_data_means_all_of_them_and_says_so(finished_copy: Project):
     finished_copy.edit({"study.data_size.rows": [16, 500]})
-    command = f"targets {TASK} data/{TASK} runs/teacher/{TASK} out --study data_size"
+    command = f"targets {TASK} data/{TASK} runs/teacher/{TASK}/s0 out --study data_size"
     said = finished_copy.run("python", "-m", "kdcore", *command.split()).stdout
     assert f"{TASK}/train: 500 rows are asked for, and all 96 are taken" in said.splitlines()
 

@@ -71,7 +71,7 @@ def some_arguments(command: Callable[..., None]) -> list[str]:
     """Arguments of the right kinds: nothing is read of them before params.yaml is."""
     words = []
     for name, parameter in inspect.signature(command).parameters.items():
-        value = {"method": "sid", "study": "depth", "layers": "1", "seed": "1"}.get(name, "x")
+        value = {"method": "sid", "study": "depth", "seed": "1"}.get(name, "x")
         if parameter.default is inspect.Parameter.empty:
             words += [f"--{name}", value] if "Option" in str(parameter.annotation) else [value]
     return words
@@ -145,7 +145,7 @@ def test_a_folder_without_params_says_so(
 
 
 def teach(folder: Path, monkeypatch: pytest.MonkeyPatch, data: Path) -> int:
-    return run(monkeypatch, "teacher", "tiny", data, folder / "teacher", folder / "point.json")
+    return run(monkeypatch, "teacher", "tiny", 0, data, folder / "teacher", folder / "point.json")
 
 
 def test_a_missing_model_is_named(
@@ -188,7 +188,7 @@ def test_data_of_another_task_are_refused(
     capsys: pytest.CaptureFixture[str],
 ):
     folder = project()
-    assert run(monkeypatch, "teacher", "movies", tiny_ingredients.data, folder / "teacher", folder / "p.json") == 2
+    assert run(monkeypatch, "teacher", "movies", 0, tiny_ingredients.data, folder / "teacher", folder / "p.json") == 2
     assert capsys.readouterr().err == f"{tiny_ingredients.data}: holds task 'tiny', not 'movies'\n"
 
 
@@ -242,8 +242,8 @@ def test_a_student_below_its_floor_is_an_error_that_keeps_it_in_the_store_alone(
     [
         ["nonsense"],
         ["prepare"],
-        ["student", "tiny", "pidd", "2", "0", "d", "t", "s", "o"],
-        ["student", "tiny", "pid", "two", "0", "d", "t", "s", "o"],
+        ["student", "tiny", "pidd", "0", "d", "t", "s", "o"],
+        ["student", "tiny", "pid", "two", "d", "t", "s", "o"],
         ["point", "tiny", "pidd", "0", "d", "t", "s", "o"],
         ["point", "tiny", "pid", "0", "d", "t", "s", "o", "--study", "width"],
     ],
@@ -268,7 +268,7 @@ def test_an_error_that_is_no_users_mistake_is_not_hidden(
         raise RuntimeError("a bug of ours")
 
     monkeypatch.setattr(stage, "fine_tune", broken)
-    monkeypatch.setattr(sys, "argv", ["kdcore", "teacher", "tiny", str(tiny_ingredients.data), "t", "p"])
+    monkeypatch.setattr(sys, "argv", ["kdcore", "teacher", "tiny", "0", str(tiny_ingredients.data), "t", "p"])
     with pytest.raises(RuntimeError, match="a bug of ours"):
         cli.main()
     assert not (folder / "p").exists()

@@ -11,6 +11,7 @@ from kdcore import cli, door
 from kdcore.door import explained
 from kdcore.errors import UserError
 from kdcore.params.read import load
+from kdcore.studies import STUDIES
 from tests.pipeline.conftest import ROOT, SMALL, edit_params
 
 
@@ -33,13 +34,15 @@ def project(tmp_path: Path, tiny_folder: Callable[..., Path], monkeypatch: pytes
 
 def test_a_command_cannot_read_what_it_does_not_declare(project: Callable[..., Path]):
     folder = project()
-    params = door.params_for(cli.keys("targets"))
+    params = door.params_for(cli.keys("targets")).params
     assert params.student.rows == load(folder / "params.yaml").student.rows == SMALL["student.rows"]
     assert params.targets == load(folder / "params.yaml").targets
     for read in (lambda: params.teacher, lambda: params.student.layers, lambda: params.evaluate.confidence):
         with pytest.raises(LookupError, match=r"is not among the params that this command declares: student\.rows, "):
             read()
-    assert door.params_for(["student.layers", *(f"student.{name}" for name in ("rows", "init", "layer_map"))]).student
+    assert door.params_for(
+        ["student.layers", *(f"student.{name}" for name in ("rows", "init", "layer_map"))]
+    ).params.student
 
 
 def test_what_a_command_reads_is_right_as_a_whole(project: Callable[..., Path]):
@@ -51,7 +54,7 @@ def test_what_a_command_reads_is_right_as_a_whole(project: Callable[..., Path]):
 def test_of_the_studies_a_command_reads_the_one_that_it_names(project: Callable[..., Path]):
     project()
     assert "study.depth" not in cli.keys("targets")
-    params = door.params_for(cli.keys("curve", "depth"), "depth")
+    params = door.params_for(cli.keys("curve", "depth"), "depth").params
     assert {name: grid["layers"] for name, grid in params.study.items()} == {"depth": (1, 2)}
 
 
@@ -73,7 +76,7 @@ def test_of_the_studies_a_command_reads_the_one_that_it_names(project: Callable[
 def test_a_knob_that_the_library_names_is_said_of_the_file_and_of_the_study_that_asks(
     study: str | None, source: str, said: str
 ):
-    with pytest.raises(UserError) as caught, door.speaking_of_params(study):
+    with pytest.raises(UserError) as caught, door.speaking_of_params(STUDIES[study].asks if study else {}):
         raise UserError(source, "9 is too many")
     assert str(caught.value) == said
 

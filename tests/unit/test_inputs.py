@@ -39,7 +39,8 @@ def written(store: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
     def made(model: Model | None = None, teacher: Teacher | None = None, data: Data | None = None) -> dict[str, Any]:
         out = tmp_path / "inputs"
-        write_inputs(out, ["prepare"], data or Data(), model or Model(name="./absent"), {"own": teacher or Teacher()})
+        asked = (data or Data(), model or Model(name="./absent"), {"own": teacher or Teacher()})
+        write_inputs(out, ["prepare"], {"": asked})
         return json.loads((out / "models/own.json").read_text()) | {"data": json.loads((out / "data.json").read_text())}
 
     return made

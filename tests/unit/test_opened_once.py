@@ -23,7 +23,7 @@ def run(
     own = {"methods": ["soft", "sid"], "student.rows": 24, "model.name": str(tiny_ingredients.model)}
     edit_params(tmp_path / "params.yaml", SMALL | own)
     monkeypatch.chdir(tmp_path)
-    places = [str(getattr(tiny_ingredients, name)) for name in ("data", "teacher", "targets")]
+    places = [str(place) for place in tiny_ingredients.places]
 
     def ran(command: str, before: list[str], after: list[str]) -> tuple[Counter[str], Counter[str]]:
         hashed: Counter[str] = Counter()
@@ -44,7 +44,7 @@ def files(folder: Path) -> set[str]:
 
 
 def test_a_student_proves_and_reads_each_file_once(run: Run, tiny_ingredients: Ingredients):
-    hashed, parsed = run("student", ["sid", "2", "0"], ["students/sid-s0"])
+    hashed, parsed = run("student", ["sid", "0"], ["students/sid-s0"])
     assert set(hashed.values()) == {1}
     needed = (tiny_ingredients.data, tiny_ingredients.teacher, tiny_ingredients.targets / "train")
     assert set().union(*map(files, needed)) <= set(hashed)
@@ -54,7 +54,7 @@ def test_a_student_proves_and_reads_each_file_once(run: Run, tiny_ingredients: I
 
 def test_an_evaluation_of_several_models_proves_each_file_once(run: Run, tiny_ingredients: Ingredients, tmp_path: Path):
     for method in ("soft", "sid"):
-        run("student", [method, "2", "0"], [f"students/{method}-s0"])
+        run("student", [method, "0"], [f"students/{method}-s0"])
     hashed, _ = run("evaluate", [], ["students", "points", "predictions"])
     assert set(hashed.values()) == {1}
     needed = (tiny_ingredients.data, tiny_ingredients.teacher, tiny_ingredients.targets / "validation")

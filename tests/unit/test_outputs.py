@@ -17,16 +17,16 @@ INPUTS = ("data", "teacher", "targets", "students", "points", "predictions", "me
 # Commands that replace a folder: its arguments, with the place of OUT, and an input of theirs.
 FOLDERS: dict[str, tuple[str, str]] = {
     "prepare": ("prepare mine OUT", "raw/mine"),
-    "teacher": ("teacher mine data OUT point.json", "data"),
+    "teacher": ("teacher mine 0 data OUT point.json", "data"),
     "targets": ("targets mine data teacher OUT", "teacher"),
-    "student": ("student mine sid 2 0 data teacher targets OUT", "targets"),
+    "student": ("student mine sid 0 data teacher targets OUT", "targets"),
     "evaluate points": ("evaluate mine data teacher targets students OUT new", "students"),
     "export": ("export model OUT --data data", "data"),
     "evaluate predictions": ("evaluate mine data teacher targets students new OUT", "students"),
 }
 # Commands that write one file.
 FILES: dict[str, tuple[str, str]] = {
-    "teacher": ("teacher mine data new OUT", "data/kept"),
+    "teacher": ("teacher mine 0 data new OUT", "data/kept"),
     "point": ("point mine sid 0 data teacher targets OUT.json -S student.layers=2", "data/kept"),
     "report": ("report metrics students OUT", "metrics/kept"),
     "predict": ("predict model rows.csv OUT.csv", "rows.csv"),

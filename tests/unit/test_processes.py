@@ -136,7 +136,7 @@ def test_the_others_take_part_in_the_commands_that_train_and_in_no_other(
     assert run(monkeypatch, command, *some_arguments(COMMANDS[command])) == (2 if trains else 0)
 
 
-STUDENT = ("student", "tiny", "sid", "2", "0", "data", "teacher", "targets", "out")
+STUDENT = ("student", "tiny", "sid", "0", "data", "teacher", "targets", "out")
 
 
 @pytest.mark.parametrize(("number", "waits"), [(0, []), (1, [3])])

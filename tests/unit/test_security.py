@@ -121,7 +121,9 @@ def test_the_code_that_a_model_brings_is_never_run_whatever_a_user_would_answer(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dynamic_module_utils, "TIME_OUT_REMOTE_CODE", 15)
     monkeypatch.setattr("builtins.input", lambda _: "y")
-    monkeypatch.setattr(sys, "argv", ["kdcore", "teacher", "tiny", str(tiny_ingredients.data), "out", "point.json"])
+    monkeypatch.setattr(
+        sys, "argv", ["kdcore", "teacher", "tiny", "0", str(tiny_ingredients.data), "out", "point.json"]
+    )
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from kdcore.distil.methods import INTERNAL
 from kdcore.errors import UserError
+from kdcore.params.overrides import Override
 from kdcore.report.errors import COUNTS, Analysis, Seed
 from kdcore.report.points import problems
 from kdcore.report.statistics import Difference, star
@@ -94,13 +95,16 @@ class Student(BaseModel):
 
 @dataclass(frozen=True)
 class Facts:
-    """One task of the headline run. teacher, student: points of the teacher and of the first student, as points.read
-    has them; run: that student's run.json."""
+    """One task of the headline run. teacher, student: points of the first teacher and of the first student, as
+    points.read has them; run: that student's run.json; teachers: the seeds of all; overrides: the knobs that are other
+    ones for this task."""
 
     rows: Sequence[Row]
     teacher: Mapping[str, Any]
     student: Mapping[str, Any]
     run: Student
+    teachers: Sequence[int] = (0,)
+    overrides: Sequence[Override] = ()
 
     @property
     def task(self) -> str:

@@ -8,9 +8,11 @@ from markupsafe import Markup
 
 from kdcore.artefacts import publish
 from kdcore.errors import UserError
+from kdcore.params.overrides import every
+from kdcore.params.sections import TaskEntry
 from kdcore.report import points
 from kdcore.report.errors import Analysis, Errors, section
-from kdcore.report.markdown import Block, tables
+from kdcore.report.markdown import Block, over_tasks, tables
 from kdcore.report.methods import words
 from kdcore.report.page import alt
 from kdcore.report.page.facts import Compared, Facts, Student, bars, read
@@ -18,7 +20,7 @@ from kdcore.report.page.picture import inline
 from kdcore.report.page.render import embedded, render
 from kdcore.report.statistics import percent
 from kdcore.report.summary import Row, baselines, summarise
-from kdcore.report.write import Grid, histories, summary, test_tables
+from kdcore.report.write import Grid, by_method, histories, summary, test_tables
 from kdcore.studies import STUDIES, Study
 
 
@@ -29,23 +31,26 @@ def write_page(
     tasks: Sequence[str],
     methods: Sequence[str],
     seeds: Sequence[int],
+    teachers: Sequence[int],
     confidence: float,
     grids: Mapping[str, Grid],
+    entries: Mapping[str, TaskEntry],
 ) -> None:
     """Write `out`, one HTML file, with what the params ask for and nothing else that lies in the folders.
 
     metrics: main/ (as the stages plots, errors and attention leave it) and a folder per study that has run; runs: the
-    students of the headline run; grids: study -> its section of params.yaml. A study some of whose points are missing
-    has not run. Raises UserError for a file that is missing or broken; nothing is then written.
+    students of the headline run; grids: study -> its section of params.yaml; entries: its section `task`. A study some
+    of whose points are missing has not run. Raises UserError for a file that is missing or broken, and writes nothing.
     """
     main = metrics / "main"
-    scored = points.read(points.headline(main / "points", tasks, methods, seeds))
-    rows = summarise(scored, ["method"], baselines, confidence)
+    scored = points.read(points.headline(main / "points", tasks, methods, seeds, teachers))
+    rows, lines, _ = by_method(scored, confidence)
     facts = []
     for task in tasks:
-        teacher, student, *_ = [run for run in scored if run["task"] == task]
+        own = [run for run in scored if run["task"] == task]
         run = read(runs / task / f"{methods[0]}-s{seeds[0]}" / "run.json", Student, "student")
-        facts.append(Facts([row for row in rows if row.task == task], teacher, student, run))
+        shown = [row for row in rows if row.task == task]
+        facts.append(Facts(shown, own[0], own[len(teachers)], run, list(teachers), every(task, entries.get(task))))
     compared = [read(main / "attention" / f"{task}.json", Compared, "attention") for task in tasks]
     paths = [runs / run["task"] / f"{run['method']}-s{run['seed']}" / "history.csv" for run in scored]
     drawn = {
@@ -59,7 +64,7 @@ def write_page(
     values: dict[str, Any] = {
         "facts": facts,
         "confidence": percent(confidence),
-        "overview": [],
+        "overview": over_tasks(lines),
         "main_tables": {task: tables([row for row in rows if row.task == task], words(["method"])) for task in tasks},
         "test_tables": _on_test(scored, tasks, confidence),
         "figures": {name: _picture(main / "figures" / f"{name}.svg", name, label) for name, label in drawn.items()},
@@ -68,7 +73,9 @@ def write_page(
         "attention": embedded([each.model_dump(exclude_unset=True) for each in compared]),
         "compared": compared,
         "attention_figures": {one.task: dict(_figure5(main / "attention/figures", one)) for one in compared},
-        "studies": [(study, *_study(study, metrics, tasks, seeds, confidence, grids)) for study in STUDIES.values()],
+        "studies": [
+            (study, *_study(study, metrics, tasks, seeds, teachers, confidence, grids)) for study in STUDIES.values()
+        ],
     }
     publish(out, render(values).encode())
 
@@ -85,13 +92,18 @@ def _study(
     metrics: Path,
     tasks: Sequence[str],
     seeds: Sequence[int],
+    teachers: Sequence[int],
     confidence: float,
     grids: Mapping[str, Grid],
 ) -> tuple[Markup | None, list[Block]]:
     """The study's figure and table, computed from its points; (None, []) for a study that has not run as asked."""
-    teachers = {task: metrics / "main/points" / task / "teacher.json" for task in tasks}
     folder, grid = metrics / study.name, grids[study.name]
-    wanted = points.of_study(study, folder / "points", teachers, grid, seeds)
+    place = str(metrics / "main/points/{}/teacher-s{}.json")
+    if study.own:
+        tasks, seeds, teachers = grid["tasks"], grid["seeds"], grid["teacher"]["seeds"]  # type: ignore[call-overload]
+        place = str(folder / "teacher/{}/s{}.json")
+    taught = {task: {seed: Path(place.format(task, seed)) for seed in teachers} for task in tasks}
+    wanted = points.of_study(study, folder / "points", taught, grid, seeds)
     if not all(point.path.is_file() for point in wanted):
         return None, []
     rows, blocks = summary(study, points.read(wanted), grid, confidence)

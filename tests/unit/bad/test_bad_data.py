@@ -389,7 +389,7 @@ def test_bad_data(tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPa
     raw = write(tmp_path / "raw", bad.task.name, bad.files)
     read = SimpleNamespace(task={bad.task.name: bad.task}, data=data(raw, columns=bad.columns))
     # As params.yaml would say; reading it takes most of the time.
-    monkeypatch.setattr(door, "params_for", lambda *_: read)
+    monkeypatch.setattr(door, "params_for", lambda *_: SimpleNamespace(params=read, names={}))
     problems = refused(str(raw / bad.task.name), bad.task.name)
     assert any(all(word in problem for word in bad.said) for problem in problems), problems
 

@@ -131,7 +131,7 @@ def refused_model(
 @pytest.mark.parametrize("name", TEACHERS)
 def test_a_bad_model(refused_model: Callable[..., str], tiny_ingredients: on_disk.Ingredients, name: str):
     spoil, said = TEACHERS[name]
-    assert refused_model(spoil, "teacher", "tiny", tiny_ingredients.data, "out", "point.json").startswith(said)
+    assert refused_model(spoil, "teacher", "tiny", 0, tiny_ingredients.data, "out", "point.json").startswith(said)
 
 
 @pytest.mark.parametrize("name", STUDENTS)
@@ -140,7 +140,7 @@ def test_a_model_that_is_not_like_the_teacher(
 ):
     spoil, said = STUDENTS[name]
     found = tiny_ingredients
-    command = ("student", "tiny", "sid", 2, 0, found.data, found.teacher, found.targets, "out")
+    command = ("student", "tiny", "sid", 0, *found.places, "out")
     assert refused_model(spoil, *command, **{"student.init": "pretrained"}).startswith(
         said.format(teacher=found.teacher)
     )

@@ -5,11 +5,11 @@ import pytest
 from kdcore.data import tasks
 from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, Task
 from kdcore.errors import UserError
-from kdcore.params.sections import UserTask
+from kdcore.params.sections import TaskEntry
 
 OWN = {
-    "scores": UserTask(text=("a", "b"), label="score", metrics=("spearman",)),
-    "reviews": UserTask(text=("review",), label="stars", labels=("bad", "good"), metrics=("accuracy", "f1")),
+    "scores": TaskEntry(text=("a", "b"), label="score", metrics=("spearman",)),
+    "reviews": TaskEntry(text=("review",), label="stars", labels=("bad", "good"), metrics=("accuracy", "f1")),
 }
 
 

@@ -140,7 +140,7 @@ def test_another_teacher_or_other_data_make_another_run(
     raw["train"].loc[0, "sentence"] += " again"
     data = on_disk.prepared(tmp_path, raw)
     same = {"data": tiny_ingredients.data, "teacher": tiny_ingredients.teacher}
-    teacher = on_disk.fine_tuned(tmp_path, tiny_ingredients.data, tiny_ingredients.model, seed=1)
+    teacher = on_disk.fine_tuned(tmp_path, tiny_ingredients.data, tiny_ingredients.model, seeds=[1])
     others = [
         dataclasses.replace(tiny_ingredients, **change, targets=on_disk.signals(tmp_path / str(n), **(same | change)))
         for n, change in enumerate(({"data": data}, {"teacher": teacher}))

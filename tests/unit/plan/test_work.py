@@ -145,7 +145,7 @@ def plan(free: int = PLENTY, study: str | None = None, layers: int = 5, rows: in
     params = PARAMS.model_copy(
         update={name: getattr(PARAMS, name).model_copy(update=changed) for name, changed in sections.items()}
     )
-    asked = students(params, STUDIES[study] if study else None)
+    asked = students(params, STUDIES[study] if study else None, "movies")
     return TaskPlan(params, asked, tiny.config("bert", layers=layers), rows, KNOWN, free)
 
 
@@ -167,6 +167,13 @@ def test_a_teacher_that_is_fine_tuned_already_costs_nothing():
     made = plan(teacher={"finetuned": "somebody/model"})
     assert "teacher" not in {line.stage for line in made.works}
     assert made.checkpoints < plan().checkpoints
+
+
+def test_three_teachers_cost_three_times_as_much_and_the_students_what_they_did():
+    one, three = ({line.what: line for line in plan(teacher={"seeds": seeds}).works} for seeds in ((0,), (0, 1, 2)))
+    for what in ("fine-tuned", "signals"):
+        assert (three[what].runs, three[what].total) == (3, pytest.approx(3 * one[what].total))
+    assert three["sid"] == one["sid"]
 
 
 @pytest.mark.parametrize(("study", "names"), [("depth", ["none-L1", "none-L2"]), ("data_size", ["soft-n250"])])

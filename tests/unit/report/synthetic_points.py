@@ -61,7 +61,7 @@ def write(path: Path, value: dict[str, Any]) -> Path:
 def headline(folder: Path, tasks: list[str], methods: list[str], seeds: list[int], **changes: Any) -> None:
     """Every point of a headline run below `folder`."""
     for task in tasks:
-        write(folder / task / "teacher.json", teacher(task))
+        write(folder / task / "teacher-s0.json", teacher(task))
         for method in methods:
             for seed in seeds:
                 write(folder / task / f"{method}-s{seed}.json", point(task, method, seed, **changes))

@@ -34,7 +34,7 @@ def logits(classes):
 
 def outputs(students, task=TASK):
     made = {method: {seed: logits(one) for seed, one in enumerate(runs)} for method, runs in students.items()}
-    return Outputs(task, np.array(LABELS, dtype=float), logits(TEACHER), made)
+    return Outputs(task, np.array(LABELS, dtype=float), {0: logits(TEACHER)}, made)
 
 
 ROWS = pd.DataFrame({"row": range(100, 110), "text_a": [f"text {i}" for i in range(10)], "text_b": None})
@@ -96,15 +96,16 @@ def test_a_star_marks_shares_that_differ_after_holms_correction():
 
 
 def test_a_teacher_without_errors_has_none_to_repeat():
-    perfect = Outputs(TASK, np.array(LABELS, dtype=float), logits(SOFT), {"soft": {0: logits(SID)}})
+    perfect = Outputs(TASK, np.array(LABELS, dtype=float), {0: logits(SOFT)}, {"soft": {0: logits(SID)}})
     assert analyse(perfect).methods["soft"].mean["repeated_errors"] is None
     assert "| none to repeat |" in text_of(perfect)
 
 
 def test_a_regression_is_left_out_and_says_why():
     task = Task("scores", ("text",), "label", (), ("pearson",))
-    assert analyse(Outputs(task, np.array([0.5]), np.array([[0.4]]), {})) == Skipped(errors.SKIPPED)
-    text = text_of(Outputs(task, np.array([0.5]), np.array([[0.4]]), {}), "scores")
+    only = {0: np.array([[0.4]])}
+    assert analyse(Outputs(task, np.array([0.5]), only, {})) == Skipped(errors.SKIPPED)
+    text = text_of(Outputs(task, np.array([0.5]), only, {}), "scores")
     assert text.endswith("Not analysed: a regression predicts numbers, which are neither right nor wrong.\n")
 
 
@@ -163,7 +164,7 @@ def headline(tmp_path):
     data = on_disk.prepared(tmp_path, on_disk.rows())
     rows = Data.open(data).frame("validation")
     truth = rows["label"].to_numpy(dtype=int)
-    for name, classes in {"teacher": truth, "soft-s0": truth, "sid-s0": truth * 0}.items():
+    for name, classes in {"teacher-s0": truth, "soft-s0": truth, "sid-s0": truth * 0}.items():
         frame = rows[["row", "label"]].assign(split="validation", logit_0=1.0 - classes, logit_1=1.0 * classes)
         path = tmp_path / f"predictions/tiny/{name}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +173,7 @@ def headline(tmp_path):
 
 
 def analysed(folder, methods=("soft", "sid"), seeds=(0,), texts=True):
-    write_errors(folder / "predictions", folder / "data", folder / "out", ["tiny"], methods, seeds, 0.95, texts)
+    write_errors(folder / "predictions", folder / "data", folder / "out", ["tiny"], methods, seeds, [0], 0.95, texts)
     return folder / "out"
 
 

@@ -34,7 +34,7 @@ def headline(folder, tasks, methods, seeds=SEEDS, **changes):
     synthetic.headline(folder, tasks, methods, seeds)
     for (task, method, seed), change in changes.pop("points", {}).items():
         synthetic.write(folder / task / f"{method}-s{seed}.json", synthetic.point(task, method, seed, **change))
-    runs = points.read(points.headline(folder, tasks, methods, seeds))
+    runs = points.read(points.headline(folder, tasks, methods, seeds, [0]))
     return summarise(runs, ["method"], baselines, 0.95)
 
 
@@ -56,7 +56,7 @@ def study(folder, name, methods, values, seeds=SEEDS, **degenerate):
                 synthetic.write(path, synthetic.point("movies", method, seed, **flags))
     teacher = synthetic.write(folder / "teacher.json", synthetic.teacher("movies"))
     grid = {"methods": methods, axis.values: values}
-    runs = points.read(points.of_study(STUDIES[name], folder, {"movies": teacher}, grid, seeds))
+    runs = points.read(points.of_study(STUDIES[name], folder, {"movies": {0: teacher}}, grid, seeds))
     return summarise(runs, ["method", axis.field], lambda keys: {"soft": {**keys, "method": "soft"}}, 0.95)
 
 
@@ -70,7 +70,7 @@ def histories(folder, methods):
         for seed in SEEDS:
             synthetic.history(folder / f"runs/{method}-s{seed}.csv", method, seed)
     synthetic.headline(folder, ["movies"], methods, SEEDS)
-    runs = points.read(points.headline(folder, ["movies"], methods, SEEDS))
+    runs = points.read(points.headline(folder, ["movies"], methods, SEEDS, [0]))
     return joined(runs, [folder / f"runs/{run['method']}-s{run['seed']}.csv" for run in runs], ["trains"])
 
 

@@ -16,14 +16,14 @@ SEEDS = [0, 1, 2]
 @pytest.fixture
 def movies(tmp_path):
     """A teacher, and soft and sid of three seeds."""
-    synthetic.write(tmp_path / "movies" / "teacher.json", synthetic.teacher("movies"))
+    synthetic.write(tmp_path / "movies" / "teacher-s0.json", synthetic.teacher("movies"))
     put(tmp_path, "movies", "soft", [0.80, 0.82, 0.78])
     put(tmp_path, "movies", "sid", [0.82, 0.83, 0.81])
     return tmp_path
 
 
 def read(folder, tasks, methods):
-    return points.read(points.headline(folder, tasks, methods, SEEDS))
+    return points.read(points.headline(folder, tasks, methods, SEEDS, [0]))
 
 
 def test_methods_are_ordered_and_each_has_a_look_of_its_own():
@@ -37,7 +37,7 @@ def test_methods_are_ordered_and_each_has_a_look_of_its_own():
 @pytest.mark.parametrize(
     ("lost", "key"),
     [
-        (["movies/teacher.json"], "tasks: movies"),
+        (["movies/teacher-s0.json"], "teacher.seeds: 0"),
         (["movies/sid-s0.json", "movies/sid-s1.json", "movies/sid-s2.json"], "methods: sid"),
         (["movies/soft-s2.json", "movies/sid-s2.json"], "seeds: 2"),
         (["movies/sid-s1.json"], "seeds: 1"),

@@ -14,7 +14,9 @@ SEEDS = [0, 1, 2]
 
 
 def table_of(folder, tasks, methods, seeds=SEEDS, confidence=0.95):
-    return summarise(points.read(points.headline(folder, tasks, methods, seeds)), ["method"], baselines, confidence)
+    return summarise(
+        points.read(points.headline(folder, tasks, methods, seeds, [0])), ["method"], baselines, confidence
+    )
 
 
 def markdown(rows):
@@ -30,7 +32,7 @@ def put(folder, task, method, by_seed, **changes):
 @pytest.fixture
 def movies(tmp_path):
     """Teacher 0.868; soft 0.80, 0.82, 0.78; sid 0.82, 0.83, 0.81."""
-    synthetic.write(tmp_path / "movies" / "teacher.json", synthetic.teacher("movies"))
+    synthetic.write(tmp_path / "movies" / "teacher-s0.json", synthetic.teacher("movies"))
     put(tmp_path, "movies", "soft", [0.80, 0.82, 0.78])
     put(tmp_path, "movies", "sid", [0.82, 0.83, 0.81])
     return tmp_path
@@ -97,7 +99,7 @@ def test_a_star_marks_what_is_still_found_after_holms_correction(movies):
 
 def test_a_regression_has_score_mse_and_no_agreement(tmp_path):
     fidelity = {"agreement": None, "score_mse": 0.02, "attention_kl": [[0.1]], "cls_cosine": [0.1]}
-    synthetic.write(tmp_path / "stsb/teacher.json", synthetic.teacher("stsb", metric="pearson"))
+    synthetic.write(tmp_path / "stsb/teacher-s0.json", synthetic.teacher("stsb", metric="pearson"))
     put(tmp_path, "stsb", "sid", [0.8, 0.81, 0.83], metric="pearson", fidelity=fidelity)
     text = markdown(table_of(tmp_path, ["stsb"], ["sid"]))
     assert "| method | score MSE | attention KL, mean |" in text
@@ -105,7 +107,7 @@ def test_a_regression_has_score_mse_and_no_agreement(tmp_path):
 
 
 def test_the_table_never_mixes_metrics(movies):
-    synthetic.write(movies / "cola/teacher.json", synthetic.teacher("cola", metric="matthews"))
+    synthetic.write(movies / "cola/teacher-s0.json", synthetic.teacher("cola", metric="matthews"))
     put(movies, "cola", "sid", [0.4, 0.41, 0.43], metric="matthews")
     frame = to_frame(table_of(movies, ["movies", "cola"], ["sid"])).set_index(["task", "method"])
     assert frame.loc[("movies", "sid"), ["accuracy", "matthews"]].isna().tolist() == [False, True]
@@ -147,11 +149,11 @@ def depth_study(folder, scores):
             for seed, score in enumerate(values):
                 path = folder / "movies" / f"{method}-L{layers}-s{seed}.json"
                 synthetic.write(path, synthetic.point("movies", method, seed, layers=layers, score=score))
-    teacher = synthetic.write(folder / "teacher.json", synthetic.teacher("movies"))
+    teacher = synthetic.write(folder / "teacher-s0.json", synthetic.teacher("movies"))
     layers = list(next(iter(scores.values())))
     seeds = list(range(len(values)))
     return points.of_study(
-        STUDIES["depth"], folder, {"movies": teacher}, {"methods": list(scores), "layers": layers}, seeds
+        STUDIES["depth"], folder, {"movies": {0: teacher}}, {"methods": list(scores), "layers": layers}, seeds
     )
 
 
@@ -207,7 +209,7 @@ def test_the_runs_of_a_row_keep_their_seeds(movies):
 def test_a_metric_that_nobody_knows_is_shown_without_limits(movies):
     put(movies, "movies", "sid", [1.5, 2.5, 3.5], metric="bleu")
     put(movies, "movies", "soft", [1.0, 2.0, 3.1], metric="bleu")
-    synthetic.write(movies / "movies/teacher.json", synthetic.teacher("movies", metric="bleu"))
+    synthetic.write(movies / "movies/teacher-s0.json", synthetic.teacher("movies", metric="bleu"))
     rows = table_of(movies, ["movies"], ["soft", "sid"])
     # sid: mean 2.5, sd 1: 4.30265 / sqrt(3) = 2.484.
     assert "| sid | 2.500 ± 2.484 | +0.467" in markdown(rows)

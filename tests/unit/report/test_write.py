@@ -20,9 +20,16 @@ from tests.unit.report import synthetic_points as synthetic
 
 ROOT = Path(__file__).parents[3]
 SEEDS = [0, 1]
-MAIN = ["movies", "rte"], ["none", "soft", "sid"], SEEDS, 0.95
+MAIN = ["movies", "rte"], ["none", "soft", "sid"], SEEDS, [0], 0.95
 GRIDS = {
     "methods": {"methods": ["none", "soft", "sid", "sid-kl"]},
+    "glue": {
+        "tasks": ["cola", "rte"],
+        "seeds": SEEDS,
+        "methods": ["soft", "sid"],
+        "teacher": {"seeds": [0]},
+        **{section: {} for section in ("data", "model", "student", "distill", "train")},
+    },
     "depth": {"layers": [1, 2], "methods": ["soft", "sid"]},
     "data_size": {"rows": [100, 200], "methods": ["soft", "sid"]},
     "convergence": {"methods": ["soft", "all", "sid"], "head": ["sid"]},
@@ -32,7 +39,7 @@ GRIDS = {
 
 def headline(folder):
     """Points and histories of a headline run of two tasks."""
-    tasks, methods, seeds, _ = MAIN
+    tasks, methods, seeds, *_ = MAIN
     synthetic.headline(folder / "points", tasks, methods, seeds)
     for task, method, seed in itertools.product(tasks, methods, seeds):
         synthetic.history(folder / f"runs/{task}/{method}-s{seed}/history.csv", method, seed)
@@ -50,7 +57,7 @@ def points_of(folder, study, tasks=("movies",), grid=None):
 
 def written(folder, study, tasks=("movies",), grid=None):
     """Write a study of synthetic points into <folder>/out."""
-    teachers = {task: synthetic.write(folder / f"{task}.json", synthetic.teacher(task)) for task in tasks}
+    teachers = {task: {0: synthetic.write(folder / f"{task}.json", synthetic.teacher(task))} for task in tasks}
     write_study(study, folder / "points", folder / "out", teachers, grid or GRIDS[study.name], SEEDS, 0.95)
     return folder / "out"
 
@@ -68,6 +75,8 @@ def test_write_main_writes_these_files(tmp_path):
         "figures/convergence.svg",
         "figures/main.png",
         "figures/main.svg",
+        "overview.csv",
+        "overview.tex",
         "scores/movies.json",
         "scores/rte.json",
         "table.csv",
@@ -115,7 +124,8 @@ def test_every_study_writes_its_files(tmp_path, name):
     points_of(tmp_path / "points", STUDIES[name])
     pictures = [f"figures/{name}.png", f"figures/{name}.svg"]
     histories = ["convergence.csv"] if name == "convergence" else []
-    assert files(written(tmp_path, STUDIES[name])) == [*histories, *pictures, "table.csv", "table.md"]
+    overview = ["overview.csv", "overview.tex"] if STUDIES[name].summary == "methods" else []
+    assert files(written(tmp_path, STUDIES[name])) == [*histories, *pictures, *overview, "table.csv", "table.md"]
 
 
 def test_every_study_has_a_section_in_params():
@@ -241,7 +251,7 @@ def test_tables_of_two_tasks_keep_the_tasks_apart(tmp_path):
 def epochs_of(folder, seeds=(0, 1, 2)):
     """The histories of sid, whose files stand below <folder>/runs."""
     synthetic.headline(folder / "points", ["movies"], ["sid"], list(seeds))
-    runs = points.read(points.headline(folder / "points", ["movies"], ["sid"], list(seeds)))
+    runs = points.read(points.headline(folder / "points", ["movies"], ["sid"], list(seeds), [0]))
     return histories(runs, [folder / f"runs/{run['method']}-s{run['seed']}.csv" for run in runs], ["trains"])
 
 

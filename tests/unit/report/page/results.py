@@ -19,6 +19,12 @@ from tests.unit.report import synthetic_points as synthetic
 METHODS, SEEDS, LAYERS = ["none", "soft", "sid"], [0, 1], 3
 GRIDS = {
     "methods": {"methods": ["none", "soft", "sid", "sid-kl"]},
+    "glue": {
+        "tasks": ["movies"],
+        "seeds": SEEDS,
+        "methods": ["soft", "sid"],
+        "teacher": {"seeds": [0]},
+    },
     "depth": {"layers": [1, 2], "methods": ["soft", "sid"]},
     "data_size": {"rows": [100, 200], "methods": ["soft", "sid"]},
     "convergence": {"methods": ["soft", "all", "sid"], "head": ["sid"]},
@@ -84,7 +90,7 @@ def project(folder: Path, found: Sequence[Comparison], notes: Sequence[str] = ()
             for seed in SEEDS:
                 synthetic.history(runs / name / f"{method}-s{seed}" / "history.csv", method, seed)
                 write(runs / name / f"{method}-s{seed}" / "run.json", json.dumps(run()))
-    write_main(points, runs, folder / "metrics/main", tasks, METHODS, SEEDS, 0.95)
+    write_main(points, runs, folder / "metrics/main", tasks, METHODS, SEEDS, [0], 0.95)
     for each in found:
         first = each.examples[0]
         students = [name for name in first.seen if name != "teacher"]
@@ -104,7 +110,7 @@ def run() -> dict[str, object]:
 def page(folder: Path, tasks: Sequence[str] = ("movies",)) -> Path:
     """The page of a project, written."""
     out = folder / "metrics/main/report.html"
-    write_page(folder / "metrics", folder / "runs/student", out, tasks, METHODS, SEEDS, 0.95, GRIDS)
+    write_page(folder / "metrics", folder / "runs/student", out, tasks, METHODS, SEEDS, [0], 0.95, GRIDS, {})
     return out
 
 

@@ -140,7 +140,9 @@ def study(project, name, task="movies"):
             path = folder / "points" / task / f"{cell.name}-s{seed}.json"
             synthetic.write(path, synthetic.point(task, cell.method, seed, **fields))
             synthetic.history(path.with_suffix(".csv"), cell.method, seed)
-    teachers = {task: project / f"metrics/main/points/{task}/teacher.json"}
+    teachers = {task: {0: project / f"metrics/main/points/{task}/teacher-s0.json"}}
+    if STUDIES[name].own:
+        teachers = {task: {0: synthetic.write(folder / f"teacher/{task}/s0.json", synthetic.teacher(task))}}
     write_study(STUDIES[name], folder / "points", folder, teachers, grid, results.SEEDS, 0.95)
 
 
