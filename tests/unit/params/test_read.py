@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kdcore.data import embedded
+from kdcore.data.tasks import BUILT_IN
 from kdcore.errors import UserError
 from kdcore.params import read as params
 from tests.unit.raw_files import ROOT, all_params, write_params
@@ -220,11 +221,13 @@ def knobs(found: Any, prefix: str = "") -> dict[str, Any]:
 
 def test_params_yaml_names_every_knob_and_the_default_of_each(tmp_path: Path):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    (tmp_path / "params.yaml").write_text("tasks: [movies]\ndata: {source: embedded}\n")
+    (tmp_path / "params.yaml").write_text("tasks: [movies]\ndata: {source: embedded}\ntask: {movies: {}}\n")
     short = params.load(tmp_path / "params.yaml").model_copy(
         update={"data": params.Params.model_fields["data"].default}
     )
     named, usual = knobs(all_params()), knobs(short.model_dump(mode="json"))
+    assert named.pop("task") == {name: {} for name in BUILT_IN}
+    del usual["task"]
     assert named.keys() == usual.keys()
     assert {key: usual[key] for key in named if named[key] != usual[key]} == DEMONSTRATION
     assert [line.split("default: ")[1] for line in text.splitlines() if "default: " in line] == [
