@@ -39,14 +39,17 @@ def run(*command: str, cwd: Path, path: Path | None = None) -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """installed(command, cwd): run in a new environment that has kdcore from the wheel, and from this one the rest."""
+    """installed(command, cwd): run in a new environment that has kdcore's wheel, made of its sdist, and from this one
+    the rest."""
     folder = tmp_path_factory.mktemp("installed")
     (folder / "source").mkdir()
     for name in SOURCES:  # a build writes beside what it builds
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, folder / "source" / name)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
-    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", "wheel", "./source", cwd=folder)
+    run(sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", "..", cwd=folder / "source")
+    (source,) = folder.glob("*.tar.gz")
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", "wheel", str(source), cwd=folder)
     run(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=folder)
     (packages,) = (folder / "venv/lib").glob("python*/site-packages")
     others = [path for path in sys.path if path.endswith("site-packages")]
@@ -57,6 +60,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     assert f"{packages}/kdcore" in run(
         str(binaries / "python"), "-c", "import kdcore; print(kdcore.__file__)", cwd=folder
     )
+    files = [path.relative_to(ROOT / "kdcore") for path in (ROOT / "kdcore").rglob("files/*")]
+    assert len(files) > 10
+    assert all((packages / "kdcore" / file).is_file() for file in files)
     return lambda *command, cwd: run(*command, cwd=cwd, path=binaries)
 
 
