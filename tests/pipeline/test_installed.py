@@ -13,7 +13,17 @@ import pytest
 from tests.pipeline.conftest import ROOT, Project
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SOURCES = ("kdcore", "stages", "dvc.yaml", "params.yaml", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
+SOURCES = (
+    "kdcore",
+    "stages",
+    ".dvc/config",
+    "dvc.yaml",
+    "params.yaml",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "NOTICE",
+)
 QUICK = {
     "methods: [none, soft, pid, sid]": "methods: [soft, sid]",
     "seeds: [0, 1, 2]": "seeds: [0]",
@@ -42,7 +52,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """installed(command, cwd): run in a new environment that has kdcore's wheel, made of its sdist, and from this one
     the rest."""
     folder = tmp_path_factory.mktemp("installed")
-    (folder / "source").mkdir()
+    (folder / "source/.dvc").mkdir(parents=True)
     for name in SOURCES:  # a build writes beside what it builds
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, folder / "source" / name)
