@@ -106,10 +106,10 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
 @command(reads=("tasks", "data", "model", "teacher"))
 def inputs(params: Params, out: Path) -> None:
     """Write what the other stages depend on and DVC cannot see: kdcore's code, and what names of models mean now."""
-    from kdcore.artefacts import check_place
+    from kdcore.artefacts import check_folder
     from kdcore.inputs import write_inputs
 
-    check_place(out)
+    check_folder(out)
     stages = [name for name, reads in _reads.items() if reads and name != "inputs"]
     write_inputs(out, stages, params.data, params.model, dict.fromkeys(params.tasks, params.teacher))
 
