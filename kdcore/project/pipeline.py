@@ -30,13 +30,13 @@ def asked() -> set[str]:
 
 
 def explained() -> dict[str, str]:
-    """Dotted key of params.yaml -> what its line says of it."""
+    """Dotted key of params.yaml -> what its line says of it, less the default."""
     found: dict[str, str] = {}
     above: list[str] = []
     for line in text("params.yaml").splitlines():
         if match := re.match(r"( *)(\w+):[^#]*(?:# (.*))?$", line):
             above[len(match[1]) // 2 :] = [match[2]]
-            found[".".join(above)] = match[3] or ""
+            found[".".join(above)] = re.sub(r"; (default: \S+|no default)$", "", match[3] or "")
     return found
 
 

@@ -116,6 +116,7 @@ def test_dvc_finds_every_key_that_it_looks_up(made: Callable[..., Any], tmp_path
 def test_every_knob_is_explained_as_in_params_yaml():
     notes = explained()
     assert notes["student.layers"] == "depth of the student: dvc exp run -S student.layers=2"
+    assert notes["student.rows"] == "training rows (a stratified, nested subset); null takes all"
     assert notes["distill.weights.kl"] == "attention KL (paper, eq. 2)"
     assert asked() <= notes.keys() | {"task"}
 
