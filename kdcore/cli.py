@@ -124,10 +124,10 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
 @command(reads=("tasks", *OWN, "task", "study"))
 def inputs(params: Params, out: Path) -> None:
     """Write what the other stages depend on and DVC cannot see: kdcore's code, and what names of models mean now."""
-    from kdcore.artefacts import check_place
+    from kdcore.artefacts import check_folder
     from kdcore.inputs import write_inputs
 
-    check_place(out)
+    check_folder(out)
     asked = {"": params} | {study.name: for_study(params, study) for study in STUDIES.values() if study.own}
     write_inputs(
         out,

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.utils.hub import resolve_revision
 
 from kdcore.errors import UserError, shown
 from kdcore.model import foreign
@@ -39,8 +40,9 @@ def readable(source: str, problem: str) -> Iterator[None]:
 
 
 def load_config(name: str | Path, revision: str | None = None, labels: Mapping[str, Any] | None = None) -> Any:
-    """A model's config. labels: what takes the place of the file's keys LABELS, for a head of one's own; {} drops them.
+    """A model's config; its _commit_hash is the commit on a hub that `revision` means, whose files are then read.
 
+    labels: what takes the place of the file's keys LABELS, for a head of one's own; {} drops them.
     Raises UserError where there is none, or where it asks for what can't be computed here.
     """
     place = str(name)
@@ -48,10 +50,11 @@ def load_config(name: str | Path, revision: str | None = None, labels: Mapping[s
         hint = foreign.folder_without_config(Path(name))
         raise UserError(place, f"no model here: {hint or 'a local model is a folder with config.json'}")
     with readable(place, "no model can be read"):
+        revision = None if Path(place).is_dir() else resolve_revision(place, revision)
         raw, _ = PreTrainedConfig.get_config_dict(name, revision=revision)
         if not isinstance(raw, dict):
             raise ValueError(f"config.json holds no object but {shown(raw)}")
-    commit = raw.pop("_commit_hash", None)
+    raw.pop("_commit_hash", None)
     problems = _problems(raw, place)
     raw = {key: value for key, value in raw.items() if key not in HOW}
     if labels is None:
@@ -62,7 +65,7 @@ def load_config(name: str | Path, revision: str | None = None, labels: Mapping[s
         raise UserError(place, [f"config.json: {problem}" for problem in problems])
     with readable(place, "no model can be read"):
         config = CONFIG_MAPPING[raw["model_type"]].from_dict(raw)
-    config._name_or_path, config._commit_hash = place, commit
+    config._name_or_path, config._commit_hash = place, getattr(revision, "resolved", revision)
     if config.model_type in OFFSET and config.pad_token_id is None:
         config.pad_token_id = type(config)().pad_token_id  # without one transformers computes no position
     return config

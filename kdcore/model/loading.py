@@ -66,7 +66,7 @@ class Stored:
 
 
 def _load(name: str | Path, config: Any, new_head: bool, said_of: str = "") -> Any:
-    place = str(name)
+    place, commit = str(name), config._commit_hash
     with readable(place, "no model can be built"), torch.device("meta"):  # shapes, without memory for weights
         plan = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
     stored = _named_alike(place, plan, _tensors(name, config))
@@ -87,7 +87,7 @@ def _load(name: str | Path, config: Any, new_head: bool, said_of: str = "") -> A
         )
     if any(set(report[kind]) - drawn for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")):
         raise UserError(place, f"{PROBLEM}: transformers did not take them as they are: {shown(report)}")
-    model.config._name_or_path = place
+    model.config._name_or_path, model.config._commit_hash = place, commit
     _check_computes(place, model)
     return model
 

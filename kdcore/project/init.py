@@ -1,5 +1,6 @@
 """Write a project into a folder, new or in use: DVC and git set up, and nothing that is there overwritten."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,6 @@ from kdcore.project.params import params_text
 
 RAW = "data/raw"  # where rows of one's own lie, unless they lie in a task's folder already
 DVC_IGNORES = ("/work", "/.venv", "__pycache__")
-CACHE = "reflink,hardlink,copy"  # cache.type of DVC: models are not copied where links do
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,15 @@ def _set_up(folder: Path) -> None:
     if not (folder / ".dvc").is_dir():
         below = ["--subdir"] if top and Path(top) != folder.resolve() else []
         _run(folder, sys.executable, "-m", "dvc", "init", "--quiet", *below)
-        _run(folder, sys.executable, "-m", "dvc", "config", "cache.type", CACHE)
-        _run(folder, "git", "add", ".dvc/config")
+        write_bytes(folder / pipeline.DVC, pipeline.text(pipeline.DVC).encode())
+        _run(folder, "git", "add", pipeline.DVC)
         say(f"DVC: set up in {folder}")
 
 
 def _run(folder: Path, *command: str, check: bool = True) -> str:
     """Its output. Raises UserError with what it says where it fails and `check` is set; empty then without."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1"}  # until its config says so
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode and check:
         raise UserError(" ".join(command), " ".join((done.stderr or done.stdout).split())[:400])
     return "" if done.returncode else done.stdout.strip()

@@ -7,12 +7,13 @@ from typing import Any
 from ruamel.yaml import YAML
 
 STAGES = ("dvc.yaml", "stages/dvc.yaml")
+DVC = ".dvc/config"  # no analytics, and links in place of copies
 PACKED = Path(__file__).parent / "files"  # in a wheel
 CLONE = Path(__file__).parents[2]  # else they lie at the root of the clone that this module is part of
 
 
 def text(name: str) -> str:
-    """dvc.yaml, stages/dvc.yaml or params.yaml as kdcore comes with it."""
+    """params.yaml, DVC, or one of STAGES, as kdcore comes with it."""
     folder = PACKED if PACKED.is_dir() else CLONE
     return (folder / name).read_text(encoding="utf-8")
 
@@ -29,13 +30,13 @@ def asked() -> set[str]:
 
 
 def explained() -> dict[str, str]:
-    """Dotted key of params.yaml -> what its line says of it."""
+    """Dotted key of params.yaml -> what its line says of it, less the default."""
     found: dict[str, str] = {}
     above: list[str] = []
     for line in text("params.yaml").splitlines():
         if match := re.match(r"( *)(\w+):[^#]*(?:# (.*))?$", line):
             above[len(match[1]) // 2 :] = [match[2]]
-            found[".".join(above)] = match[3] or ""
+            found[".".join(above)] = re.sub(r"; (default: \S+|no default)$", "", match[3] or "")
     return found
 
 

@@ -9,16 +9,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.pipeline.conftest import ROOT, Project
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SOURCES = ("kdcore", "stages", "dvc.yaml", "params.yaml", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
+SOURCES = (
+    "kdcore",
+    "stages",
+    ".dvc/config",
+    "dvc.yaml",
+    "params.yaml",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "NOTICE",
+)
 QUICK = {
-    "methods: [none, soft, pid, sid]": "methods: [soft, sid]",
-    "seeds: [0, 1, 2]": "seeds: [0]",
-    "distill: {}": "distill: {epochs_per_layer: 1, classification_epochs: 2}",
-    "train: {}": "train: {threads: 1, learning_rate: 1.0e-3}",
+    "methods": ["soft", "sid"],
+    "seeds": [0],
+    "distill.epochs_per_layer": 1,
+    "distill.classification_epochs": 2,
+    "train.threads": 1,
+    "train.learning_rate": 1e-3,
 }
 # As README shows it: init, the way there, repro.
 SHOWN = [line.split() for line in re.findall(r"kdcore init demo .*? && .*? && dvc repro", README)[0].split(" && ")]
@@ -39,14 +52,17 @@ def run(*command: str, cwd: Path, path: Path | None = None) -> str:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """installed(command, cwd): run in a new environment that has kdcore from the wheel, and from this one the rest."""
+    """installed(command, cwd): run in a new environment that has kdcore's wheel, made of its sdist, and from this one
+    the rest."""
     folder = tmp_path_factory.mktemp("installed")
-    (folder / "source").mkdir()
+    (folder / "source/.dvc").mkdir(parents=True)
     for name in SOURCES:  # a build writes beside what it builds
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, folder / "source" / name)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
-    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", "wheel", "./source", cwd=folder)
+    run(sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", "..", cwd=folder / "source")
+    (source,) = folder.glob("*.tar.gz")
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", "wheel", str(source), cwd=folder)
     run(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=folder)
     (packages,) = (folder / "venv/lib").glob("python*/site-packages")
     others = [path for path in sys.path if path.endswith("site-packages")]
@@ -57,6 +73,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     assert f"{packages}/kdcore" in run(
         str(binaries / "python"), "-c", "import kdcore; print(kdcore.__file__)", cwd=folder
     )
+    files = [path.relative_to(ROOT / "kdcore") for path in (ROOT / "kdcore").rglob("files/*")]
+    assert len(files) > 10
+    assert all((packages / "kdcore" / file).is_file() for file in files)
     return lambda *command, cwd: run(*command, cwd=cwd, path=binaries)
 
 
@@ -67,11 +86,11 @@ def own(installed: Callable[..., str], tmp_path_factory: pytest.TempPathFactory)
     said = installed(*SHOWN[0], "--layers", "1", cwd=place)
     assert "written in demo: params.yaml, dvc.yaml, stages/dvc.yaml" in said
     params = place / "demo/params.yaml"
-    text = params.read_text(encoding="utf-8")
-    for old, new in QUICK.items():
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    params.write_text(text, encoding="utf-8")
+    document = YAML().load(params)
+    for key, value in QUICK.items():
+        section, _, name = key.rpartition(".")
+        (document[section] if section else document)[name] = value
+    YAML().dump(document, params)
     installed("python", "-m", *SHOWN[2], cwd=place / "demo")
     return Project(place / "demo")
 

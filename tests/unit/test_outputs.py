@@ -153,6 +153,10 @@ def test_the_raw_files_are_not_replaced_by_what_is_prepared_from_them(kept: Kept
     assert kept(FOLDERS["prepare"][0], "raw").startswith("raw: contains raw/mine, an input of this command")
 
 
+def test_a_folder_of_the_users_is_no_place_for_inputs(kept: Kept):
+    assert "holds what kdcore did not make: kept" in kept("inputs OUT", "model")
+
+
 @pytest.mark.parametrize("command", FILES)
 def test_a_file_of_the_users_is_kept(kept: Kept, command: str):
     ending = {"point": ".json", "predict": ".csv"}.get(command, "")

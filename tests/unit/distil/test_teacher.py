@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from kdcore.artefacts import link_folder
 from kdcore.data.examples import Examples, encode
@@ -60,6 +62,33 @@ def test_an_adopted_teacher_answers_in_the_order_of_the_tasks_labels(
     assert np.array_equal(after, before[:, [1, 2, 0]])
     assert Encoder.load(tmp_path / "teacher").config.id2label == {0: "bad", 1: "fair", 2: "good"}
     assert Encoder.load(tmp_path / "teacher").config.label2id == {"bad": 0, "fair": 1, "good": 2}
+
+
+def test_a_teacher_of_a_hub_says_its_commit(
+    tmp_path: Path,
+    store: Path,
+    tiny_classifier: Callable[..., Path],
+    tiny_ingredients: on_disk.Ingredients,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The cache of a hub, as downloads leave it: the branch main is at the second of two commits."""
+    commits = {"c" * 40: tiny_classifier(), "d" * 40: tiny_classifier(seed=3)}
+    cache = tmp_path / "hub/models--someone--classifier"
+    for commit, folder in commits.items():
+        shutil.copytree(folder, cache / "snapshots" / commit)
+    (cache / "refs").mkdir()
+    (cache / "refs/main").write_text("d" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    found = {}
+    for revision, commit in ((None, "d" * 40), ("main", "d" * 40), ("c" * 40, "c" * 40)):
+        model = on_disk.pretrained("unused", on_disk.MAX_LENGTH)
+        made = stage.adopt(Data.open(tiny_ingredients.data), "someone/classifier", revision, model)
+        assert (made.facts["from"], made.facts["commit"]) == ("someone/classifier", commit)
+        assert commit not in (made.folder / "config.json").read_text()
+        plain = load_file(commits[commit] / "model.safetensors")["classifier.weight"]
+        assert torch.equal(load_file(made.folder / "model.safetensors")["classifier.weight"], plain)
+        found[revision] = made.folder
+    assert found[None] == found["main"] != found["c" * 40]
 
 
 def test_the_outputs_biases_move_with_their_weights(
