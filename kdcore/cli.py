@@ -66,7 +66,8 @@ def keys(command: str, study: str | None = None) -> list[str]:
 def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = False) -> Callable[[Body], Body]:
     """Make the function a command: it gets the params that it declares, before its arguments.
 
-    reads: keys of params.yaml, {study} being the command's argument; trains: whether every process of a launcher runs
+    reads: keys of params.yaml, {study} being the command's argument; a command that reads none needs no such file, and
+    gets no params; trains: whether every process of a launcher runs
     it, and not the first alone; changes: whether it takes `-S key=value`.
     """
 
@@ -80,9 +81,10 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
                 processes.dismiss()
             study, changed = arguments.get("study"), arguments.pop("set_param", None) or ()
             with door.speaking_of_params(study):
-                body(door.params_for(keys(name, study), study, changed), **arguments)
+                given = (door.params_for(keys(name, study), study, changed),) if reads else ()
+                body(*given, **arguments)
 
-        _, *own = inspect.signature(body).parameters.values()
+        own = [*inspect.signature(body).parameters.values()][bool(reads) :]
         run.__signature__ = inspect.Signature(own + [SET_PARAM] * changes)  # type: ignore[attr-defined]
         return app.command(name)(run)
 
@@ -347,7 +349,6 @@ def curve(
 
 @command(reads=())
 def predict(
-    _: Params,
     model: Annotated[Path, typer.Argument(help="Folder of a student, a teacher, or any classifier that was saved.")],
     data: Annotated[Path, typer.Argument(help="A prepared task, or a csv, tsv, jsonl or parquet file.")],
     out: Annotated[Path, typer.Argument(help="Folder for a prepared task or --server; else the file to write.")],
@@ -389,7 +390,6 @@ def predict(
 
 @command(reads=())
 def export(
-    _: Params,
     model: Annotated[Path, typer.Argument(help="Folder of a finished student or teacher.")],
     out: Annotated[Path, typer.Argument(help="Folder to write: config.json, the tokenizer, onnx/.")],
     data: Annotated[Path | None, typer.Option(help="Prepared task to compare on; data/<task> unless named.")] = None,
@@ -467,7 +467,6 @@ def tradeoff(
 
 @command(reads=())
 def push(
-    _: Params,
     model: Annotated[Path, typer.Argument(help="Folder of a finished student, or what `export` made of it.")],
     repository: Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME on the hub, made if need be.")],
     private: Annotated[bool, typer.Option("--private", help="A repository that is made is its owner's only.")] = False,

@@ -57,11 +57,8 @@ def one_of(names: Sequence[str]) -> Callable[[str | None], str | None]:
 
 
 def params_for(reads: Collection[str], study: str | None = None, changes: Sequence[str] = ()) -> Params:
-    """The checked params with the changes, KEY=VALUE each; only the keys in `reads` can be read.
-
-    A command that reads none needs no params.yaml.
-    """
-    return cast(Params, View(load(PARAMS, changes, study) if reads else {}, reads))
+    """The checked params with the changes, KEY=VALUE each; only the keys in `reads` can be read."""
+    return cast(Params, View(load(PARAMS, changes, study), reads))
 
 
 class View:

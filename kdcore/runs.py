@@ -27,11 +27,19 @@ from kdcore.errors import UserError
 # identity already (the content of data, the files of a model and its tokenizer, the values of params); "." is kdcore
 # itself, names for Python users. What a module of DOOR imports is not looked at; what the others import (a tokenizer's
 # set-up, say) counts.
-DOOR = ("artefacts", "console", "errors", "interrupt", "memory", "params", "processes", "runs", "studies")
-OUTSIDE = (
-    *(*DOOR, ".", "data/embedded", "data/prepared", "data/tasks"),
-    *("distil/card", "distil/finished", "model/foreign"),
+DOOR = (
+    "artefacts",
+    "console",
+    "errors",
+    "interrupt",
+    "memory",
+    "params",
+    "processes",
+    "runs",
+    "studies",
+    "distil/card",
 )
+OUTSIDE = (*DOOR, ".", "data/embedded", "data/prepared", "data/tasks", "distil/finished", "model/foreign")
 
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
 
@@ -46,7 +54,7 @@ def code_digest(module: str) -> str:
         base = root.joinpath(*waiting.pop().split(".")[1:])
         path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
         name = base.relative_to(root).as_posix()
-        if path in sources or not path.is_file() or name.partition("/")[0] in DOOR:
+        if path in sources or not path.is_file() or {name, name.partition("/")[0]} & {*DOOR}:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         waiting += _imports(tree)

@@ -30,6 +30,7 @@ FILES: dict[str, tuple[str, str]] = {
     "point": ("point mine sid 0 data teacher targets OUT.json -S student.layers=2", "data/kept"),
     "report": ("report metrics students OUT", "metrics/kept"),
     "predict": ("predict model rows.csv OUT.csv", "rows.csv"),
+    "latency": ("latency mine data teacher OUT.json", "data/kept"),
 }
 # Commands that write files of fixed names into a folder, where others may lie.
 INTO: dict[str, tuple[str, str]] = {
@@ -37,6 +38,7 @@ INTO: dict[str, tuple[str, str]] = {
     "errors": ("errors data predictions OUT", "predictions"),
     "attention": ("attention mine data teacher targets students points predictions OUT", "points"),
     "curve": ("curve depth points teachers OUT", "points"),
+    "tradeoff": ("tradeoff points teachers metrics OUT", "metrics"),
     "predict": ("predict model data OUT", "model"),
 }
 

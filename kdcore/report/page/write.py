@@ -9,6 +9,7 @@ from markupsafe import Markup
 from kdcore.artefacts import publish
 from kdcore.errors import UserError
 from kdcore.report import points
+from kdcore.report.latency import blocks, read_latency
 from kdcore.report.markdown import Block, tables
 from kdcore.report.methods import words
 from kdcore.report.page.facts import Compared, Errors, Facts, Student, read
@@ -65,6 +66,16 @@ def write_page(
         "attention_figures": {task: dict(_figure5(main / "attention/figures" / task)) for task in tasks},
         "studies": [(study, *_study(study, metrics, tasks, seeds, confidence, grids)) for study in STUDIES.values()],
     }
+    timed = [path for task in tasks if (path := metrics / "latency" / f"{task}.json").is_file()]
+    values["latency"] = [block for path in timed for block in blocks(read_latency(path))]
+    drawn = metrics / "tradeoff/figures/tradeoff.svg"
+    values["tradeoff"] = (
+        _picture(
+            drawn, "tradeoff", "validation score against milliseconds, by depth", "dvc repro stages/dvc.yaml:tradeoff"
+        )
+        if drawn.is_file() and len(timed) == len(tasks)
+        else None
+    )
     if (main / "errors.json").is_file():
         analysed = read(main / "errors.json", Errors, "errors").root
         values["bars"] = {task: getattr(analysed[task], "bars", {}) for task in tasks if task in analysed}
