@@ -222,7 +222,7 @@ def test_a_latency_is_shown_where_it_was_measured(tmp_path, document):
     timed = {"layers": 6, "runtime": "torch", "threads": 1, "batch": 1, "p50_ms": 16.25, "p95_ms": 20.0}
     file = {"task": "movies", "machine": {"processor": "A <b>Processor</b>", "threads": 1}, "rows": 9, "tokens": 7.5}
     file |= {"requests": {"1": 200}, "measured": [timed | {"rows_per_second": 61.5}]}
-    project = results.project(tmp_path)
+    project = results.project(tmp_path, [results.comparison()])
     results.write(project / "metrics/latency/movies.json", json.dumps(file))
     texts = Document(results.page(project, ["movies"]).read_text()).texts
     assert "teacher, 6 layers" in texts
