@@ -17,10 +17,10 @@ DOOR = ("cli", "code", "console", "door", "errors", "inputs", "interrupt", "memo
 # What decides nothing of a run beside it: modules that write or read, or whose results are in the run's identity
 # already (the content of data, the files of a model and its tokenizer, the values of params); "." is kdcore itself,
 # names for Python users. What OUTSIDE modules import (a tokenizer's set-up, say) counts.
-DOOR_OF_RUNS = (*DOOR, "artefacts", "runs", "studies")
+DOOR_OF_RUNS = (*DOOR, "artefacts", "distil/card", "runs", "studies")
 OUTSIDE = (
     *(".", "data/embedded", "data/prepared", "data/tasks"),
-    *("distil/card", "distil/finished", "distil/tracking", "model/foreign"),
+    *("distil/finished", "distil/tracking", "model/foreign"),
 )
 
 Module: TypeAlias = tuple[str, tuple[str, ...]]  # its code, or a hash of it, and the modules of kdcore that it imports
@@ -72,7 +72,7 @@ def _reached(start: Iterable[str], door: Iterable[str], read: Callable[[Path], M
         base = root.joinpath(*waiting.pop().split(".")[1:])
         path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
         name = base.relative_to(root).as_posix()
-        if name in sources or not path.is_file() or name.partition("/")[0] in door:
+        if name in sources or not path.is_file() or {name, name.partition("/")[0]} & {*door}:
             continue
         sources[name], imports = read(path)
         waiting += imports

@@ -57,13 +57,13 @@ class Latency(BaseModel):
 
     def told(self) -> str:
         """The machine and the way, in one paragraph."""
-        machine = dict(self.machine)
+        machine, many = self.machine, "s" * (self.machine["threads"] != 1)
         versions = ", ".join(
             f"{name} {machine[name]}" for name in ("torch", "onnxruntime", "python") if name in machine
         )
         requests = " and ".join(f"{count} requests of {rows}" for rows, count in self.requests.items())
         return (
-            f"{machine['processor']}, {machine['threads']} threads in all; {versions}. Token ids to logits of "
+            f"{machine['processor']}, {machine['threads']} thread{many} in all; {versions}. Token ids to logits of "
             f"{requests} validation rows ({self.tokens} tokens on average), every request to all models in turn: "
             "compare within the table, and not with another machine's."
         )

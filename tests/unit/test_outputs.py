@@ -30,13 +30,16 @@ FILES: dict[str, tuple[str, str]] = {
     "point": ("point mine sid 0 data teacher targets OUT.json -S student.layers=2", "data/kept"),
     "report": ("report metrics students OUT", "metrics/kept"),
     "predict": ("predict model rows.csv OUT.csv", "rows.csv"),
+    "latency": ("latency mine data teacher OUT.json", "data/kept"),
 }
+ENDINGS = {"point": ".json", "latency": ".json", "predict": ".csv"}  # else none
 # Commands that write files of fixed names into a folder, where others may lie.
 INTO: dict[str, tuple[str, str]] = {
     "plots": ("plots points students OUT", "points"),
     "errors": ("errors data predictions OUT", "predictions"),
     "attention": ("attention mine data teacher targets students points predictions OUT", "points"),
     "curve": ("curve depth points teachers OUT", "points"),
+    "tradeoff": ("tradeoff points teachers metrics OUT", "metrics"),
     "predict": ("predict model data OUT", "model"),
 }
 
@@ -159,14 +162,14 @@ def test_a_folder_of_the_users_is_no_place_for_inputs(kept: Kept):
 
 @pytest.mark.parametrize("command", FILES)
 def test_a_file_of_the_users_is_kept(kept: Kept, command: str):
-    ending = {"point": ".json", "predict": ".csv"}.get(command, "")
+    ending = ENDINGS.get(command, "")
     Path(f"mine{ending}").write_text("years of work")
     assert kept(FILES[command][0], "mine").startswith(f"mine{ending}: is there, and kdcore did not write it")
 
 
 @pytest.mark.parametrize("command", FILES)
 def test_a_result_that_was_changed_since_is_kept(kept: Kept, command: str):
-    ending = {"point": ".json", "predict": ".csv"}.get(command, "")
+    ending = ENDINGS.get(command, "")
     publish(Path(f"result{ending}"), b"row,prediction\n")
     Path(f"result{ending}").write_text("row,prediction\n0,corrected by hand\n")
     assert "or it was changed since" in kept(FILES[command][0], "result")
@@ -174,14 +177,14 @@ def test_a_result_that_was_changed_since_is_kept(kept: Kept, command: str):
 
 @pytest.mark.parametrize("command", FILES)
 def test_a_folder_in_the_place_of_a_file_is_kept(kept: Kept, command: str):
-    ending = {"point": ".json", "predict": ".csv"}.get(command, "")
+    ending = ENDINGS.get(command, "")
     Path(f"folder{ending}").mkdir()
     assert kept(FILES[command][0], "folder").startswith(f"folder{ending}: must be a file, found a folder")
 
 
 @pytest.mark.parametrize("command", FILES)
 def test_a_link_to_a_file_is_not_followed(kept: Kept, command: str):
-    ending = {"point": ".json", "predict": ".csv"}.get(command, "")
+    ending = ENDINGS.get(command, "")
     Path(f"link{ending}").symlink_to("rows.csv")
     assert kept(FILES[command][0], "link").startswith(f"link{ending}: is a link to rows.csv")
 

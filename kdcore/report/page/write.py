@@ -12,6 +12,7 @@ from kdcore.params.overrides import every
 from kdcore.params.sections import TaskEntry
 from kdcore.report import points
 from kdcore.report.errors import Analysis, Errors, section
+from kdcore.report.latency import blocks, read_latency
 from kdcore.report.markdown import Block, over_tasks, tables
 from kdcore.report.methods import words
 from kdcore.report.page import alt
@@ -77,6 +78,17 @@ def write_page(
             (study, *_study(study, metrics, tasks, seeds, teachers, confidence, grids)) for study in STUDIES.values()
         ],
     }
+    timed = [path for task in tasks if (path := metrics / "latency" / f"{task}.json").is_file()]
+    values["latency"] = [block for path in timed for block in blocks(read_latency(path))]
+    tradeoff = metrics / "tradeoff/figures/tradeoff.svg"
+    values["tradeoff"] = (
+        _picture(
+            *(tradeoff, "tradeoff", "validation score against milliseconds, by depth"),
+            "dvc repro stages/dvc.yaml:tradeoff",
+        )
+        if tradeoff.is_file() and len(timed) == len(tasks)
+        else None
+    )
     publish(out, render(values).encode())
 
 
