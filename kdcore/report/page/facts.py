@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from kdcore.distil.methods import INTERNAL
 from kdcore.errors import UserError
-from kdcore.report.errors import COUNTS, Analysis, Seed
+from kdcore.report.analysis import COUNTS, Analysis, Seed
 from kdcore.report.points import problems
 from kdcore.report.statistics import Difference, star
 from kdcore.report.summary import Row
@@ -228,13 +228,17 @@ class Compared(BaseModel):
         row: int
         models: dict[str, Seen]
 
+    class Figure(BaseModel):
+        layer: int
+        heads: list[int]
+
     model_config = ConfigDict(extra="allow")
     task: str
-    layer_map: list[int]
     seed: int
     notes: list[str]
     models: list[Model]
     examples: Annotated[list[Example], Field(min_length=1)]
+    figure: Figure
 
 
 @dataclass(frozen=True)

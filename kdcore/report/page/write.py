@@ -9,7 +9,7 @@ from markupsafe import Markup
 from kdcore.artefacts import publish
 from kdcore.errors import UserError
 from kdcore.report import points
-from kdcore.report.errors import Analysis, Errors, section
+from kdcore.report.analysis import Analysis, Errors, section
 from kdcore.report.markdown import Block, tables
 from kdcore.report.methods import words
 from kdcore.report.page import alt

@@ -206,7 +206,8 @@ def test_rules_hold_where_another_section_is_wrong(tmp_path: Path):
     ]
 
 
-NEWER = ("data.configuration", "data.splits", "data.validation_share")  # a params.yaml without them means what it meant
+# A params.yaml without them means what it meant.
+NEWER = ("data.configuration", "data.splits", "data.validation_share", "train.track")
 
 
 def test_every_key_of_the_file_is_needed(tmp_path: Path):

@@ -10,7 +10,8 @@ from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 from kdcore.report import errors
-from kdcore.report.errors import ERRORS, Outputs, Skipped, Vote, examples, section, telling, write_errors
+from kdcore.report.analysis import ERRORS, Example, Skipped, Vote, section
+from kdcore.report.errors import Outputs, examples, telling, write_errors
 from kdcore.report.markdown import Quoted, Table, to_markdown
 from kdcore.report.statistics import McNemar
 from tests import on_disk
@@ -116,7 +117,7 @@ def test_telling_examples_are_those_on_which_methods_differ_most_first():
     assert telling(models, 2) == [6, 2]
     (example,) = examples(models, ROWS, most=1)
     votes = {"soft": Vote("yes", 2, 2), "sid": Vote("no", 0, 2)}
-    assert example == errors.Example(106, ["text 6"], "yes", "no", votes)
+    assert example == Example(106, ["text 6"], "yes", "no", votes)
 
 
 def test_classes_are_means_over_seeds():
