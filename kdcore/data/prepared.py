@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -43,6 +44,11 @@ class Data:
         contents = {name: facts["sha256"] for name, facts in files.items() if name != PROVENANCE}
         rows, labelled = ({name: facts[what] for name, facts in splits.items()} for what in ("rows", "labelled"))
         return cls(folder, task, rows, labelled, digest(contents))
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the rows come from, as provenance.json has it."""
+        return json.loads((self.folder / PROVENANCE).read_text(encoding="utf-8"))["origin"]
 
     def used(self, rows: int | None) -> int:
         """How many training rows are used where `rows` are asked for (None: all): `rows` is a cap."""

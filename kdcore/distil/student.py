@@ -105,6 +105,9 @@ def distil(
                 "trains": stretch[-1].trains,  # equal students share a run, whoever asked for it first
                 "seed": seed,
                 "mapped": mapped,
+                "max_length": teacher.max_length,
+                "train": what["train"],
+                "data": data.origin,
             }
             record = Trainer(encoder, examples, stretch, objective, train, seed, run, validate, facts).train()
             run.finish(lambda folder: write_model(folder, encoder, teacher.tokenizer, facts, record))

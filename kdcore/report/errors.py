@@ -194,8 +194,13 @@ def _run(outputs: Outputs, method: str, seed: int, confidence: float) -> Seed:
             "repeated_errors": float(same[~taught].mean()) if (~taught).any() else None,
         },
         score=_score(outputs, logits, confidence),
-        # The first classifier is the student: `higher` says that it alone is right more often.
-        tests={name: mcnemar(outputs.labels, student, other, confidence) for name, other in others.items()},
+        # The first classifier is the student: `higher` says that it alone is right more often. Of two constants one may
+        # well be, and neither learned anything.
+        tests={
+            name: mcnemar(outputs.labels, student, other, confidence)
+            for name, other in others.items()
+            if np.ptp(student) or np.ptp(other)
+        },
     )
 
 

@@ -80,6 +80,12 @@ class Student(BaseModel):
         return f"{name} at {revision[:10]}" if name and revision else name or ""
 
     @property
+    def made_with(self) -> dict[str, Any]:
+        """Libraries, machine and commit, the latter as git shortens it."""
+        known = {name: value for name, value in self.versions.items() if value is not None}
+        return known | ({"commit": known["commit"][:10]} if "commit" in known else {})
+
+    @property
     def origin(self) -> str:
         """Where the rows come from."""
         match self.data:

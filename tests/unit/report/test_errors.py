@@ -79,6 +79,12 @@ def test_each_seed_is_tested_against_the_teacher_and_soft():
     assert not [run for run in found["soft"].runs if "soft" in run.tests]
 
 
+def test_two_constants_are_not_tested_against_each_other():
+    no, yes = [0] * 10, [1] * 10
+    found = analyse(outputs({"soft": [yes, no], "sid": [no, SID]})).methods["sid"].runs
+    assert [list(run.tests) for run in found] == [["teacher"], ["teacher", "soft"]]
+
+
 def test_the_text_has_a_line_per_seed_and_counts_its_comparisons():
     text = text_of(outputs({"soft": [SOFT, SID], "sid": [SID, SOFT]}))
     assert "| 0 : 4, p = 0.125, no difference found |" in text
