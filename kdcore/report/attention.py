@@ -190,21 +190,24 @@ def document(
     """Everything to be shown of one task.
 
     overall: student -> KL per layer and head (L, A), the mean over all validation rows; notes: what was left out,
-    and why. `total` is the paper's: the sum over matching layers of the mean over heads.
+    and why. `total` is the paper's: the sum over matching layers of the mean over heads; `figure` says which layer of
+    the students and which heads of the first example figure 5 shows.
     """
     task, first = comparison.task, comparison.examples[0]
+    layer, heads = telling({name: seen.kl for name, seen in first.seen.items() if seen.kl is not None})
     names = list(first.seen)
-    heads = first.seen[names[0]].maps.shape[1]
+    count = first.seen[names[0]].maps.shape[1]
     return {
         "task": task.name,
         "labels": list(task.labels),
         "layer_map": list(comparison.layer_map),
-        "heads": heads,
+        "heads": count,
         "seed": seed,
         "notes": list(notes),
         "maps": ENCODING,
         "models": [_model(name, overall.get(name)) for name in names],
         "examples": [_example(task, example) for example in comparison.examples],
+        "figure": {"layer": layer % len(comparison.layer_map) + 1, "heads": [head + 1 for head in heads]},
     }
 
 

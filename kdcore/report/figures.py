@@ -58,7 +58,7 @@ def dots(rows: Sequence[Row], title: str, by: Sequence[str], baseline: Sequence[
                         text, (row.score.value, 1), xytext=(0, 2), ha="center", fontsize=8, color=QUIET, **place
                     )
             axis.set(ylim=(-0.6, len(table) - 0.4), yticks=[], xlabel=table[0].metric)
-            axis.set_title(task if len(tasks) > 1 else "")
+            axis.set_title(task if len(tasks) > 1 else "", pad=15)  # above the name of the line
             axis.margins(x=0.08)
             within(axis, table[0].metric, "x")
             axis.spines["left"].set_visible(False)

@@ -18,7 +18,7 @@ COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how
     "encoder_and_pooler": ("encoder + pooler, M", lambda count: f"{count / 1e6:.2f}"),
     "total": ("all parameters, M", lambda count: f"{count / 1e6:.2f}"),
     "bytes": ("MB", lambda count: f"{count / 1e6:.1f}"),
-    "gflop": ("training, GFLOP", lambda gflop: f"{gflop:,.0f}"),
+    "gflop": ("training, GFLOP", lambda gflop: f"{gflop:,.0f}" if gflop >= 10 else f"{gflop:.2g}"),
 }
 
 

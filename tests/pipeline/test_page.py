@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kdcore.data.prepared import Data
 from tests.pipeline.conftest import SMALL, TASK, Project
 
 MAIN = Path("metrics/main")
@@ -32,6 +33,17 @@ def test_it_leaves_the_page(finished: Project):
     assert f"<h1>{TASK}</h1>" in text
     assert all(method in text for method in SMALL["methods"])
     assert "dvc repro stages/dvc.yaml:depth" in text
+    facts = json.loads((finished.root / f"runs/student/{TASK}/none-s0/run.json").read_text())
+    for value in ("learning rate", facts["versions"]["processor"], facts["versions"]["commit"][:10]):
+        assert value in text
+
+
+def test_no_sentence_of_the_users_own_data_is_in_what_git_gets(finished: Project):
+    sentences = Data.open(finished.root / f"data/{TASK}").frame("validation")["text_a"]
+    files = [path for path in (finished.root / MAIN).rglob("*") if path.suffix in (".html", ".json", ".md", ".csv")]
+    assert {path.name for path in files} >= {"report.html", "errors.json", "errors.md", "errors.csv", f"{TASK}.json"}
+    found = [path.name for path in files if any(sentence in path.read_text() for sentence in sentences)]
+    assert found == []
 
 
 def test_a_method_that_was_not_run_is_left_out_with_a_line(finished_copy: Project):

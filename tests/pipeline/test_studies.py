@@ -104,9 +104,14 @@ def test_errors_of_the_headline_run_are_analysed(finished: Project):
     for method, facts in found["methods"].items():
         run = facts["runs"][0]
         score = point(finished, "main", f"{method}-s0")
-        assert (run["both_right"] + run["only_student_right"]) / found["examples"] == pytest.approx(score["score"])
-        assert run["agreement"] == pytest.approx(score["fidelity"]["agreement"])
+        right = run["counts"]["both_right"] + run["counts"]["only_student_right"]
+        assert right / found["examples"] == pytest.approx(score["score"])
+        assert run["shares"]["agreement"] == pytest.approx(score["fidelity"]["agreement"])
         assert run["score"]["low"] <= run["score"]["value"] == pytest.approx(score["score"])
-        assert "p_holm" in run["against_teacher"]
+        assert run["tests"]["teacher"]["p_holm"] is not None
+        classes, own = found["classes"][method], score["classification"]["validation"]
+        assert classes["confusion"] == own["confusion"]
+        assert classes["f1_macro"]["value"] == pytest.approx(own["f1_macro"])
+        assert classes["calibration_error"]["value"] == pytest.approx(own["calibration_error"])
     assert (finished.root / "metrics/main/errors.md").is_file()
     assert (finished.root / "metrics/main/errors.csv").is_file()

@@ -25,7 +25,7 @@ REGISTRY = re.compile(r"\bpypi\.(?:org|python)|pythonhosted\.org|\bnpmjs\.|\bdeb
 def direct_dependencies() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *extras["export"], *extras["dev"]]
+    lines = [*project["dependencies"], *(line for extra in extras.values() for line in extra)]
     return [Requirement(line) for line in lines if not line.startswith("kdcore[")]
 
 

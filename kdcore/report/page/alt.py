@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
-from kdcore.report.attention import telling
 from kdcore.report.markdown import estimate_text
 from kdcore.report.page.facts import Compared
 from kdcore.report.summary import Row
@@ -49,14 +47,14 @@ def convergence(epochs: pd.DataFrame) -> str:
 
 def attention(compared: Compared) -> dict[str, str]:
     """Of figure 5 and of its overview, by the name of the picture."""
-    first = compared.examples[0]
-    kl = {name: np.array(seen.kl) for name, seen in first.models.items() if seen.kl is not None}
-    layer, heads = telling(kl)
-    place = f"layer {layer % len(compared.layer_map) + 1}, head {' and '.join(str(head + 1) for head in heads)}"
-    far = ", ".join(f"{name} {' and '.join(f'{values[layer, h]:.3f}' for h in heads)}" for name, values in kl.items())
-    totals = ", ".join(f"{model.name} {model.total:.3f}" for model in compared.models if model.total is not None)
+    first, layer, heads = compared.examples[0], compared.figure.layer, compared.figure.heads
+    place = f"layer {layer} of the students, head {' and '.join(map(str, heads))}"
+    students = {name: seen.kl for name, seen in first.models.items() if seen.kl is not None}
+    far = [
+        f"{name} {' and '.join(f'{kl[layer - 1][head - 1]:.3f}' for head in heads)}" for name, kl in students.items()
+    ]
+    totals = [f"{model.name} {model.total:.3f}" for model in compared.models if model.total is not None]
     models = ", ".join(model.name for model in compared.models)
-    return {
-        "maps": f"Attention maps of {models} on validation row {first.row}, {place}." + f" KL: {far}." * bool(kl),
-        "kl": f"Attention KL of every layer and head, mean over all validation rows. Total over layers: {totals}.",
-    }
+    maps = f"Attention maps of {models} on validation row {first.row}, {place}."
+    kl = "Attention KL of every layer and head, mean over all validation rows. Total over layers:"
+    return {"maps": maps + f" KL: {', '.join(far)}." * bool(far), "kl": f"{kl} {', '.join(totals)}."}

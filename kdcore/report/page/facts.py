@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from kdcore.distil.methods import INTERNAL
 from kdcore.errors import UserError
 from kdcore.params.overrides import Override
-from kdcore.report.errors import COUNTS, Analysis, Seed
+from kdcore.report.analysis import COUNTS, Analysis, Seed
 from kdcore.report.points import problems
 from kdcore.report.statistics import Difference, star
 from kdcore.report.summary import Row
@@ -79,6 +79,12 @@ class Student(BaseModel):
         model = self.teacher.get("model") or {}
         name, revision = model.get("name"), model.get("revision")
         return f"{name} at {revision[:10]}" if name and revision else name or ""
+
+    @property
+    def made_with(self) -> dict[str, Any]:
+        """Libraries, machine and commit, the latter as git shortens it."""
+        known = {name: value for name, value in self.versions.items() if value is not None}
+        return known | ({"commit": known["commit"][:10]} if "commit" in known else {})
 
     @property
     def origin(self) -> str:
@@ -232,13 +238,17 @@ class Compared(BaseModel):
         row: int
         models: dict[str, Seen]
 
+    class Figure(BaseModel):
+        layer: int
+        heads: list[int]
+
     model_config = ConfigDict(extra="allow")
     task: str
-    layer_map: list[int]
     seed: int
     notes: list[str]
     models: list[Model]
     examples: Annotated[list[Example], Field(min_length=1)]
+    figure: Figure
 
 
 @dataclass(frozen=True)

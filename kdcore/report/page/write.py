@@ -11,7 +11,7 @@ from kdcore.errors import UserError
 from kdcore.params.overrides import every
 from kdcore.params.sections import TaskEntry
 from kdcore.report import points
-from kdcore.report.errors import Analysis, Errors, section
+from kdcore.report.analysis import Analysis, Errors, section
 from kdcore.report.latency import blocks, read_latency
 from kdcore.report.markdown import Block, over_tasks, tables
 from kdcore.report.methods import words

@@ -99,9 +99,10 @@ def test_what_changes_bits_makes_another_run(name_of: Any, knob: str):
     assert name_of(**{knob: OTHER_SETTINGS[knob]}) != name_of()
 
 
-def test_how_often_a_checkpoint_is_written_makes_no_other_run(name_of: Any):
+def test_when_it_is_saved_and_who_is_told_makes_no_other_run(name_of: Any):
     assert name_of(checkpoint_seconds=1) == name_of()
-    assert {*OTHER_SETTINGS, "checkpoint_seconds"} == {*sections.Train.model_fields, "seed"}
+    assert name_of(track=["tensorboard"]) == name_of()
+    assert {*OTHER_SETTINGS, "checkpoint_seconds", "track"} == {*sections.Train.model_fields, "seed"}
 
 
 @pytest.mark.parametrize("method", ["none", "soft", "all"])
@@ -251,4 +252,7 @@ def test_it_says_what_it_is(tiny_ingredients: on_disk.Ingredients, store: Path):
     assert {key: facts[key] for key in expected} == expected
     assert facts["epochs"] == len(pd.read_csv(folder / "history.csv")) == 3
     libraries = {"python", "torch", "transformers", "numpy"}
-    assert set(facts["versions"]) == libraries | {"threads", "machine", "processes", "products"}
+    surroundings = {"threads", "machine", "processor", "commit", "processes", "products"}
+    assert set(facts["versions"]) == libraries | surroundings
+    assert (facts["train"]["learning_rate"], facts["max_length"]) == (2e-3, on_disk.MAX_LENGTH)
+    assert facts["data"]["source"] == "local"

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from kdcore.distil import tracking as module
 from kdcore.distil import training
@@ -26,7 +27,7 @@ def tensorboard(work: Path, run: str) -> tuple[list[tuple[int, float]], dict[str
     events.Reload()
     scores = [(event.step, event.value) for event in events.Scalars("validation")]
     (said,) = (work / "tracking/tensorboard" / run).rglob("hparams.yml")
-    return scores, dict(line.split(": ", 1) for line in said.read_text().splitlines())
+    return scores, {name: str(value) for name, value in YAML(typ="safe").load(said).items()}
 
 
 def mlflow(work: Path, run: str) -> tuple[list[tuple[int, float]], dict[str, str]]:
@@ -41,7 +42,7 @@ def dvclive(work: Path, run: str) -> tuple[list[tuple[int, float]], dict[str, st
     pytest.importorskip("dvclive")
     folder = work / "tracking/dvclive" / run
     table = pd.read_csv(folder / "plots/metrics/validation.tsv", sep="\t")
-    said = dict(line.split(": ", 1) for line in (folder / "params.yaml").read_text().splitlines())
+    said = {name: str(value) for name, value in YAML(typ="safe").load(folder / "params.yaml").items()}
     return list(table.itertuples(index=False, name=None)), said
 
 

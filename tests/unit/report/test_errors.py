@@ -10,7 +10,8 @@ from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 from kdcore.report import errors
-from kdcore.report.errors import ERRORS, Outputs, Skipped, Vote, examples, section, telling, write_errors
+from kdcore.report.analysis import ERRORS, Example, Skipped, Vote, section
+from kdcore.report.errors import Outputs, examples, telling, write_errors
 from kdcore.report.markdown import Quoted, Table, to_markdown
 from kdcore.report.statistics import McNemar
 from tests import on_disk
@@ -78,6 +79,12 @@ def test_each_seed_is_tested_against_the_teacher_and_soft():
     assert not [run for run in found["soft"].runs if "soft" in run.tests]
 
 
+def test_two_constants_are_not_tested_against_each_other():
+    no, yes = [0] * 10, [1] * 10
+    found = analyse(outputs({"soft": [yes, no], "sid": [no, SID]})).methods["sid"].runs
+    assert [list(run.tests) for run in found] == [["teacher"], ["teacher", "soft"]]
+
+
 def test_the_text_has_a_line_per_seed_and_counts_its_comparisons():
     text = text_of(outputs({"soft": [SOFT, SID], "sid": [SID, SOFT]}))
     assert "| 0 : 4, p = 0.125, no difference found |" in text
@@ -117,7 +124,7 @@ def test_telling_examples_are_those_on_which_methods_differ_most_first():
     assert telling(models, 2) == [6, 2]
     (example,) = examples(models, ROWS, most=1)
     votes = {"soft": Vote("yes", 2, 2), "sid": Vote("no", 0, 2)}
-    assert example == errors.Example(106, ["text 6"], "yes", "no", votes)
+    assert example == Example(106, ["text 6"], "yes", "no", votes)
 
 
 def test_classes_are_means_over_seeds():

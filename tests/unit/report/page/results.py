@@ -10,8 +10,9 @@ from scipy.special import rel_entr
 
 from kdcore.data.tasks import Task
 from kdcore.evaluation.attention import Comparison, Example, Seen
+from kdcore.report.analysis import Analysis
 from kdcore.report.attention import document
-from kdcore.report.errors import Analysis, Outputs, analyse
+from kdcore.report.errors import Outputs, analyse
 from kdcore.report.page.write import write_page
 from kdcore.report.write import write_main
 from tests.unit.report import synthetic_points as synthetic

@@ -3,7 +3,7 @@
 import pytest
 
 from kdcore.errors import UserError
-from kdcore.report.errors import COUNTS, Seed
+from kdcore.report.analysis import COUNTS, Seed
 from kdcore.report.page.facts import Facts, Student, _parts, read
 from kdcore.report.statistics import Degenerate, Difference, Estimate
 from kdcore.report.summary import Row

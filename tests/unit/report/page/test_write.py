@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kdcore.errors import UserError
+from kdcore.report.analysis import ERRORS, Skipped
 from kdcore.report.attention import unpack
-from kdcore.report.errors import ERRORS, Skipped
 from kdcore.report.write import write_study
 from kdcore.studies import STUDIES, cells
 from tests.unit.report import synthetic_points as synthetic
