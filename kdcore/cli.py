@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so that `--help` and a wrong value in 
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -15,7 +16,7 @@ from kdcore import door, processes
 from kdcore.distil.methods import METHODS
 from kdcore.errors import UserError
 from kdcore.memory import keep_freed
-from kdcore.params.sections import Params, Shared, Student
+from kdcore.params.sections import Distill, Params, Shared, Student, Train, with_changes
 from kdcore.studies import STUDIES, cells
 
 if TYPE_CHECKING:
@@ -58,11 +59,14 @@ def keys(command: str, study: str | None = None) -> list[str]:
     return [key.format(study=study) for key in _reads[command] if study or "{study}" not in key]
 
 
-def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = False) -> Callable[[Body], Body]:
+def command(
+    reads: tuple[str, ...], *, trains: bool = False, changes: bool = False, of: str | None = None
+) -> Callable[[Body], Body]:
     """Make the function a command: it gets the params that it declares, before its arguments.
 
     reads: keys of params.yaml, {study} being the command's argument; trains: whether every process of a launcher runs
-    it, and not the first alone; changes: whether it takes `-S key=value`.
+    it, and not the first alone; changes: whether it takes `-S key=value`; of: the study that it belongs to, where it
+    does not take that as an argument.
     """
 
     def register(body: Body) -> Body:
@@ -73,7 +77,7 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
         def run(**arguments: Any) -> None:
             if not trains:
                 processes.dismiss()
-            study, changed = arguments.get("study"), arguments.pop("set_param", None) or ()
+            study, changed = arguments.get("study", of), arguments.pop("set_param", None) or ()
             with door.speaking_of_params(study):
                 body(door.params_for(keys(name, study), study, changed), **arguments)
 
@@ -146,6 +150,46 @@ def targets(
     write_targets(_data(task, data), _teacher(teacher), out, params.targets, most, params.evaluate.batch_size)
 
 
+@command(reads=("study.tune",))
+def holdout(params: Params, task: str, data: DataFolder, out: Path) -> None:
+    """Split a task's training rows: a part to train on, and one to score on while knobs are chosen."""
+    from kdcore.data import prepare as stage
+
+    stage.holdout(_data(task, data), params.study["tune"]["share"], out)
+
+
+@command(reads=("model", "student", "distill", "train", "study.tune", "evaluate.batch_size"), of="tune")
+def tune(
+    params: Params,
+    task: str,
+    method: Method,
+    data: Annotated[Path, typer.Argument(help="What `kdcore holdout` made of the task.")],
+    teacher: TeacherFolder,
+    targets: TargetsFolder,
+    out: Annotated[Path, typer.Argument(help="Folder to write one JSON and one CSV per student to.")],
+) -> None:
+    """Distil and score a method's student of every combination of knobs, on the seeds of study.tune."""
+    _heavy()
+    from kdcore.artefacts import check_folder, new_folder, publish
+    from kdcore.console import say
+
+    check_folder(out, data, teacher, targets)
+    opened, grid = _opened(task, data, teacher, targets), params.study["tune"]
+    usual = {"student": params.student, "distill": params.distill, "train": params.train}
+    tried = [cell for cell in cells(STUDIES["tune"], grid) if cell.method == method]
+    made: dict[str, tuple[Finished, dict[str, Any]]] = {}
+    for number, (cell, seed) in enumerate(itertools.product(tried, grid["seeds"]), start=1):
+        name = f"{cell.name.rpartition('/')[2]}-s{seed}"
+        say(f"tune: {task}, {method}: student {number} of {len(tried) * len(grid['seeds'])}, {name}")
+        changed = with_changes(usual, cell.sets)
+        student, scores = _distilled(method, seed, **changed, params=params, opened=opened)
+        made[name] = student, scores | cell.fields
+    with new_folder(out) as aside:
+        for name, (student, scores) in made.items():
+            publish(aside / f"{name}.csv", (student.folder / "history.csv").read_bytes())
+            publish(aside / f"{name}.json", scores)
+
+
 @command(reads=("model", "student", "distill", "train", "evaluate.batch_size"), trains=True)
 def student(
     params: Params,
@@ -161,12 +205,37 @@ def student(
     """Distil one student of the headline run, and say what speaks against it."""
     _heavy()
     from kdcore.artefacts import check_folder, link_folder
+    from kdcore.evaluation import sanity
 
     check_folder(out, data, teacher, targets)
     own = params.student.model_copy(update={"layers": layers})
     opened = _opened(task, data, teacher, targets)
-    model, _ = _distilled(method, seed, own, params, *opened)
+    _say_standing(task, method, seed, own, params, opened)
+    model, scores = _distilled(method, seed, own, params.distill, params.train, params, opened)
+    sanity.check(f"{task}: {method}, seed {seed}", scores, own.floor)
     link_folder(model.folder, out)
+
+
+def _say_standing(
+    task: str, method: str, seed: int, own: Student, params: Params, opened: tuple["Data", "Finished", "Targets"]
+) -> None:
+    """Say which of its task's students in the headline run it is, and how long they may still take."""
+    import json
+
+    from kdcore.console import say
+    from kdcore.distil.standing import standing
+    from kdcore.distil.student import recipe
+    from kdcore.runs import result_of
+
+    whole = door.headline()
+    wanted = list(itertools.product(whole.methods, whole.seeds))
+    knobs = own, params.distill, params.train, params.model
+    seconds = {}
+    for name, number in wanted:
+        if result := result_of("student", recipe(name, number, *knobs, *opened)):
+            seconds[name, number] = json.loads((result / "run.json").read_text(encoding="utf-8"))["seconds"]
+    if (method, seed) in wanted and (method, seed) not in seconds:
+        say(f"{task}: {method}, seed {seed}: {standing((method, seed), wanted, seconds)}")
 
 
 @command(
@@ -191,6 +260,7 @@ def point(
     """Distil one student of a study and score it, in one process."""
     _heavy()
     from kdcore.artefacts import check_file, publish
+    from kdcore.evaluation import sanity
 
     if out.suffix != ".json":
         raise UserError(str(out), "must end in .json")
@@ -198,7 +268,8 @@ def point(
         check_file(file, data, teacher, targets)
     own = params.student
     opened = _opened(task, data, teacher, targets)
-    model, scores = _distilled(method, seed, own, params, *opened)
+    model, scores = _distilled(method, seed, own, params.distill, params.train, params, opened)
+    sanity.check(f"{task}: {method}, seed {seed}", scores, own.floor)
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
     for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
         asked[field] = getattr(getattr(params, section), field)
@@ -207,23 +278,23 @@ def point(
 
 
 def _distilled(
-    method: str, seed: int, own: Student, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
+    method: str,
+    seed: int,
+    student: Student,
+    distill: Distill,
+    train: Train,
+    params: Params,
+    opened: tuple["Data", "Finished", "Targets"],
 ) -> tuple["Finished", dict[str, Any]]:
-    """The student that the arguments determine, trained now where it is not in the store, and its point.
-
-    Warns of what speaks against it. Raises UserError where it scores below `student.floor`.
-    """
+    """The student that the arguments determine, trained now where it is not in the store, and its point."""
     from kdcore.distil.student import distil
-    from kdcore.evaluation import sanity
     from kdcore.evaluation.score import read_point, score_run
     from kdcore.model.names import check_vocabulary
 
-    if own.init.startswith("pretrained"):
-        check_vocabulary(params.model.name, params.model.revision, teacher.folder)
-    model = distil(method, seed, own, params.distill, params.train, params.model, data, teacher, targets)
-    scores = read_point(score_run(model, data, teacher, targets, params.evaluate.batch_size))
-    sanity.check(f"{data.task.name}: {method}, seed {seed}", scores, own.floor)
-    return model, scores
+    if student.init.startswith("pretrained"):
+        check_vocabulary(params.model.name, params.model.revision, opened[1].folder)
+    model = distil(method, seed, student, distill, train, params.model, *opened)
+    return model, read_point(score_run(model, *opened, params.evaluate.batch_size))
 
 
 @command(reads=("methods", "seeds", "evaluate.batch_size"))
@@ -312,9 +383,12 @@ def report(
     students: Annotated[Path, typer.Argument(help="Folder of the students of the headline run.")],
     out: Annotated[Path, typer.Argument(help="HTML file to write.")],
 ) -> None:
-    """Write the page: every result in one HTML file that opens without a network."""
+    """Write the page: every result in one HTML file that opens without a network; say how the run ended."""
     from kdcore.artefacts import check_file
+    from kdcore.report import points
     from kdcore.report.page.write import write_page
+    from kdcore.report.summary import baselines, summarise
+    from kdcore.report.terminal import conclude
 
     check_file(out, metrics, students)
     write_page(
@@ -322,6 +396,8 @@ def report(
         params.evaluate.confidence,
         params.study,
     )
+    runs = points.read(points.headline(metrics / "main/points", params.tasks, params.methods, params.seeds))
+    conclude(summarise(runs, ["method"], baselines, params.evaluate.confidence), runs, out)
 
 
 @command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
@@ -349,11 +425,13 @@ def curve(
 ) -> None:
     """Write the table and the picture of a study from its points."""
     from kdcore.artefacts import check_place
+    from kdcore.console import say
     from kdcore.report.write import write_study
 
     check_place(out, points, teachers)
     by_task = {task: teachers / f"{task}.json" for task in params.tasks}
     write_study(STUDIES[study], points, out, by_task, params.study[study], params.seeds, params.evaluate.confidence)
+    say(f"{study}: the table is {out / 'table.md'}, the picture {out / 'figures' / f'{study}.png'}")
 
 
 @command(reads=("data", "task", "model.max_length", "evaluate.batch_size"))

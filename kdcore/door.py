@@ -61,6 +61,11 @@ def params_for(reads: Collection[str], study: str | None = None, changes: Sequen
     return cast(Params, View(load(PARAMS, changes, study), reads))
 
 
+def headline() -> Params:
+    """All params, to say where a command stands in the whole run; no result may depend on more than it declares."""
+    return load(PARAMS)
+
+
 class View:
     """A section of params that gives out the declared keys only; to read any other is a mistake of kdcore's.
 

@@ -4,6 +4,7 @@ A run lives in `work/<kind>-<fingerprint>/`, which DVC does not know and so neve
 """
 
 import ast
+import functools
 import json
 import os
 import shutil
@@ -33,6 +34,7 @@ OUTSIDE = (*DOOR, ".", "data/embedded", "data/prepared", "data/tasks", "distil/f
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
 
 
+@functools.cache
 def code_digest(module: str) -> str:
     """The hash of a module's code and of all of kdcore's code that it imports, itself or through others, less OUTSIDE.
 
@@ -150,6 +152,16 @@ class Run:
         return sorted((self.folder / "checkpoints").glob("[0-9]*"))
 
 
+def result_of(kind: str, identity: dict[str, Any]) -> Path | None:
+    """The result of the run that `identity` determines, where it is finished; its files are not verified."""
+    result = Run(_folder(kind, identity)).result
+    return result if result.is_dir() else None
+
+
+def _folder(kind: str, identity: dict[str, Any]) -> Path:
+    return store() / f"{kind}-{digest(identity)[:20]}"
+
+
 @contextmanager
 def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
     """Hold the run that `identity` determines; create its folder on first use.
@@ -159,7 +171,7 @@ def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
     names no file is said of the run's folder.
     """
     name = digest(identity)
-    folder = store() / f"{kind}-{name[:20]}"
+    folder = _folder(kind, identity)
     folder.mkdir(parents=True, exist_ok=True)
     _check_same(folder, int(name[:15], 16))
     if (folder / "result").is_dir() and not os.access(folder, os.W_OK):  # a group's store: finished runs can be read

@@ -5,8 +5,8 @@ A new study is an entry of STUDIES, a section under `study:` in params.yaml, and
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
 
 from kdcore.distil.methods import METHODS, PROGRESSIVE, variants
 
@@ -47,21 +47,33 @@ class Study:
     """One study. paper: the figure or table of the paper that it repeats, if any.
 
     summary: `methods` sums up and draws a row per method, `curve` a line per method over its one axis, `schedules`
-    scores by epoch, `recipes` a row per method and choice, beside the first of each list.
+    scores by epoch, `recipes` a row per method and choice, beside the first of each list, `choices` the best of each
+    method. tunes: params.yaml lists the knobs too, study.<study>.knobs, and the seeds, study.<study>.seeds; its points
+    lie in a folder per method.
     """
 
     name: str
     title: str
     question: str
-    summary: Literal["methods", "curve", "schedules", "recipes"]
+    summary: Literal["methods", "curve", "schedules", "recipes", "choices"]
     paper: str = ""
     axes: tuple[Axis, ...] = ()
     arms: tuple[Arm, ...] = (Arm(),)
+    tunes: bool = False
 
     @property
     def asks(self) -> dict[str, str]:
         """Knob that it varies -> list that asks for its values, e.g. student.layers -> study.depth.layers."""
         return {axis.key: f"study.{self.name}.{axis.values}" for axis in self.axes}
+
+    def asked(self, grid: "Grid") -> "Study":
+        """The study with an axis for each knob that its section of params.yaml lists."""
+        knobs = [(section, name) for section, named in grid.get("knobs", {}).items() for name in named]
+        listed = tuple(
+            Axis(f"knobs.{section}.{name}", f"{section}.{name}", name.replace("_", " "), f"{name}=")
+            for section, name in knobs
+        )
+        return replace(self, axes=(*self.axes, *listed))
 
     def renamed(self, problem: str) -> str:
         """A problem with a knob that the study varies, under the key of the list that asks for its values."""
@@ -71,6 +83,9 @@ class Study:
     @property
     def command(self) -> str:
         return f"dvc repro stages/dvc.yaml:{self.name}"
+
+
+Grid: TypeAlias = Mapping[str, Any]  # a study's section of params.yaml: list name -> values
 
 
 @dataclass(frozen=True)
@@ -137,20 +152,36 @@ STUDIES = {
                 Axis("inits", "student.init", "initialisation"),
             ),
         ),
+        Study(
+            "tune",
+            "Tuning",
+            "Which rate and how many epochs does each method need, when all may try equally much?",
+            "choices",
+            tunes=True,
+        ),
     )
 }
 
 
-def cells(study: Study, grid: Mapping[str, Sequence[Any]]) -> Iterator[Cell]:
-    """Every cell of a study. grid: its section of params.yaml, list name -> values."""
+def cells(study: Study, grid: Grid) -> Iterator[Cell]:
+    """Every cell of a study. grid: its section of params.yaml."""
+    study = study.asked(grid)
     for arm in study.arms:
-        for method, *values in itertools.product(grid[arm.methods], *(grid[axis.values] for axis in study.axes)):
+        for method, *values in itertools.product(grid[arm.methods], *(listed(grid, axis) for axis in study.axes)):
             varied = list(zip(study.axes, values, strict=True))
-            named = [*arm.sets.values(), *(f"{axis.mark}{value}" for axis, value in varied)]
+            named = "-".join(map(str, [*arm.sets.values(), *(f"{axis.mark}{value}" for axis, value in varied)]))
             yield Cell(
-                name="-".join([method, *map(str, named)]),
+                name=f"{method}/{named}" if study.tunes else "-".join(filter(None, [method, named])),
                 method=method,
                 sets={**arm.sets, **{axis.key: value for axis, value in varied}},
                 asked={f"study.{study.name}.{arm.methods}": method}
                 | {study.asks[axis.key]: value for axis, value in varied},
             )
+
+
+def listed(grid: Grid, axis: Axis) -> Sequence[Any]:
+    """The values that params.yaml lists for an axis."""
+    section: Any = grid
+    for name in axis.values.split("."):
+        section = section[name]
+    return section

@@ -17,7 +17,7 @@ from kdcore.distil.methods import Method
 from kdcore.errors import near, shown
 from kdcore.model.positions import positions
 from kdcore.params.sections import Data, Distill, Model, Steps, Student, Teacher, Train, UserTask, with_changes
-from kdcore.studies import STUDIES, Study, cells
+from kdcore.studies import STUDIES, Grid, Study, cells
 
 Problems: TypeAlias = Iterator[str]
 Tasks: TypeAlias = tuple[str, ...]
@@ -41,9 +41,10 @@ def _of(rules: Iterable[Callable[..., Problems]], sections: Mapping[str, Any]) -
 
 def _of_study(study: Study, sections: Mapping[str, Any]) -> Problems:
     """Each student that the study asks for, under the rules of the headline run's students."""
-    for cell in cells(study, sections["study"][study.name]):
+    grid = sections["study"][study.name]
+    for cell in cells(study, grid):
         changed = with_changes(sections, cell.sets) | {"methods": (cell.method,)}
-        yield from map(study.renamed, _of(OF_A_STUDENT, changed))
+        yield from map(study.asked(grid).renamed, _of(OF_A_STUDENT, changed))
 
 
 def known_tasks(tasks: Tasks, task: Own) -> Problems:
@@ -154,6 +155,16 @@ def threads(train: Train) -> Problems:
         yield f"train.threads: must be at most {max(2, cores)} (this machine has {cores} cores), found {train.threads}"
 
 
+def tuning(seeds: tuple[int, ...], study: Mapping[str, Grid]) -> Problems:
+    """What is tuned has something to choose from, and is chosen on seeds that no result has."""
+    for name in (each.name for each in STUDIES.values() if each.tunes):
+        grid = study[name]
+        for seed in sorted(set(grid["seeds"]) & set(seeds)):
+            yield f"study.{name}.seeds: must not be one of `seeds`, which the results are of, found {seed}"
+        if not any(grid["knobs"].values()):
+            yield f"study.{name}.knobs: must list the values of a knob, e.g. {{train: {{learning_rate: [1.0e-4]}}}}"
+
+
 def within_the_teacher(student: Student, model: Model, teacher: Teacher) -> Problems:
     """No student is deeper than its teacher, and no text longer, as far as a config.json at hand tells."""
     key = "teacher.finetuned" if teacher.finetuned else "model.name"
@@ -183,8 +194,11 @@ def _config(name: str) -> dict[str, Any]:
     return config
 
 
-OF_A_STUDENT: tuple[Callable[..., Problems], ...] = (explicit_map, internal_weights, within_the_teacher)
+OF_A_STUDENT: tuple[Callable[..., Problems], ...] = (
+    *(explicit_map, internal_weights, within_the_teacher),
+    micro_batches,
+)
 OF_THE_RUN = (
     *(known_tasks, own_tasks, right_source, known_columns, known_splits),
-    *(micro_batches, micro_batches_of_the_teacher, threads),
+    *(micro_batches_of_the_teacher, threads, tuning),
 )

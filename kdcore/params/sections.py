@@ -39,7 +39,7 @@ from kdcore.params.values import (
     TextOrNull,
     Trains,
 )
-from kdcore.studies import STUDIES, Study
+from kdcore.studies import STUDIES, Grid, Study
 
 
 class Section(BaseModel):
@@ -149,8 +149,6 @@ class Attention(Section):
     examples: Count
 
 
-Grid: TypeAlias = dict[str, tuple[Any, ...]]  # the section of one study: list name -> values
-
 # The sections whose knobs a study may vary: those of a student, so that all of its students have one teacher.
 VARIED: dict[str, type[Section]] = {"student": Student, "distill": Distill, "train": Train}
 
@@ -162,10 +160,10 @@ def _values_of(key: str) -> Any:
     return Annotated[tuple[Annotated[knob.annotation, *knob.metadata, PLAIN], ...], LIST]  # type: ignore[name-defined]
 
 
-def _strict(name: str, fields: dict[str, Any]) -> Any:
-    """The type of a mapping with these keys, each needed, and no others."""
+def _strict(name: str, fields: dict[str, Any], needed: bool = True) -> Any:
+    """The type of a mapping with these keys, each needed or each not, and no others."""
     make: Any = TypedDict  # whose names a type checker wants to read here
-    mapping = make(name, fields)
+    mapping = make(name, fields, total=needed)
     mapping.__pydantic_config__ = Section.model_config
     return mapping
 
@@ -173,7 +171,18 @@ def _strict(name: str, fields: dict[str, Any]) -> Any:
 def _grid_of(study: Study) -> Any:
     axes = {axis.values: _values_of(axis.key) for axis in study.axes}
     arms = {arm.methods: Annotated[tuple[Annotated[str, OneOf(arm.allowed)], ...], LIST] for arm in study.arms}
-    return _strict(study.name, axes | arms)
+    tuning = {"seeds": Annotated[tuple[Seed, ...], LIST], "share": Between, "knobs": _knobs()} if study.tunes else {}
+    return _strict(study.name, axes | arms | tuning)
+
+
+def _knobs() -> Any:
+    """The type of the lists of a study that tunes: of any knob that makes another student of the same depth."""
+    fixed = {"layers", "floor", "weights", *Shared.model_fields}
+    sections = {
+        section: {name: _values_of(f"{section}.{name}") for name in kind.model_fields if name not in fixed}
+        for section, kind in VARIED.items()
+    }
+    return _strict("Knobs", {name: _strict(name, lists, needed=False) for name, lists in sections.items()}, False)
 
 
 if TYPE_CHECKING:

@@ -57,11 +57,11 @@ def _block(block: Block) -> str:
     if isinstance(block, Heading):
         return f"{'#' * block.level} {block.text}"
     rule = [":---"] * block.words + ["---:"] * (len(block.header) - block.words)
-    lines = [block.header, rule, *([_cell(cell) for cell in row] for row in block.body)]
+    lines = [block.header, rule, *([cell_text(cell) for cell in row] for row in block.body)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _cell(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
     return cell if isinstance(cell, str) else difference_text(cell)
 
 
@@ -139,7 +139,7 @@ def tables(rows: Sequence[Row], titles: Mapping[str, str], comparisons: str = ""
     for table in _by_task(rows):
         about = f" by {', '.join(titles.values())}" if len(titles) > 1 else ""
         blocks.append(Heading(2, f"{table[0].task}: {table[0].metric} on validation data{about}"))
-        blocks += [_scores(table, titles), _notes(table, "; the teacher is one run.", comparisons)]
+        blocks += [scores_table(table, titles), _notes(table, "; the teacher is one run.", comparisons)]
         blocks += _warned(table, titles)
         if students := _students(table):
             names = _names(row.closeness for row in students)
@@ -152,7 +152,8 @@ def tables(rows: Sequence[Row], titles: Mapping[str, str], comparisons: str = ""
     return blocks
 
 
-def _scores(table: Sequence[Row], titles: Mapping[str, str]) -> Table:
+def scores_table(table: Sequence[Row], titles: Mapping[str, str]) -> Table:
+    """A line per row of one task: its scores, and its differences with their verdicts."""
     others = _names(row.metrics for row in table)
     made = _names(row.differences for row in table)
     header = [*titles.values(), table[0].metric, *(f"minus {name}" for name in made), *others, "degenerate runs"]

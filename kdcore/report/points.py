@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat, PlainValidator, ValidationError, model_validator
 
 from kdcore.errors import UserError
-from kdcore.studies import Study, cells
+from kdcore.studies import Grid, Study, cells
 
 
 def _per_layer(values: object) -> object:
@@ -150,19 +150,19 @@ def of_study(
     study: Study,
     points: Path,
     teachers: Mapping[str, Path],
-    grid: Mapping[str, Sequence[Any]],
+    grid: Grid,
     seeds: Sequence[int],
 ) -> list[Wanted]:
     """Every point of a study, cell x seed per task, and the teacher's point from the headline run.
 
-    teachers: task -> its teacher.json; grid: the study's section of params.yaml, list name -> values.
+    teachers: task -> its teacher.json; grid: the study's section of params.yaml, whose own seeds come first.
     """
     wanted = []
     for task, path in teachers.items():
         wanted.append(teacher(path, task))
-        for cell, seed in itertools.product(cells(study, grid), seeds):
+        for cell, seed in itertools.product(cells(study, grid), grid.get("seeds", seeds)):
             fields = {"task": task, **cell.fields, "seed": seed}
-            keys = {"tasks": task, **cell.asked, "seeds": seed}
+            keys = {"tasks": task, **cell.asked, f"study.{study.name}.seeds" if study.tunes else "seeds": seed}
             wanted.append(Wanted(points / task / f"{cell.name}-s{seed}.json", keys, fields, study.command))
     return wanted
 

@@ -17,13 +17,13 @@ from kdcore.artefacts import publish_all
 from kdcore.errors import UserError
 from kdcore.report import figures, points
 from kdcore.report.canvas import encode
+from kdcore.report.choices import choices, chosen_blocks, options
 from kdcore.report.markdown import Block, curves, tables, to_markdown
 from kdcore.report.methods import ordered, words
 from kdcore.report.points import Run
 from kdcore.report.summary import Keys, Row, baselines, summarise, to_frame
-from kdcore.studies import Arm, Study
+from kdcore.studies import Arm, Grid, Study
 
-Grid = Mapping[str, Sequence[Any]]  # a study's section of params.yaml: list name -> values
 HISTORY = ("epoch", "phase", "completed", "score")
 
 
@@ -68,7 +68,8 @@ def write_study(
     seeds: Sequence[int],
     confidence: float,
 ) -> None:
-    """Write table.md, table.csv and figures/<study>.{png,svg} into `out`, and convergence.csv of `schedules`.
+    """Write table.md, table.csv and figures/<study>.{png,svg} into `out`; also convergence.csv of `schedules`, and
+    choice.txt of `choices`.
 
     points_folder: <task>/<cell>-s<seed>.json, the cells as studies.cells names them; teachers: task -> the headline
     run's teacher.json. Raises UserError for a point or history that is missing or broken.
@@ -86,6 +87,11 @@ def write_study(
             students = [row for row in rows if not row.teacher]
             first = _first(study, grid)
             figure = figures.dots(students, "Validation score by recipe", list(first), list(first.values()))
+        case "choices":
+            axes = study.asked(grid).axes
+            files["choice.txt"] = options(choices(rows), axes)
+            students = [row for row in rows if not row.teacher]
+            figure = figures.dots(students, "Score on rows held out", ["method", *(axis.field for axis in axes)], ())
         case "schedules":
             arms = [_fields(arm) for arm in study.arms]
             paths = [point.path.with_suffix(".csv") for point in wanted]
@@ -97,7 +103,7 @@ def write_study(
 
 def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) -> tuple[list[Row], list[Block]]:
     """The study's rows and its table."""
-    axes = {axis.field: axis.title for axis in study.axes}
+    axes = {axis.field: axis.title for axis in study.asked(grid).axes}
     by = ["method", *dict.fromkeys(name for arm in study.arms for name in _fields(arm)), *axes]
     titles = words(by) | axes
     match study.summary:
@@ -127,6 +133,9 @@ def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) ->
             blocks = tables(
                 rows, titles, f"“minus first” compares with {names}, the first of each list in params.yaml."
             )
+        case "choices":
+            rows = summarise(runs, by, lambda _: {}, confidence)
+            blocks = [*chosen_blocks(rows, titles), *tables(rows, titles)]
     seconds = [run["seconds"] or 0.0 for run in runs if run["method"] != "teacher"]  # a shared student counts here too
     return rows, [*blocks, f"Students: {len(seconds):,}; training them takes {math.fsum(seconds):,.0f} s in all."]
 

@@ -81,8 +81,11 @@ def _study(
     grids: Mapping[str, Grid],
 ) -> tuple[Markup | None, list[Block]]:
     """The study's figure and table, computed from its points; (None, []) for a study that has not run as asked."""
-    teachers = {task: metrics / "main/points" / task / "teacher.json" for task in tasks}
     folder, grid = metrics / study.name, grids[study.name]
+    if study.tunes:  # its teacher has not seen the rows that score
+        teachers = {task: folder / "teacher" / f"{task}.json" for task in tasks}
+    else:
+        teachers = {task: metrics / "main/points" / task / "teacher.json" for task in tasks}
     wanted = points.of_study(study, folder / "points", teachers, grid, seeds)
     if not all(point.path.is_file() for point in wanted):
         return None, []
