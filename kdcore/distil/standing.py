@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from kdcore.console import in_words
+
 Student = tuple[str, int]  # method and seed
 
 
@@ -23,11 +25,3 @@ def standing(own: Student, wanted: Sequence[Student], seconds: Mapping[Student, 
 def _expected(method: str, done: Mapping[Student, float]) -> float:
     alike = [took for (other, _), took in done.items() if other == method]
     return fmean(alike or done.values())
-
-
-def in_words(seconds: float) -> str:
-    """`40 s`, `12 min`, `3 h 20 min`."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -47,12 +47,14 @@ def write_plan(
     check_length(config, model.max_length, name)
     planned = students(params, study)
     signals = None if any(one.student.rows is None for one in planned) else max(one.student.rows for one in planned)  # type: ignore[type-var]
+    seeds = len(params.study[study.name]["seeds"]) if study and study.tunes else None
     plans: list[TaskPlan] = []
     free = shutil.disk_usage(store()).free
     for task in params.tasks:
         described, folder = tasks.find(task, params.task), Path("data") / task
         known = lengths(described, folder, named, model.max_length, rows, tokens)
-        plans.append(TaskPlan(params, planned, config, signals, known, free - sum(plan.disk for plan in plans)))
+        left = free - sum(plan.disk for plan in plans)
+        plans.append(TaskPlan(params, planned, config, signals, known, left, seeds))
     title = f"# {f'Study {study.name}' if study else 'The headline run'}\n\n{_models(name, plans[0])}"
     print(written(title, plans, _rates(plans[0], seconds) if seconds else {}, free))
     for problem in problems(plans, free):

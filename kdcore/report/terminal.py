@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kdcore.console import say
-from kdcore.distil.standing import in_words
+from kdcore.console import in_words, say
 from kdcore.report.markdown import cell_text, estimate_text, scores_table
 from kdcore.report.methods import words
 from kdcore.report.points import Run

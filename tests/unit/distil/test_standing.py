@@ -1,8 +1,6 @@
 """A student says how many of its task are finished and how long the others take, by what those took."""
 
-import pytest
-
-from kdcore.distil.standing import in_words, standing
+from kdcore.distil.standing import standing
 
 WANTED = [("none", 0), ("none", 1), ("sid", 0), ("sid", 1)]
 
@@ -24,8 +22,3 @@ def test_a_method_that_none_is_finished_of_takes_as_long_as_the_others():
 
 def test_students_that_are_not_asked_for_do_not_count():
     assert standing(("sid", 0), WANTED, {("pid", 0): 10.0}) == "student 1 of 4"
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(89, "89 s"), (90, "2 min"), (5340, "89 min"), (12000, "3 h 20 min")])
-def test_times_are_said_as_one_would(seconds: float, words: str):
-    assert in_words(seconds) == words
