@@ -17,7 +17,7 @@ from kdcore import __version__, door, processes
 from kdcore.distil.methods import METHODS
 from kdcore.errors import UserError
 from kdcore.memory import keep_freed
-from kdcore.params.overrides import for_study, for_task, of_task, values
+from kdcore.params.overrides import for_study, for_task, of_task, values, with_changes
 from kdcore.params.sections import Params, Shared
 from kdcore.studies import OWN, STUDIES, cells, teacher_of
 
@@ -74,6 +74,7 @@ SET_PARAM = inspect.Parameter(
 
 
 Body: TypeAlias = Callable[..., None]
+Opened: TypeAlias = "tuple[Data, Finished, Targets]"
 _reads: dict[str, tuple[str, ...]] = {}  # by command
 
 
@@ -88,13 +89,15 @@ def keys(command: str, study: str | None = None, task: str | None = None) -> lis
     return found
 
 
-def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = False) -> Callable[[Body], Body]:
+def command(
+    reads: tuple[str, ...], *, trains: bool = False, changes: bool = False, of: str | None = None
+) -> Callable[[Body], Body]:
     """Make the function a command: it gets the params that it declares, before its arguments.
 
     reads: keys of params.yaml, {study} and {task} being the command's arguments; a command that reads none needs no
     such file, and gets no params; trains: whether every process of a launcher runs it, and not the first alone;
-    changes: whether it takes `-S key=value`. Its params are those of its arguments `task` and `method`, where it has
-    them: kdcore/params/overrides.py.
+    changes: whether it takes `-S key=value`; of: the study that it belongs to, where it does not take that as an
+    argument. Its params are those of its arguments `task` and `method`, where it has them: kdcore/params/overrides.py.
     """
 
     def register(body: Body) -> Body:
@@ -109,7 +112,7 @@ def command(reads: tuple[str, ...], *, trains: bool = False, changes: bool = Fal
             if not reads:
                 body(**arguments)
                 return
-            study, task, method = (arguments.get(name) for name in ("study", "task", "method"))
+            study, task, method = arguments.get("study", of), arguments.get("task"), arguments.get("method")
             given = door.params_for(keys(name, study, task), study, changed, task, method)
             with door.speaking_of_params(given.names):
                 body(given.params, **arguments)
@@ -208,6 +211,53 @@ def targets(
     write_targets(_data(task, data), _teacher(teacher), out, params.targets, most, params.evaluate.batch_size)
 
 
+@command(reads=("study.tune",))
+def holdout(params: Params, task: str, data: DataFolder, out: Path) -> None:
+    """Split a task's training rows: a part to train on, and one to score on while knobs are chosen."""
+    from kdcore.data import prepare as stage
+
+    stage.holdout(_data(task, data), params.study["tune"]["share"], out)
+
+
+@command(
+    reads=(
+        *("model", "teacher.seeds", "student", "distill", "train"),
+        *("study.tune", "evaluate.batch_size", "task.{task}"),
+    ),
+    of="tune",
+)
+def tune(
+    params: Params,
+    task: str,
+    method: Method,
+    data: Annotated[Path, typer.Argument(help="What `kdcore holdout` made of the task.")],
+    teacher: TeachersFolder,
+    targets: TargetsFolder,
+    out: Annotated[Path, typer.Argument(help="Folder to write one JSON and one CSV per student to.")],
+) -> None:
+    """Distil and score a method's student of every combination of knobs, on the seeds of study.tune."""
+    _heavy()
+    from kdcore.artefacts import check_folder, new_folder, publish
+    from kdcore.console import say
+
+    check_folder(out, data, teacher, targets)
+    prepared, grid = _data(task, data), params.study["tune"]
+    opened = {one: _opened(prepared, teacher, targets, one) for one in params.teacher.seeds}
+    usual = {"student": params.student, "distill": params.distill, "train": params.train}
+    tried = [cell for cell in cells(STUDIES["tune"], grid) if cell.method == method]
+    made: dict[str, tuple[Finished, dict[str, Any]]] = {}
+    for number, (cell, seed) in enumerate(itertools.product(tried, grid["seeds"]), start=1):
+        name = f"{cell.name.rpartition('/')[2]}-s{seed}"
+        say(f"tune: {task}, {method}: student {number} of {len(tried) * len(grid['seeds'])}, {name}")
+        changed = params.model_copy(update=with_changes(usual, cell.sets))
+        student, scores = _distilled(method, seed, changed, *opened[teacher_of(seed, params.teacher.seeds)])
+        made[name] = student, scores | cell.fields
+    with new_folder(out) as aside:
+        for name, (student, scores) in made.items():
+            publish(aside / f"{name}.csv", (student.folder / "history.csv").read_bytes())
+            publish(aside / f"{name}.json", scores)
+
+
 @command(
     reads=("model", "teacher.seeds", "student", "distill", "train", "evaluate.batch_size", "task.{task}"), trains=True
 )
@@ -224,11 +274,41 @@ def student(
     """Distil one student of the headline run, and say what speaks against it."""
     _heavy()
     from kdcore.artefacts import check_folder, link_folder
+    from kdcore.evaluation import sanity
 
     check_folder(out, data, teacher, targets)
-    opened = _opened(_data(task, data), teacher, targets, teacher_of(seed, params.teacher.seeds))
-    model, _ = _distilled(method, seed, params, *opened)
+    taught_by, prepared = teacher_of(seed, params.teacher.seeds), _data(task, data)
+    opened = {taught_by: _opened(prepared, teacher, targets, taught_by)}
+    _say_standing(task, method, seed, opened, lambda one: _opened(prepared, teacher, targets, one))
+    model, scores = _distilled(method, seed, params, *opened[taught_by])
+    sanity.check(f"{task}: {method}, seed {seed}", scores, params.student.floor)
     link_folder(model.folder, out)
+
+
+def _say_standing(task: str, method: str, seed: int, opened: dict[int, Opened], more: Callable[[int], Opened]) -> None:
+    """Say which of its task's students in the headline run it is, and how long they may still take.
+
+    opened: by the seed of a teacher, its data, itself and its signals; `more` opens those of another.
+    """
+    import json
+
+    from kdcore.console import say
+    from kdcore.distil.standing import standing
+    from kdcore.distil.student import recipe
+    from kdcore.runs import result_of
+
+    whole = door.headline()
+    wanted = list(itertools.product(whole.methods, whole.seeds))
+    seconds = {}
+    for name, number in wanted:
+        own, taught_by = for_task(whole, task, name), teacher_of(number, whole.teacher.seeds)
+        if taught_by not in opened:
+            opened[taught_by] = more(taught_by)
+        what = recipe(name, number, own.student, own.distill, own.train, own.model, *opened[taught_by])
+        if result := result_of("student", what):
+            seconds[name, number] = json.loads((result / "run.json").read_text(encoding="utf-8"))["seconds"]
+    if (method, seed) in wanted and (method, seed) not in seconds:
+        say(f"{task}: {method}, seed {seed}: {standing((method, seed), wanted, seconds)}")
 
 
 @command(
@@ -253,6 +333,7 @@ def point(
     """Distil one student of a study and score it, in one process."""
     _heavy()
     from kdcore.artefacts import check_file, publish
+    from kdcore.evaluation import sanity
 
     if out.suffix != ".json":
         raise UserError(str(out), "must end in .json")
@@ -261,6 +342,7 @@ def point(
     own = params.student
     opened = _opened(_data(task, data), teacher, targets, teacher_of(seed, params.teacher.seeds))
     model, scores = _distilled(method, seed, params, *opened)
+    sanity.check(f"{task}: {method}, seed {seed}", scores, own.floor)
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
     for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
         asked[field] = getattr(getattr(params, section), field)
@@ -271,12 +353,8 @@ def point(
 def _distilled(
     method: str, seed: int, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
 ) -> tuple["Finished", dict[str, Any]]:
-    """The student that the arguments determine, trained now where it is not in the store, and its point.
-
-    Warns of what speaks against it. Raises UserError where it scores below `student.floor`.
-    """
+    """The student that the arguments determine, trained now where it is not in the store, and its point."""
     from kdcore.distil.student import distil
-    from kdcore.evaluation import sanity
     from kdcore.evaluation.score import read_point, score_run
     from kdcore.model.names import check_vocabulary
 
@@ -284,9 +362,7 @@ def _distilled(
     if own.init.startswith("pretrained"):
         check_vocabulary(params.model.name, params.model.revision, teacher.folder)
     model = distil(method, seed, own, params.distill, params.train, params.model, data, teacher, targets)
-    scores = read_point(score_run(model, data, teacher, targets, params.evaluate.batch_size))
-    sanity.check(f"{data.task.name}: {method}, seed {seed}", scores, own.floor)
-    return model, scores
+    return model, read_point(score_run(model, data, teacher, targets, params.evaluate.batch_size))
 
 
 @command(reads=("methods", "seeds", "teacher.seeds", "evaluate.batch_size"))
@@ -388,15 +464,22 @@ def report(
     students: Annotated[Path, typer.Argument(help="Folder of the students of the headline run.")],
     out: Annotated[Path, typer.Argument(help="HTML file to write.")],
 ) -> None:
-    """Write the page: every result in one HTML file that opens without a network."""
+    """Write the page: every result in one HTML file that opens without a network; say how the run ended."""
     from kdcore.artefacts import check_file
+    from kdcore.report import points
     from kdcore.report.page.write import write_page
+    from kdcore.report.summary import baselines, summarise
+    from kdcore.report.terminal import conclude
 
     check_file(out, metrics, students)
     write_page(
         *(metrics, students, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
         *(params.evaluate.confidence, params.study, params.task),
     )
+    runs = points.read(
+        points.headline(metrics / "main/points", params.tasks, params.methods, params.seeds, params.teacher.seeds)
+    )
+    conclude(summarise(runs, ["method"], baselines, params.evaluate.confidence), runs, out)
 
 
 @command(reads=("tasks", "methods", "seeds", "teacher.seeds", "evaluate.confidence", "report.texts"))
@@ -428,6 +511,7 @@ def curve(
 ) -> None:
     """Write the table and the picture of a study from its points."""
     from kdcore.artefacts import check_place
+    from kdcore.console import say
     from kdcore.report.write import write_study
 
     check_place(out, points, teachers)
@@ -435,6 +519,7 @@ def curve(
         *(STUDIES[study], points, out, _teachers(params, teachers), params.study[study], params.seeds),
         params.evaluate.confidence,
     )
+    say(f"{study}: the table is {out / 'table.md'}, the picture {out / 'figures' / f'{study}.png'}")
 
 
 def _teachers(params: Params, folder: Path) -> dict[str, dict[int, Path]]:

@@ -26,6 +26,14 @@ def warn(line: str) -> None:
         print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
+def in_words(seconds: float) -> str:
+    """`40 s`, `12 min`, `3 h 20 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 @contextmanager
 def progress(title: str, total: int, done: int = 0, unit: str = "rows") -> Iterator[Update]:
     """Yield update(advance, note): a rich bar with rate and time left, or a plain line every ten seconds."""

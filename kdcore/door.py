@@ -83,8 +83,15 @@ def params_for(
     own = of_study(asked, params.study) | of_task(task, params.task.get(task or ""), method)
     own = {knob: one for knob, one in own.items() if not any(f"{knob}.".startswith(f"{key}.") for key in set_now)}
     resolved = params.model_copy(update=with_changes(dict(params), values(own)) | own_lists(asked, params.study))
-    names = {knob: override.key for knob, override in own.items()} | (asked.asks if asked else {})
+    names = {knob: override.key for knob, override in own.items()} | (
+        asked.asked(params.study[asked.name]).asks if asked else {}
+    )
     return Given(cast(Params, View(resolved, reads)), names)
+
+
+def headline() -> Params:
+    """All params, to say where a command stands in the whole run; no result may depend on more than it declares."""
+    return load(PARAMS)
 
 
 class View:

@@ -112,6 +112,16 @@ class Run:
         return sorted((self.folder / "checkpoints").glob("[0-9]*"))
 
 
+def result_of(kind: str, identity: dict[str, Any]) -> Path | None:
+    """The result of the run that `identity` determines, where it is finished; its files are not verified."""
+    result = Run(_folder(kind, identity)).result
+    return result if result.is_dir() else None
+
+
+def _folder(kind: str, identity: dict[str, Any]) -> Path:
+    return store() / f"{kind}-{digest(identity)[:20]}"
+
+
 @contextmanager
 def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
     """Hold the run that `identity` determines; create its folder on first use.
@@ -121,7 +131,7 @@ def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
     names no file is said of the run's folder.
     """
     name = digest(identity)
-    folder = store() / f"{kind}-{name[:20]}"
+    folder = _folder(kind, identity)
     folder.mkdir(parents=True, exist_ok=True)
     _check_same(folder, int(name[:15], 16))
     if (folder / "result").is_dir() and not os.access(folder, os.W_OK):  # a group's store: finished runs can be read

@@ -5,9 +5,9 @@ A new study is an entry of STUDIES, a section under `study:` in params.yaml, and
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from kdcore.distil.methods import METHODS, PROGRESSIVE, variants
 
@@ -50,18 +50,21 @@ class Study:
     """One study. paper: the figure or table of the paper that it repeats, if any.
 
     summary: `methods` sums up and draws a row per method, `curve` a line per method over its one axis, `schedules`
-    scores by epoch, `recipes` a row per method and choice, beside the first of each list; own: whether it has tasks,
-    seeds, data and teachers of its own, and perhaps other knobs: study.<study>.tasks, .seeds, .<section>.<knob>;
-    usual: what its section of params.yaml has where the file leaves it out, list name -> values.
+    scores by epoch, `recipes` a row per method and choice, beside the first of each list, `choices` the best of each
+    method; tunes: params.yaml lists the knobs too, study.<study>.knobs, and the seeds, study.<study>.seeds; its points
+    lie in a folder per method; own: whether it has tasks, seeds, data and teachers of its own, and perhaps other knobs:
+    study.<study>.tasks, .seeds, .<section>.<knob>; usual: what its section of params.yaml has where the file leaves it
+    out, list name -> values.
     """
 
     name: str
     title: str
     question: str
-    summary: Literal["methods", "curve", "schedules", "recipes"]
+    summary: Literal["methods", "curve", "schedules", "recipes", "choices"]
     paper: str = ""
     axes: tuple[Axis, ...] = ()
     arms: tuple[Arm, ...] = (Arm(),)
+    tunes: bool = False
     own: bool = False
     usual: Mapping[str, Any] = field(kw_only=True)
 
@@ -75,9 +78,21 @@ class Study:
         """Knob that it varies -> list that asks for its values, e.g. student.layers -> study.depth.layers."""
         return {axis.key: f"study.{self.name}.{axis.values}" for axis in self.axes}
 
+    def asked(self, grid: "Grid") -> "Study":
+        """The study with an axis for each knob that its section of params.yaml lists."""
+        knobs = [(section, name) for section, named in grid.get("knobs", {}).items() for name in named]
+        listed = tuple(
+            Axis(f"knobs.{section}.{name}", f"{section}.{name}", name.replace("_", " "), f"{name}=")
+            for section, name in knobs
+        )
+        return replace(self, axes=(*self.axes, *listed))
+
     @property
     def command(self) -> str:
         return f"dvc repro stages/dvc.yaml:{self.name}"
+
+
+Grid: TypeAlias = Mapping[str, Any]  # a study's section of params.yaml: list name -> values
 
 
 @dataclass(frozen=True)
@@ -172,18 +187,35 @@ STUDIES = {
                 "inits": ("teacher", "pretrained", "random"),
             },
         ),
+        Study(
+            "tune",
+            "Tuning",
+            "Which rate and how many epochs does each method need, when all may try equally much?",
+            "choices",
+            tunes=True,
+            usual={
+                "methods": ("none", "soft", "pid", "sid"),
+                "seeds": (1000, 1001),
+                "share": 0.2,
+                "knobs": {
+                    "train": {"learning_rate": (5e-5, 1e-4, 2e-4)},
+                    "distill": {"classification_epochs": (4, 8)},
+                },
+            },
+        ),
     )
 }
 
 
-def cells(study: Study, grid: Mapping[str, Sequence[Any]]) -> Iterator[Cell]:
-    """Every cell of a study. grid: its section of params.yaml, list name -> values."""
+def cells(study: Study, grid: Grid) -> Iterator[Cell]:
+    """Every cell of a study. grid: its section of params.yaml."""
+    study = study.asked(grid)
     for arm in study.arms:
-        for method, *values in itertools.product(grid[arm.methods], *(grid[axis.values] for axis in study.axes)):
+        for method, *values in itertools.product(grid[arm.methods], *(listed(grid, axis) for axis in study.axes)):
             varied = list(zip(study.axes, values, strict=True))
-            named = [*arm.sets.values(), *(f"{axis.mark}{value}" for axis, value in varied)]
+            named = "-".join(map(str, [*arm.sets.values(), *(f"{axis.mark}{value}" for axis, value in varied)]))
             yield Cell(
-                name="-".join([method, *map(str, named)]),
+                name=f"{method}/{named}" if study.tunes else "-".join(filter(None, [method, named])),
                 method=method,
                 sets={**arm.sets, **{axis.key: value for axis, value in varied}},
                 asked={f"study.{study.name}.{arm.methods}": method}
@@ -194,3 +226,11 @@ def cells(study: Study, grid: Mapping[str, Sequence[Any]]) -> Iterator[Cell]:
 def teacher_of(seed: int, teachers: Sequence[int]) -> int:
     """The seed of the teacher of a student with this seed: the teachers take turns."""
     return teachers[seed % len(teachers)]
+
+
+def listed(grid: Grid, axis: Axis) -> Sequence[Any]:
+    """The values that params.yaml lists for an axis."""
+    section: Any = grid
+    for name in axis.values.split("."):
+        section = section[name]
+    return section

@@ -15,14 +15,15 @@ from kdcore.artefacts import check_folder, new_folder, seal, write_json
 from kdcore.console import warn
 from kdcore.data import checks, sources, tasks
 from kdcore.data.order import nested
-from kdcore.data.prepared import PROVENANCE, TASK
+from kdcore.data.prepared import PROVENANCE, TASK, Data
 from kdcore.data.tasks import Task
+from kdcore.errors import UserError
 
 if TYPE_CHECKING:
-    from kdcore.params.sections import Data
+    from kdcore.params import sections
 
 
-def prepare(task: Task, data: Data, out: Path | str) -> None:
+def prepare(task: Task, data: sections.Data, out: Path | str) -> None:
     """Write the prepared task to `out`, in place of an older one.
 
     Raises UserError with everything that is wrong with the rows, OSError where `out` cannot be written; `out` is
@@ -37,6 +38,26 @@ def prepare(task: Task, data: Data, out: Path | str) -> None:
             warn(f"{raw.where}: {split}: {times:,} {what}")
     with new_folder(folder) as aside:
         _write(aside, task, frames, raw.origin, odd)
+
+
+def holdout(data: Data, share: float, out: Path) -> None:
+    """Write a prepared task of the training rows alone: `share` of the labelled ones validate, the others train.
+
+    Who validates is drawn by hash, in each class alike, and is the same on any machine. No other split is read.
+    Raises UserError where either part would be empty.
+    """
+    check_folder(out, data.folder)
+    frame = data.frame("train")
+    labelled = frame[frame["label"].notna()]
+    strata = labelled["label"].map(lambda label: "number" if data.task.regression else str(label)).tolist()
+    order = nested(strata, [f"inner validation {row}" for row in labelled["row"]])
+    held = labelled.iloc[order[: round(share * len(labelled))]]
+    parts = {"train": frame.drop(held.index), "validation": held}
+    if empty := [name for name, part in parts.items() if part.empty]:
+        few = f"{len(labelled)} labelled training rows at a share of {share} leave none for {' and '.join(empty)}"
+        raise UserError(str(data.folder), few)
+    with new_folder(out) as aside:
+        _write(aside, data.task, parts, {"training rows of": data.folder.name, "share": share}, {})
 
 
 def _write(folder: Path, task: Task, frames: dict[str, pd.DataFrame], origin: dict[str, Any], odd: checks.Odd) -> None:

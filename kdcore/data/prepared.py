@@ -47,11 +47,6 @@ class Data:
         rows, labelled = ({name: facts[what] for name, facts in splits} for what in ("rows", "labelled"))
         return cls(folder, task, rows, labelled, provenance["origin"], digest(contents))
 
-    @property
-    def origin(self) -> dict[str, Any]:
-        """Where the rows come from, as provenance.json has it."""
-        return json.loads((self.folder / PROVENANCE).read_text(encoding="utf-8"))["origin"]
-
     def used(self, rows: int | None) -> int:
         """How many training rows are used where `rows` are asked for (None: all): `rows` is a cap."""
         return self.splits["train"] if rows is None else min(rows, self.splits["train"])

@@ -1,6 +1,7 @@
 """Distil one student: its signals, its phases, its loop, and the folder that it leaves."""
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,38 @@ from kdcore.runs import open_run
 RERUN = "dvc repro -f student"
 
 
+def recipe(
+    method: str,
+    seed: int,
+    student: Student,
+    distill: Distill,
+    train: Train,
+    model: Model,
+    data: Data,
+    teacher: Finished,
+    targets: Targets,
+) -> dict[str, Any]:
+    """What determines the student, and nothing else: a knob that its method does not use is left out."""
+    parsed = Method.parse(method)
+    stretch = phases(parsed.schedule, student.layers, distill)
+    pretrained = student.init.startswith("pretrained")
+    return {
+        "data": data.fingerprint,
+        "teacher": teacher.fingerprint,
+        "pretrained": names.identity(model.name, model.revision) if pretrained else None,
+        "layers": student.layers,
+        "rows": data.used(student.rows),
+        "init": student.init,
+        "layer_map": layer_map(student.layer_map, student.layers, teacher.layers),
+        "phases": [asdict(phase) for phase in stretch],
+        "soft": None if parsed.schedule == "none" else [distill.temperature, distill.hard_label_weight],
+        "internal": parsed.minimised(distill.weights),
+        "signals": targets.precision("train") if parsed.losses else None,
+        "train": identity(train, seed, stretch),
+        "code": code_digest(__name__),
+    }
+
+
 def distil(
     method: str,
     seed: int,
@@ -43,23 +76,7 @@ def distil(
     weights = parsed.minimised(distill.weights)
     mapped = layer_map(student.layer_map, student.layers, teacher.layers)
     stretch = phases(parsed.schedule, student.layers, distill)
-    pretrained = student.init.startswith("pretrained")
-    # What determines the student, and nothing else: a knob that its method does not use is left out.
-    what = {
-        "data": data.fingerprint,
-        "teacher": teacher.fingerprint,
-        "pretrained": names.identity(model.name, model.revision) if pretrained else None,
-        "layers": student.layers,
-        "rows": data.used(student.rows),
-        "init": student.init,
-        "layer_map": mapped,
-        "phases": [asdict(phase) for phase in stretch],
-        "soft": None if labels_only else [distill.temperature, distill.hard_label_weight],
-        "internal": weights,
-        "signals": targets.precision("train") if parsed.losses else None,
-        "train": identity(train, seed, stretch),
-        "code": code_digest(__name__),
-    }
+    what = recipe(method, seed, student, distill, train, model, data, teacher, targets)
     with open_run("student", what) as run:
         if not run.finished:
             frame = data.frame("train", student.rows)

@@ -18,7 +18,7 @@ from kdcore.errors import near, shown
 from kdcore.model.positions import positions
 from kdcore.params.overrides import of_study, of_task, own_lists, renamed, values, with_changes
 from kdcore.params.sections import Data, Distill, Model, Steps, Student, TaskEntry, Teacher, Train
-from kdcore.studies import STUDIES, Study, cells
+from kdcore.studies import STUDIES, Grid, Study, cells
 
 Problems: TypeAlias = Iterator[str]
 Tasks: TypeAlias = tuple[str, ...]
@@ -57,10 +57,10 @@ def _of_students(sections: Mapping[str, Any], study: Study | None, names: Mappin
     """Each student of the headline run, or of the study, as its task has it; where no task is known, as all have it."""
     asked: list[tuple[str | None, dict[str, Any]]]
     if study:
-        asked = [(cell.method, dict(cell.sets)) for cell in cells(study, sections["study"][study.name])]
+        grid = sections["study"][study.name]
+        asked, asks = [(cell.method, dict(cell.sets)) for cell in cells(study, grid)], study.asked(grid).asks
     else:
-        asked = [(method, {}) for method in sections.get("methods", (None,))]
-    asks = study.asks if study else {}
+        asked, asks = [(method, {}) for method in sections.get("methods", (None,))], {}
     entries = sections.get("task", {})
     for method, sets in asked:
         one = {"methods": (method,)} if method else {}
@@ -189,6 +189,16 @@ def threads(train: Train) -> Problems:
         yield f"train.threads: must be at most {max(2, cores)} (this machine has {cores} cores), found {train.threads}"
 
 
+def tuning(seeds: tuple[int, ...], study: Mapping[str, Grid]) -> Problems:
+    """What is tuned has something to choose from, and is chosen on seeds that no result has."""
+    for name in (each.name for each in STUDIES.values() if each.tunes):
+        grid = study[name]
+        for seed in sorted(set(grid["seeds"]) & set(seeds)):
+            yield f"study.{name}.seeds: must not be one of `seeds`, which the results are of, found {seed}"
+        if not any(grid["knobs"].values()):
+            yield f"study.{name}.knobs: must list the values of a knob, e.g. {{train: {{learning_rate: [1.0e-4]}}}}"
+
+
 def within_the_teacher(student: Student, model: Model, teacher: Teacher) -> Problems:
     """No student is deeper than its teacher, and no text longer, as far as a config.json at hand tells."""
     key = "teacher.finetuned" if teacher.finetuned else "model.name"
@@ -228,4 +238,4 @@ OF_A_STUDENT: tuple[Callable[..., Problems], ...] = (
     *(explicit_map, internal_weights, within_the_teacher, lone_teacher),
     *(micro_batches, micro_batches_of_the_teacher, threads),
 )
-OF_THE_RUN = (known_tasks, own_tasks, right_source, known_columns, known_splits)
+OF_THE_RUN = (known_tasks, own_tasks, right_source, known_columns, known_splits, tuning)

@@ -45,7 +45,7 @@ from kdcore.params.values import (
     Tracker,
     Trains,
 )
-from kdcore.studies import STUDIES, Study
+from kdcore.studies import STUDIES, Grid, Study
 
 
 class Section(BaseModel):
@@ -204,8 +204,6 @@ class Report(Section):
     texts: Flag = False
 
 
-Grid: TypeAlias = dict[str, tuple[Any, ...]]  # the section of one study: list name -> values
-
 # The sections whose knobs a study may vary: those of a student, so that all of its students have one teacher.
 VARIED: dict[str, type[Section]] = {"student": Student, "distill": Distill, "train": Train}
 
@@ -226,7 +224,19 @@ def _mapping(name: str, fields: dict[str, Any], usual: Mapping[str, Any]) -> Any
 def _grid_of(study: Study) -> Any:
     axes = {axis.values: _values_of(axis.key) for axis in study.axes}
     arms = {arm.methods: Annotated[tuple[Annotated[str, OneOf(arm.allowed)], ...], LIST] for arm in study.arms}
-    return _mapping(study.name, axes | arms | (_own() if study.own else {}), study.usual)
+    tuning = {"seeds": Annotated[tuple[Seed, ...], LIST], "share": Between, "knobs": _knobs()} if study.tunes else {}
+    return _mapping(study.name, axes | arms | tuning | (_own() if study.own else {}), study.usual)
+
+
+def _knobs() -> Any:
+    """The type of the lists of a study that tunes: of any knob that makes another student of the same depth."""
+    fixed = {"layers", "floor", "weights", "track", *Shared.model_fields}
+    sections = {
+        section: {name: _values_of(f"{section}.{name}") for name in kind.model_fields if name not in fixed}
+        for section, kind in VARIED.items()
+    }
+    some = {name: _strict(name, lists, total=False) for name, lists in sections.items()}
+    return _strict("Knobs", some, total=False)
 
 
 def _own() -> dict[str, Any]:

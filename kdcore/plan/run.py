@@ -42,6 +42,7 @@ def write_plan(
     study: to plan in place of the headline run; shape: the teacher's, where its config is not at hand; rows, tokens: of
     tasks that are not prepared; seconds: how long to measure this machine, 0 for not at all.
     """
+    seeds = len(params.study[study.name]["seeds"]) if study and study.tunes else None
     plans: list[TaskPlan] = []
     names: list[str] = []
     free = shutil.disk_usage(store()).free
@@ -62,7 +63,8 @@ def write_plan(
             rows,
             tokens,
         )
-        plans.append(TaskPlan(own, planned, config, signals, known, free - sum(plan.disk for plan in plans)))
+        left = free - sum(plan.disk for plan in plans)
+        plans.append(TaskPlan(own, planned, config, signals, known, left, seeds))
         names.append(name)
     title = f"# {f'Study {study.name}' if study else 'The headline run'}\n\n{_models(names, plans)}"
     print(written(title, plans, _rates(plans[0], seconds) if seconds else {}, free))

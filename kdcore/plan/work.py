@@ -136,14 +136,22 @@ class TaskPlan:
     """The cost of one task."""
 
     def __init__(
-        self, params: Params, planned: Sequence[Planned], config: Any, rows: int | None, lengths: Lengths, free: int
+        self,
+        params: Params,
+        planned: Sequence[Planned],
+        config: Any,
+        rows: int | None,
+        lengths: Lengths,
+        free: int,
+        seeds: int | None = None,
     ) -> None:
-        """config: of the teacher; rows: of which targets keep the signals; free: bytes of disk.
+        """config: of the teacher; rows: of which targets keep the signals; free: bytes of disk; seeds: how many of
+        each student, None for as many as `params.seeds`.
 
         Raises UserError where the run itself would.
         """
         self.params, self.students, self.lengths = params, planned, lengths
-        self.config, self.seeds = for_task(config, lengths.task), len(params.seeds)
+        self.config, self.seeds = for_task(config, lengths.task), seeds or len(params.seeds)
         self.teachers = len(params.teacher.seeds)
         self._encoders: dict[int, Encoder] = {}
         depth = self.config.num_hidden_layers

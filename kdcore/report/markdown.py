@@ -182,7 +182,7 @@ def tables(
     for table in _by_task(rows):
         about = f" by {', '.join(titles.values())}" if len(titles) > 1 else ""
         blocks.append(Heading(2, f"{table[0].task}: {table[0].metric} on {data}{about}"))
-        blocks += [_scores(table, titles), _notes(table, _teachers(table), comparisons)]
+        blocks += [scores_table(table, titles), _notes(table, _teachers(table), comparisons)]
         if names := _names(row.closeness for row in table):
             lines = [[*_words(row, titles), *_estimates(row.closeness, names)] for row in _students(table)]
             header = [*titles.values(), *(CLOSENESS.get(name, name) for name in names)]
@@ -227,7 +227,8 @@ def over_tasks(lines: Sequence[Overall]) -> list[Block]:
     return [title, overview(lines), _notes(averages, _teachers(averages), told)]
 
 
-def _scores(table: Sequence[Row], titles: Mapping[str, str]) -> Table:
+def scores_table(table: Sequence[Row], titles: Mapping[str, str]) -> Table:
+    """A line per row of one task: its scores, and its differences with their verdicts."""
     others = _names(row.metrics for row in table)
     made = _names(row.differences for row in table)
     header = [*titles.values(), table[0].metric, *(f"minus {name}" for name in made), *others, "degenerate runs"]

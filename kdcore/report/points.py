@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat, PlainValidator, ValidationError, model_validator
 
 from kdcore.errors import UserError
-from kdcore.studies import Study, cells
+from kdcore.studies import Grid, Study, cells
 
 
 def _per_layer(values: object) -> object:
@@ -177,19 +177,20 @@ def of_study(
     study: Study,
     points: Path,
     teachers: Mapping[str, Mapping[int, Path]],
-    grid: Mapping[str, Sequence[Any]],
+    grid: Grid,
     seeds: Sequence[int],
 ) -> list[Wanted]:
     """Every point of a study, cell x seed per task, and the teachers' points from the headline run.
 
-    teachers: task -> seed -> that teacher's point; grid: the study's section of params.yaml, list name -> values.
+    teachers: task -> seed -> that teacher's point; grid: the study's section of params.yaml, whose own seeds come
+    first.
     """
     wanted = []
     for task, by_seed in teachers.items():
         wanted += [teacher(path, task, seed) for seed, path in by_seed.items()]
-        for cell, seed in itertools.product(cells(study, grid), seeds):
+        for cell, seed in itertools.product(cells(study, grid), grid.get("seeds", seeds)):
             fields = {"task": task, **cell.fields, "seed": seed}
-            keys = {"tasks": task, **cell.asked, "seeds": seed}
+            keys = {"tasks": task, **cell.asked, f"study.{study.name}.seeds" if "seeds" in grid else "seeds": seed}
             wanted.append(Wanted(points / task / f"{cell.name}-s{seed}.json", keys, fields, study.command))
     return wanted
 

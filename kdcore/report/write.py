@@ -17,15 +17,15 @@ from kdcore.artefacts import publish_all
 from kdcore.errors import UserError
 from kdcore.report import figures, points
 from kdcore.report.canvas import encode
+from kdcore.report.choices import choices, chosen_blocks, options
 from kdcore.report.latency import read_latency, tradeoff_blocks, tradeoff_figure
 from kdcore.report.latex import to_latex
 from kdcore.report.markdown import Block, curves, over_tasks, overview, tables, to_markdown
 from kdcore.report.methods import ordered, words
 from kdcore.report.points import Run
 from kdcore.report.summary import Keys, Overall, Row, baselines, overall, overall_frame, summarise, to_frame
-from kdcore.studies import STUDIES, Arm, Study
+from kdcore.studies import STUDIES, Arm, Grid, Study
 
-Grid = Mapping[str, Sequence[Any]]  # a study's section of params.yaml: list name -> values
 HISTORY = ("epoch", "phase", "completed", "score")
 
 
@@ -81,10 +81,8 @@ def write_study(
     seeds: Sequence[int],
     confidence: float,
 ) -> None:
-    """Write table.{md,csv} and figures/<study>.{png,svg} into `out`, of `methods` also overview.{csv,tex}.
-
-    Of `schedules` convergence.csv too.
-
+    """Write table.{md,csv} and figures/<study>.{png,svg} into `out`; of `methods` also overview.{csv,tex}, of
+    `schedules` convergence.csv, of `choices` choice.txt.
     points_folder: <task>/<cell>-s<seed>.json, the cells as studies.cells names them; teachers: task -> seed -> the
     teacher's point. Raises UserError for a point or history that is missing or broken.
     """
@@ -102,6 +100,11 @@ def write_study(
             students = [row for row in rows if not row.teacher]
             first = _first(study, grid)
             figure = figures.dots(students, "Validation score by recipe", list(first), list(first.values()))
+        case "choices":
+            axes = study.asked(grid).axes
+            files["choice.txt"] = options(choices(rows), axes)
+            students = [row for row in rows if not row.teacher]
+            figure = figures.dots(students, "Score on rows held out", ["method", *(axis.field for axis in axes)], ())
         case "schedules":
             arms = [_fields(arm) for arm in study.arms]
             paths = [point.path.with_suffix(".csv") for point in wanted]
@@ -147,7 +150,7 @@ def overview_files(lines: Sequence[Overall]) -> dict[str, str]:
 
 def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) -> tuple[list[Row], list[Block]]:
     """The study's rows and its table."""
-    axes = {axis.field: axis.title for axis in study.axes}
+    axes = {axis.field: axis.title for axis in study.asked(grid).axes}
     by = ["method", *dict.fromkeys(name for arm in study.arms for name in _fields(arm)), *axes]
     titles = words(by) | axes
     match study.summary:
@@ -176,6 +179,9 @@ def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) ->
             blocks = tables(
                 rows, titles, f"“minus first” compares with {names}, the first of each list in params.yaml."
             )
+        case "choices":
+            rows = summarise(runs, by, lambda _: {}, confidence)
+            blocks = [*chosen_blocks(rows, titles), *tables(rows, titles)]
     costs = [run["cost"].get("gflop", 0.0) for run in runs if run["method"] != "teacher"]  # shared ones count here too
     return rows, [*blocks, f"Students: {len(costs):,}; training them takes {math.fsum(costs):,.0f} GFLOP in all."]
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kdcore.console import progress, say, warn
+from kdcore.console import in_words, progress, say, warn
 
 
 class Terminal(io.StringIO):
@@ -85,3 +85,8 @@ def test_a_terminal_gets_a_bar_with_loss_rate_and_time_left(monkeypatch: pytest.
 def test_an_error_leaves_the_block_as_it_is(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(ZeroDivisionError), progress("student", total=4) as update:
         update(1 // 0)
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(89, "89 s"), (90, "2 min"), (5340, "89 min"), (12000, "3 h 20 min")])
+def test_times_are_said_as_one_would(seconds: float, words: str):
+    assert in_words(seconds) == words

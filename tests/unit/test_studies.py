@@ -18,6 +18,10 @@ NAMES = {
         {"methods": ["sid"], "layer_maps": ["uniform", "last"], "inits": ["teacher", "random"]},
         ["sid-uniform-teacher", "sid-uniform-random", "sid-last-teacher", "sid-last-random"],
     ),
+    "tune": (
+        {"methods": ["sid"], "knobs": {"train": {"learning_rate": [1e-4, 5e-5]}, "student": {"init": ["random"]}}},
+        ["sid/learning_rate=0.0001-init=random", "sid/learning_rate=5e-05-init=random"],
+    ),
 }
 
 
@@ -31,12 +35,12 @@ def test_points_are_named_by_what_the_study_varies(study: str):
 def test_the_points_that_are_committed_are_those_that_params_ask_for(study: str):
     params = load(ROOT / "params.yaml", study=study)
     grid, folder = params.study[study], ROOT / "metrics" / study / "points"
-    if STUDIES[study].own and not folder.is_dir():
-        pytest.skip(f"{study} has not run here: its data are not part of the repository")
+    if not folder.is_dir() and (STUDIES[study].own or STUDIES[study].tunes):
+        pytest.skip(f"{study} has not run here")
     tasks, seeds = grid.get("tasks", params.tasks), grid.get("seeds", params.seeds)
     names = {f"{cell.name}-s{seed}" for cell in cells(STUDIES[study], grid) for seed in seeds}
-    found = {str(path.relative_to(folder).with_suffix("")) for path in folder.glob("*/*.json")}
-    assert found == {f"{task}/{name}" for task in tasks for name in names}
+    points = [path.relative_to(folder).with_suffix("") for path in folder.rglob("*.json")]
+    assert {*map(str, points)} == {f"{task}/{name}" for task in tasks for name in names}
 
 
 def test_a_cell_says_what_it_sets_and_which_keys_ask_for_it():
@@ -50,6 +54,20 @@ def test_a_cell_says_what_it_sets_and_which_keys_ask_for_it():
     }
     *_, head = cells(STUDIES["convergence"], NAMES["convergence"][0])
     assert (head.sets, head.asked) == ({"distill.trains": "head"}, {"study.convergence.head": "pid"})
+
+
+def test_a_knob_that_params_list_is_asked_for_by_its_list():
+    grid = NAMES["tune"][0]
+    *_, cell = cells(STUDIES["tune"], grid)
+    assert cell.sets == {"train.learning_rate": 5e-5, "student.init": "random"}
+    assert cell.fields == {"method": "sid", "learning_rate": 5e-5, "init": "random"}
+    assert cell.asked == {
+        "study.tune.methods": "sid",
+        "study.tune.knobs.train.learning_rate": 5e-5,
+        "study.tune.knobs.student.init": "random",
+    }
+    problem = "train.learning_rate: must be 1"
+    assert STUDIES["tune"].asked(grid).renamed(problem) == f"study.tune.knobs.{problem}"
 
 
 def test_a_problem_with_a_knob_is_said_of_the_list_that_asks_for_it():

@@ -112,7 +112,8 @@ def _study(
     folder, grid = metrics / study.name, grids[study.name]
     place = str(metrics / "main/points/{}/teacher-s{}.json")
     if study.own:
-        tasks, seeds, teachers = grid["tasks"], grid["seeds"], grid["teacher"]["seeds"]  # type: ignore[call-overload]
+        tasks, seeds, teachers = grid["tasks"], grid["seeds"], grid["teacher"]["seeds"]
+    if study.own or study.tunes:  # its teachers are not the headline run's
         place = str(folder / "teacher/{}/s{}.json")
     taught = {task: {seed: Path(place.format(task, seed)) for seed in teachers} for task in tasks}
     wanted = points.of_study(study, folder / "points", taught, grid, seeds)

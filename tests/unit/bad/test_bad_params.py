@@ -74,6 +74,13 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
         {"train.batch_size": 4, "train.accumulate": 8},
         ["train.accumulate", "at most train.batch_size (4)", "found 8"],
     ),
+    ({"study.tune.seeds": [7, 0]}, ["study.tune.seeds", "not be one of `seeds`", "found 0"]),
+    ({"study.tune.knobs": {}}, ["study.tune.knobs", "must list the values of a knob"]),
+    ({"study.tune.knobs": {"train": {"threads": [1]}}}, ["study.tune.knobs.train.threads", "unknown key"]),
+    (
+        {"study.tune.knobs": {"train": {"learning_rate": [0]}}},
+        ["study.tune.knobs.train.learning_rate.0", "greater than 0", "found 0"],
+    ),
     (
         {"teacher.batch_size": 4, "teacher.accumulate": 8},
         ["teacher.accumulate", "at most teacher.batch_size (4)", "found 8"],

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from kdcore.data import embedded, tasks
-from kdcore.data.prepare import prepare
+from kdcore.data.prepare import holdout, prepare
 from kdcore.data.prepared import Data
 from kdcore.errors import UserError
 from tests.unit.raw_files import GLUE, GOOD, PAIRS, REVIEWS, SCORES, VALIDATION, data, write
@@ -146,6 +146,46 @@ def test_odd_things_are_warned_about_and_recorded(tmp_path: Path, capsys: pytest
     splits = json.loads((tmp_path / "out" / "provenance.json").read_text())["splits"]
     assert splits["train"]["odd"] == {"duplicate rows": 1}
     assert splits["validation"]["odd"] == {"rows whose text is also in train": 1}
+
+
+# The training rows in two parts
+
+
+def reviews_of(folder: Path, validation: str = VALIDATION) -> Data:
+    """40 training rows: 20 good, 10 bad, 10 without a label."""
+    lines = [f"text {i}\t{label}" for i, label in enumerate(["good", "bad", "good", ""] * 10)]
+    files = {"train.tsv": "review\tstars\n" + "\n".join(lines), "validation.tsv": validation}
+    prepare(REVIEWS, data(write(folder, "reviews", files)), folder / "whole")
+    return Data.open(folder / "whole")
+
+
+def test_a_share_of_the_labelled_training_rows_validates_in_each_class_alike(tmp_path: Path):
+    whole = reviews_of(tmp_path)
+    holdout(whole, 0.2, tmp_path / "parts")
+    parts = Data.open(tmp_path / "parts")
+    held, train = parts.frame("validation"), parts.frame("train")
+    assert held["label"].value_counts().to_dict() == {1: 4, 0: 2}  # a fifth of 20 good ones and of 10 bad ones
+    assert len(train) == 34
+    assert train["label"].isna().sum() == 10
+    both = pd.concat([train, held]).set_index("row").sort_index()
+    pd.testing.assert_frame_equal(both, whole.frame("train").set_index("row").sort_index())
+    assert list(parts.splits) == ["train", "validation"]
+
+
+def test_the_parts_are_the_same_whatever_the_validation_split_holds(tmp_path: Path):
+    other = "review\tstars\nanother text\tgood\nyet another\tbad\n"
+    wholes = [reviews_of(tmp_path / "1"), reviews_of(tmp_path / "2", other)]
+    assert wholes[0].fingerprint != wholes[1].fingerprint
+    parts = [tmp_path / name for name in ("a", "b")]
+    for whole, folder in zip(wholes, parts, strict=True):
+        holdout(whole, 0.2, folder)
+    assert Data.open(parts[0]).fingerprint == Data.open(parts[1]).fingerprint
+
+
+def test_parts_that_would_be_empty_are_refused(tmp_path: Path):
+    with pytest.raises(UserError, match=r"30 labelled training rows at a share of 0\.01 leave none for validation"):
+        holdout(reviews_of(tmp_path), 0.01, tmp_path / "parts")
+    assert not (tmp_path / "parts").exists()
 
 
 def test_an_older_one_is_replaced(reviews: Path, tmp_path: Path):

@@ -1,0 +1,50 @@
+"""What a run says at its end: the scores, where the page is, what training took. Few lines where nobody watches."""
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from kdcore.console import in_words, say
+from kdcore.report.markdown import cell_text, estimate_text, scores_table
+from kdcore.report.methods import words
+from kdcore.report.points import Run
+from kdcore.report.summary import Row
+
+
+def conclude(rows: Sequence[Row], runs: Sequence[Run], page: Path) -> None:
+    """Print the rows of the headline run, a table each task in a terminal and a line each elsewhere; then the page.
+
+    runs: those that the rows sum up, as points.read has them.
+    """
+    for task in dict.fromkeys(row.task for row in rows):
+        table = [row for row in rows if row.task == task]
+        if sys.stdout.isatty():
+            Console().print(_table(task, table))
+        else:
+            scores = ", ".join(f"{row.method} {estimate_text(row.score, 3)}" for row in table)
+            say(f"{task}, {table[0].metric}: {scores}")
+    teachers = sum(run["method"] == "teacher" for run in runs)
+    seconds, gflop = (math.fsum(run[cost] or 0.0 for run in runs) for cost in ("seconds", "gflop"))
+    trained = f"{_counted(len(runs) - teachers, 'student')} and {_counted(teachers, 'teacher')}"
+    say(f"{trained} took {in_words(seconds)} to train ({gflop:,.0f} GFLOP), now or in an earlier run")
+    say(f"the page is {page}")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _table(task: str, rows: Sequence[Row]) -> Table:
+    made = scores_table(rows, words(["method"]))
+    table = Table(title=task, box=box.SIMPLE_HEAD, title_justify="left")
+    for place, header in enumerate(made.header):
+        table.add_column(cell_text(header), justify="left" if place < made.words else "right")
+    for line in made.body:
+        table.add_row(*(escape(cell_text(cell)) for cell in line))
+    return table
