@@ -344,7 +344,7 @@ def curve(
 def predict(
     params: Params,
     model: Annotated[Path, typer.Argument(help="Folder of a student, a teacher, or any classifier that was saved.")],
-    data: Annotated[Path, typer.Argument(help="A prepared task, or a csv, tsv, jsonl or parquet file.")],
+    data: Annotated[Path, typer.Argument(help="A prepared task, or a csv, tsv, json(l) or parquet file.")],
     out: Annotated[Path, typer.Argument(help="Folder for a prepared task or --server; else the file to write.")],
     task: Annotated[str | None, typer.Option(help="The task, where the model does not say.")] = None,
     server: Annotated[str | None, typer.Option(help="Write a file's rows for the GLUE server, e.g. AX.")] = None,

@@ -33,7 +33,7 @@ def _in_order(data: Data, split: str) -> pd.DataFrame:
 
 
 def own_file(path: Path, task: Task, columns: Mapping[str, str]) -> pd.DataFrame:
-    """The rows of a csv, tsv, jsonl or parquet file that has the task's text columns.
+    """The rows of a csv, tsv, json(l) or parquet file that has the task's text columns.
 
     columns: our column -> the file's, where they differ. Raises UserError with every problem of every row.
     """
