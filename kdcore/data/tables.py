@@ -17,10 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kdcore.artefacts import LFS
 from kdcore.data.glue import Layout
 from kdcore.errors import UserError, near, shown
-
-LFS = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True)
