@@ -12,7 +12,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -289,8 +289,8 @@ def read_manifest(folder: Path, rerun: str) -> dict[str, Any]:
     return manifest
 
 
-def open_sealed(folder: Path, rerun: str) -> dict[str, Any]:
-    """The manifest of a sealed folder whose files are all as they were written.
+def open_sealed(folder: Path, rerun: str, only: Collection[str] = ()) -> dict[str, Any]:
+    """The manifest of a sealed folder whose files are all as they were written, or those that are named (`only`).
 
     Raises UserError that names each file that is missing or changed, and what to run (`rerun`).
     """
@@ -298,7 +298,7 @@ def open_sealed(folder: Path, rerun: str) -> dict[str, Any]:
     problems = [
         f"{name}: {problem}; run `{rerun}`"
         for name, facts in manifest["files"].items()
-        if (problem := _problem(folder / name, facts))
+        if (not only or name in only) and (problem := _problem(folder / name, facts))
     ]
     if problems:
         raise UserError(str(folder), problems)

@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so that `--help` and a wrong value in 
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -229,7 +230,7 @@ def evaluate(
 ) -> None:
     """Score the teacher and every student of the headline run on validation data."""
     _heavy()
-    from kdcore.artefacts import check_folder, new_folder, publish
+    from kdcore.artefacts import check_folder, new_folder, publish, seal
     from kdcore.distil.finished import Finished
     from kdcore.evaluation.score import read_point, score_run
 
@@ -245,6 +246,7 @@ def evaluate(
             # Equal students share the run of the first, which may be of another method.
             publish(new_points / f"{name}.json", read_point(scored) | {"method": method})
             publish(new_predictions / f"{name}.parquet", (scored / "predictions.parquet").read_bytes())
+        seal(new_predictions)
 
 
 @command(reads=("tasks", "methods", "seeds", "evaluate.confidence"))
@@ -254,6 +256,7 @@ def plots(params: Params, points: Path, students: Path, out: Path) -> None:
     from kdcore.report.write import write_main
 
     check_place(out, points, students)
+    _check_notes(students, params, "history.csv")
     write_main(points, students, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
 
 
@@ -278,6 +281,7 @@ def attention(
     from kdcore.report.attention import write_attention
 
     check_place(out, data, teacher, targets, students, points, predictions)
+    _check_predictions(predictions)
     own, seed = params.attention, params.seeds[0]
     methods, notes = compared({"standard": own.standard, "internal": own.internal}, params.methods)
     for note in notes:
@@ -301,6 +305,7 @@ def report(
     from kdcore.report.page.write import write_page
 
     check_file(out, metrics, students)
+    _check_notes(students, params, "run.json")
     write_page(
         *(metrics, students, out, params.tasks, params.methods, params.seeds),
         params.evaluate.confidence,
@@ -320,6 +325,8 @@ def errors(
     from kdcore.report.errors import write_errors
 
     check_place(out, data, predictions)
+    for task in params.tasks:
+        _check_predictions(predictions / task)
     write_errors(predictions, data, out, params.tasks, params.methods, params.seeds, params.evaluate.confidence)
 
 
@@ -451,6 +458,25 @@ def _opened(task: str, data: Path, teacher: Path, targets: Path) -> tuple["Data"
 
     prepared, made = _data(task, data), _teacher(teacher)
     return prepared, made, Targets.open(targets, prepared, made)
+
+
+def _check_notes(students: Path, params: Params, name: str) -> None:
+    """Raises UserError where that file is damaged in a student of the headline run. One that is missing is named later,
+    with the key of params.yaml that asks for it; so it is with predictions."""
+    from kdcore.artefacts import open_sealed
+
+    for task, method, seed in itertools.product(params.tasks, params.methods, params.seeds):
+        folder = students / task / f"{method}-s{seed}"
+        if folder.is_dir():
+            open_sealed(folder, "dvc repro -f student", [name])
+
+
+def _check_predictions(folder: Path) -> None:
+    from kdcore.artefacts import open_sealed
+
+    if folder.is_dir():
+        there = [path.name for path in folder.iterdir()]
+        open_sealed(folder, "dvc repro -f evaluate", there)
 
 
 def _heavy() -> None:

@@ -115,7 +115,7 @@ def _logits(path: Path, frame: pd.DataFrame) -> np.ndarray:
         raise UserError(str(path), f"can't be read ({error}); run `dvc repro -f evaluate`") from error
     table = table[table["split"] == "validation"]
     if not np.array_equal(table["row"], frame["row"]):
-        raise UserError(str(path), "holds other rows than the data's validation split; run `dvc repro evaluate`")
+        raise UserError(str(path), "holds other rows than the data's validation split; run `dvc repro -f evaluate`")
     return table.filter(regex=r"^logit_\d+$").to_numpy()
 
 

@@ -99,7 +99,7 @@ def _figure5(folder: Path) -> Iterator[tuple[str, Markup]]:
 
 
 def _picture(path: Path, prefix: str, label: str, rerun: str = "dvc repro") -> Markup:
-    return inline(_text(path, rerun), prefix, label, str(path))
+    return inline(_text(path, rerun), prefix, label, str(path), rerun)
 
 
 def _text(path: Path, rerun: str = "dvc repro") -> str:
