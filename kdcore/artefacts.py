@@ -83,16 +83,16 @@ def publish_all(contents: Mapping[Path, bytes]) -> None:
     for path in new:
         check_file(path)
     for path, content in new.items():
+        note = _note(path.name, content)
         with suppress(OSError):  # a store that is read-only: the file is then protected from kdcore as well
-            _note(path.name, content).touch()
+            note.parent.mkdir(exist_ok=True)
+            note.touch()
         write_bytes(path, content)
 
 
 def _note(name: str, content: bytes) -> Path:
     """A file of the store that exists where kdcore published exactly this content under this name."""
-    folder = store() / "written"
-    folder.mkdir(exist_ok=True)
-    return folder / hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
+    return store() / "written" / hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
 
 
 @contextmanager
