@@ -18,7 +18,7 @@ from kdcore.data.glue import LAYOUTS
 from kdcore.data.order import nested
 from kdcore.data.tables import READERS, File, Raw, Table
 from kdcore.data.tasks import GLUE, NEEDED, SPLITS, Task
-from kdcore.errors import UserError, collected, shown
+from kdcore.errors import UserError, shown
 
 if TYPE_CHECKING:
     from kdcore.params.sections import Data
@@ -108,14 +108,14 @@ def local(
     if not place.is_dir():
         tracked = "; a clone and a queued experiment have only what `git add` or `dvc add` tracks"
         raise UserError(str(folder), f"no such folder; it must hold {_expected(task)} (data.source: local){tracked}")
-    found: dict[str, Table] = {}
-    with collected(str(folder)) as part:
-        for split, names in splits.items():
-            with part():
-                if files := _files(place, names) or _source(task, data, place, split, names):
-                    found[split] = _table(task, files, columns, task.optional(split))
-                elif split in needed:
-                    raise UserError(names[0], _missing(place, split, names[0]))
+
+    def table(split: str, names: Sequence[str]) -> Table | None:
+        files = _files(place, names) or _source(task, data, place, split, names)
+        return _table(task, files, columns, task.optional(split)) if files else None
+
+    found = tables.by_split(
+        str(folder), splits, needed, table, lambda: (file.name for file in place.iterdir()), tuple(READERS)
+    )
     facts = {split: {"file": f"{task.name}/{one.file}", "sha256": one.sha256} for split, one in found.items()}
     return Raw(found, str(folder), {"source": "local", "files": facts})
 
@@ -129,12 +129,6 @@ def _table(task: Task, files: Sequence[File], columns: Mapping[str, str], option
 
 def _expected(task: Task) -> str:
     return " and ".join(f"{task.splits[split]}.{{{','.join(READERS)}}}" for split in NEEDED)
-
-
-def _missing(place: Any, split: str, name: str) -> str:
-    there = ", ".join(sorted(file.name for file in place.iterdir())[:20]) or "nothing"
-    hint = "; data.splits names another, data.validation_share takes a share of train" if split == "validation" else ""
-    return f"no file {name}.{{{','.join(READERS)}}}, the folder has {there}{hint}"
 
 
 def _place(task: Task, folder: Path) -> Any:

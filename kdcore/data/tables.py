@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from kdcore.artefacts import LFS
 from kdcore.data.glue import Layout
-from kdcore.errors import UserError, near, shown
+from kdcore.errors import UserError, collected, near, shown
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,34 @@ def read(
         tuple(zip(firsts, (file.name for file in files), strict=False)) if len(files) > 1 else (),
         sum(cells.cut for cells, _ in parts),
     )
+
+
+def by_split(
+    where: str,
+    splits: Mapping[str, Sequence[str]],
+    needed: Collection[str],
+    table: Callable[[str, Sequence[str]], Table | None],
+    there: Callable[[], Iterable[str]],
+    kinds: Collection[str] = (),
+) -> dict[str, Table]:
+    """Our split -> its rows, where the source has it.
+
+    where: the source in messages; splits: ours -> the names that each may have there; needed: splits that it must have;
+    table(split, names): its rows or None; there: the names of all that it has; kinds: of files that it may have. Raises
+    UserError with every problem.
+    """
+    found: dict[str, Table] = {}
+    with collected(where) as part:
+        for split, names in splits.items():
+            with part():
+                if (rows := table(split, names)) is not None:
+                    found[split] = rows
+                elif split in needed:
+                    share = ", data.validation_share takes a share of train" if split == "validation" else ""
+                    has = ", ".join(sorted(there())[:20]) or "nothing"
+                    form = f" ({', '.join(kinds)})" if kinds else ""
+                    raise UserError(names[0], f"not found{form}, has {has}; data.splits names another{share}")
+    return found
 
 
 def select(

@@ -66,10 +66,10 @@ DATA = [
     Bad(
         "no train",
         {"validation.tsv": VALIDATION},
-        ["train: no file train.{parquet,csv,tsv,jsonl,json}", "has validation.tsv"],
+        ["train: not found (parquet, csv, tsv, jsonl, json), has validation.tsv"],
     ),
-    Bad("no validation", {"train.tsv": GOOD}, ["validation: no file validation.{", "has train.tsv"]),
-    Bad("an empty folder", {}, ["no file train.{", "the folder has nothing"]),
+    Bad("no validation", {"train.tsv": GOOD}, ["validation: not found (", ", has train.tsv"]),
+    Bad("an empty folder", {}, ["train: not found (", ", has nothing"]),
     Bad(
         "two formats",
         {"train.tsv": GOOD, "train.jsonl": "", "validation.tsv": VALIDATION},

@@ -453,7 +453,7 @@ def test_mrpc_may_be_what_glue_made_its_files_from(tmp_path: Path):
     rows = OWN["mrpc"][0] + "".join(f"{i % 2}\t1\t2\tleft {i}\tright\n" for i in range(10))
     files = {"msr_paraphrase_train.txt": rows, "msr_paraphrase_test.txt": OWN["mrpc"][0]}
     write(tmp_path, "mrpc", files)
-    with pytest.raises(UserError, match=r"validation: no file .*data.splits names another, data.validation_share"):
+    with pytest.raises(UserError, match=r"validation: not found .*data.splits names another, data.validation_share"):
         read(GLUE["mrpc"], data(tmp_path))
     shared = data(tmp_path).model_copy(update={"validation_share": 0.5})
     assert [len(frame) for frame in read(GLUE["mrpc"], shared).frames.values()] == [6, 6, 2]  # train, validation, test
@@ -495,7 +495,7 @@ def test_a_short_row_of_ones_own_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("raw", [b"no zip", b"PK\x05\x06" + b"\0" * 18])
 def test_a_zip_that_is_none_or_empty_is_named(tmp_path: Path, raw: bytes):
     write(tmp_path, "cola", {"CoLA.zip": raw})
-    with pytest.raises(UserError, match=r"CoLA.zip: is not a readable zip|train: no file train"):
+    with pytest.raises(UserError, match=r"CoLA.zip: is not a readable zip|train: not found"):
         read(GLUE["cola"], data(tmp_path))
 
 
