@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kdcore.data import checks, embedded, hub, tables
-from kdcore.data.glue import LAYOUTS
 from kdcore.data.order import nested
 from kdcore.data.tables import READERS, File, Raw, Table
-from kdcore.data.tasks import GLUE, NEEDED, SPLITS, Task
+from kdcore.data.tasks import GLUE, LAYOUTS, NEEDED, SPLITS, Task
 from kdcore.errors import UserError, shown
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdcore.artefacts import LFS
-from kdcore.data.glue import Layout
+from kdcore.data.tasks import Layout
 from kdcore.errors import UserError, collected, near, shown
 
 

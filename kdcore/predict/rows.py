@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from kdcore.data import checks, tables
-from kdcore.data.glue import LAYOUTS
 from kdcore.data.prepared import Data
-from kdcore.data.tasks import Task
+from kdcore.data.tasks import LAYOUTS, Task
 from kdcore.errors import UserError
 
 
