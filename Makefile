@@ -10,7 +10,7 @@ PYTHON_CHECK := import sys; sys.version_info >= (3, 11) or sys.exit("kdcore need
 	found " + sys.version.split()[0] + ": name one with PYTHON=python3.11 make ...")
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: help repro test lint embedded embedded-12 clean in-git
+.PHONY: help repro test lint embedded embedded-12 clean clean-results in-git
 
 help:            ## these lines
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ embedded-12: $(EMBEDDED_12) ## two encoders of 12 layers (model.name: embedded-1
 clean:           ## remove .venv and tool caches; data, runs, work and metrics stay
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
 	find kdcore tests -name __pycache__ -prune -exec rm -rf {} +
+
+# git refuses where a result has changes that are not committed; what git does not know stays.
+clean-results:   ## remove the committed results, to begin with tasks of your own; data, runs and work stay
+	git rm -rq --ignore-unmatch -- metrics dvc.lock stages/dvc.lock
 
 # One set-up at a time. The lock goes with the processes that hold it, however they end; who waited for it looks again.
 LOCK := $(shell command -v flock >/dev/null && echo flock)

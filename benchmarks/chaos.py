@@ -1,8 +1,9 @@
 """Kill the tiny pipeline at random moments, again and again, and compare what it ends with, bit by bit.
 
     python -m benchmarks.chaos --kills 100
+    python -m benchmarks.chaos --kills 100 --what study
 
-Every project is run to its end by the same `dvc repro`, however often that is killed: by SIGKILL, SIGTERM or SIGINT,
+Every project is run to its end by the same command, however often that is killed: by SIGKILL, SIGTERM or SIGINT,
 sent to the stage's process, to dvc's, or to the whole group. Projects follow each other until there were enough kills.
 """
 
@@ -18,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.killing import SIGNALS, TARGETS, Repro, left_behind, outputs, steps, watch
+from benchmarks.killing import COMMAND, OUTPUTS, SIGNALS, TARGETS, Repro, left_behind, outputs, steps, watch
 from tests import tiny
 from tests.pipeline.conftest import Project, make_project
 
@@ -28,6 +29,26 @@ PARAMS: dict[str, Any] = {
     "teacher.epochs": 12,
     "distill.classification_epochs": 60,
     "train.checkpoint_seconds": 0,
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """command: what is killed; folders: where its results lie; applied: whether they come by `dvc exp apply`."""
+
+    command: tuple[str, ...] = COMMAND
+    folders: tuple[str, ...] = OUTPUTS
+    applied: bool = False
+
+
+WAYS = {
+    "repro": Way(),
+    "study": Way(
+        ("dvc", "repro", "stages/dvc.yaml:depth"),
+        ("data", "runs/teacher", "runs/targets", "metrics/teacher", "metrics/depth"),
+    ),
+    # In a workspace of its own, where queued experiments run too; all of them share the project's store.
+    "experiment": Way(("dvc", "exp", "run", "--temp", "evaluate"), applied=True),
 }
 REMOVED = "Auto removed it from the lock file"  # what dvc says of the lock of a dvc that was killed
 HEEDED = 1.0  # seconds of computing that a signal has to take effect before the next one comes
@@ -58,6 +79,7 @@ class Tally:
 def main(
     kills: Annotated[int, typer.Option(min=1, help="How many at least.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the moments, signals and targets.")] = 0,
+    what: Annotated[str, typer.Option(help=f"One of {', '.join(WAYS)}.")] = "repro",
     longest: Annotated[float, typer.Option(min=0.1, help="Seconds of computing before a kill, at most.")] = 9.0,
     keep: Annotated[Path | None, typer.Option(help="A new folder for the projects, which then stays.")] = None,
 ) -> None:
@@ -65,11 +87,11 @@ def main(
     with tempfile.TemporaryDirectory() as spare:
         folder = keep or Path(spare)
         tally, rng, began = Tally(), random.Random(seed), time.monotonic()  # noqa: S311  (no secret)
-        template = make_template(folder)
-        expected, needed = undisturbed(template, folder / "undisturbed")
+        template, way = make_template(folder), WAYS[what]
+        expected, needed = undisturbed(template, folder / "undisturbed", way)
         while tally.kills.total() < kills:
             project = template.copy(folder / f"project-{tally.projects}")
-            disturbed(project, expected, needed, tally, rng, longest)
+            disturbed(project, way, expected, needed, tally, rng, longest)
             print(f"{tally.kills.total()} kills, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     print(table(tally, len(expected), needed))
     raise typer.Exit(int(bool(tally.failures or tally.differences or tally.leftovers)))
@@ -80,25 +102,34 @@ def make_template(folder: Path) -> Project:
     model = tiny.save_pretrained(folder / "model")
     project = make_project(folder / "template", model, PARAMS)
     watch(project)
+    project.commit("Counted steps")
     return project
 
 
-def undisturbed(template: Project, folder: Path) -> tuple[dict[str, str], int]:
+def undisturbed(template: Project, folder: Path, way: Way) -> tuple[dict[str, str], int]:
     """What a run that nothing stops ends with, and its optimizer steps."""
     project = template.copy(folder)
-    repro = Repro(project, folder / "log")
+    repro = Repro(project, folder / "log", command=way.command)
     if repro.wait():
         raise SystemExit(f"the undisturbed run fails:\n{repro.output}")
-    return outputs(project), steps(project)
+    return results(project, way), steps(project)
+
+
+def results(project: Project, way: Way) -> dict[str, str]:
+    """The bits that a finished project ends with."""
+    if way.applied:
+        experiment = project.run("dvc", "exp", "list", "--name-only").stdout.split()[0]
+        project.run("dvc", "exp", "apply", experiment)
+    return outputs(project, way.folders)
 
 
 def disturbed(
-    project: Project, expected: dict[str, str], needed: int, tally: Tally, rng: random.Random, longest: float
+    project: Project, way: Way, expected: dict[str, str], needed: int, tally: Tally, rng: random.Random, longest: float
 ) -> None:
     """One project, killed until it is finished all the same."""
     folder, attempts = project.root.parent, []
     while not attempts or attempts[-1].process.poll() != 0:
-        repro = Repro(project, folder / f"log-{len(attempts):03d}")
+        repro = Repro(project, folder / f"log-{len(attempts):03d}", command=way.command)
         attempts.append(repro)
         hits = attempt(repro, rng, longest)
         tally.kills.update(hits)
@@ -117,7 +148,7 @@ def disturbed(
         tally.resumed += repro.output.count(RESUMED)
         tally.waited += repro.output.count(WAITING)
         tally.unlocked += REMOVED in repro.output
-    found = outputs(project)
+    found = results(project, way)
     tally.differences += [
         f"{folder.name}/{path}" for path in expected.keys() | found if expected.get(path) != found.get(path)
     ]
@@ -144,7 +175,7 @@ def table(tally: Tally, files: int, needed: int) -> str:
         "| what | count |",
         "|---|---|",
         f"| projects run to their end | {tally.projects} |",
-        f"| `dvc repro` started | {tally.started} |",
+        f"| commands started | {tally.started} |",
         f"| kills | {total} |",
         *(f"| … by {name} | {count} |" for name, count in _by(tally.kills, 0)),
         *(f"| … of {name} | {count} |" for name, count in _by(tally.kills, 1)),
@@ -157,7 +188,7 @@ def table(tally: Tally, files: int, needed: int) -> str:
         f"| dvc's lock file broken by its death, removed as docs/reliability.md says | {tally.broken} |",
         f"| optimizer steps of a project | {needed} |",
         f"| steps done twice, in all projects | {sum(tally.redone)} |",
-        f"| `dvc repro` that failed without being killed | {len(tally.failures)} |",
+        f"| commands that failed without being killed | {len(tally.failures)} |",
         f"| files compared in each project | {files} |",
         f"| half-written files left behind | {len(tally.leftovers)} |",
         f"| files that differ from the undisturbed run's | {len(tally.differences)} |",

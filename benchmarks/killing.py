@@ -1,4 +1,4 @@
-"""Kill `dvc repro` of a tiny project, at a chosen moment or at any, and see what it ends with.
+"""Kill `dvc repro`, or another command of DVC, in a tiny project, and see what it ends with.
 
 chaos.py takes random moments, tests/pipeline/test_kills.py chosen ones.
 """
@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +69,16 @@ main()
 
 
 class Repro:
-    """One `dvc repro`, in a process group of its own. Its output is a file, which its orphans may go on writing."""
+    """One run of the command, in a process group of its own. Its output is a file; its orphans may go on writing it."""
 
-    def __init__(self, project: Project, log: Path, kill: str | None = None) -> None:
+    def __init__(self, project: Project, log: Path, kill: str | None = None, command: Sequence[str] = COMMAND) -> None:
         """kill: a moment, as WATCHED reads it."""
         self.log = log
         own = {"STEPS": str(steps_file(project)), "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}  # as in the Makefile
         environment = project.environment() | own | ({"KILL": kill} if kill else {})
         with log.open("wb") as file:
             self.process = psutil.Popen(
-                COMMAND,
+                command,
                 cwd=project.root,
                 env=environment,
                 stdout=file,
@@ -172,9 +173,9 @@ def steps(project: Project) -> int:
     return steps_file(project).stat().st_size
 
 
-def outputs(project: Project) -> dict[str, str]:
-    """The bits of all that the pipeline made, by path."""
-    return {f"{name}/{path}": found for name in OUTPUTS for path, found in bits(project.root / name).items()}
+def outputs(project: Project, folders: Sequence[str] = OUTPUTS) -> dict[str, str]:
+    """The bits of all that the pipeline made in these folders, by path."""
+    return {f"{name}/{path}": found for name in folders for path, found in bits(project.root / name).items()}
 
 
 def bits(folder: Path) -> dict[str, str]:

@@ -61,7 +61,7 @@ class Dataset(Protocol):
     def select_columns(self, columns: list[str]) -> Any: ...
 
 
-Rows: TypeAlias = pd.DataFrame | Dataset | str | Path  # a path is that of a csv, tsv, jsonl or parquet file
+Rows: TypeAlias = pd.DataFrame | Dataset | str | Path  # a path is that of a csv, tsv, json(l) or parquet file
 
 SOURCE = "kdcore.distil"  # in messages
 NAME = "own"  # of the task
@@ -158,7 +158,7 @@ def distil(
     """Distil a fine-tuned classifier into one of `layers` layers; what was distilled before is found in the store.
 
     classifier: a folder or a hub name (`revision`: its commit), whose id2label names the labels; train, validation: a
-    pandas DataFrame, a datasets.Dataset, or a csv, tsv, jsonl or parquet file; text: one text column or two, by
+    pandas DataFrame, a datasets.Dataset, or a csv, tsv, json(l) or parquet file; text: one text column or two, by
     default all that hold texts; label: names or ids, with null where a training row has none; metrics: the first is
     `score` (accuracy; pearson for a regression); pretrained: the encoder that `init="pretrained"` starts from; knobs:
     any of `student`, `distill`, `train` and `targets` in params.yaml, and `max_length`.

@@ -12,7 +12,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import psutil
 from kdcore.errors import UserError
 
 MANIFEST = "manifest.json"
+LFS = b"version https://git-lfs.github.com/spec/"  # the first bytes of what Git has in the place of a large file
 HOST = socket.gethostname()  # several machines may share a store
 CLOCK = 2.0  # seconds by which a file's time may be rounded
 NETWORK = (ConnectionError, TimeoutError, socket.gaierror)  # OSErrors too, but of no file
@@ -82,16 +83,16 @@ def publish_all(contents: Mapping[Path, bytes]) -> None:
     for path in new:
         check_file(path)
     for path, content in new.items():
+        note = _note(path.name, content)
         with suppress(OSError):  # a store that is read-only: the file is then protected from kdcore as well
-            _note(path.name, content).touch()
+            note.parent.mkdir(exist_ok=True)
+            note.touch()
         write_bytes(path, content)
 
 
 def _note(name: str, content: bytes) -> Path:
     """A file of the store that exists where kdcore published exactly this content under this name."""
-    folder = store() / "written"
-    folder.mkdir(exist_ok=True)
-    return folder / hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
+    return store() / "written" / hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
 
 
 @contextmanager
@@ -121,6 +122,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 def check_folder(path: Path, *inputs: Path) -> None:
     """Raises UserError where a folder at `path`, replaced as a whole, would take away what kdcore did not make.
 
+    Kdcore's is what the folder's own manifest says, file by file and bit by bit, and what was published.
     inputs: what the command reads, which the folder must not contain.
     """
     check_place(path, *inputs)
@@ -131,13 +133,12 @@ def check_folder(path: Path, *inputs: Path) -> None:
         return
     if not path.is_dir():
         raise UserError(str(path), "must be a folder that kdcore made, or nothing, found a file; move it away")
-    ours = _sealed(path)
-    others = [name for file in _entries(path) if (name := str(file.relative_to(path))) not in ours]
-    if foreign := [name for name in others if not _published(path / name)]:
+    ours = set(_as_sealed(path))
+    if foreign := [file for file in _entries(path) if file not in ours and not _published(file)]:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-        raise UserError(
-            str(path), f"holds what kdcore did not make: {foreign[0]}{more}; move it away, or write elsewhere"
-        )
+        named = f"{foreign[0].relative_to(path)}{more}"
+        problem = f"holds what kdcore did not make, or what was changed since: {named}"
+        raise UserError(str(path), f"{problem}; move it away, or write elsewhere")
 
 
 def check_file(path: Path, *inputs: Path) -> None:
@@ -164,14 +165,20 @@ def check_place(path: Path, *inputs: Path) -> None:
             raise UserError(str(path), "is an input of this command, which is never overwritten; write elsewhere")
 
 
-def _sealed(folder: Path) -> set[str]:
-    """The files that the manifests in a folder name; each sealed folder inside it has a manifest of its own."""
-    names = set()
-    for manifest in folder.rglob(MANIFEST):
-        with suppress(UserError):
-            files = read_manifest(manifest.parent, "")["files"]
-            names |= {str((manifest.parent / name).relative_to(folder)) for name in (MANIFEST, *files)}
-    return names
+def _as_sealed(folder: Path) -> Iterator[Path]:
+    """The files that a folder's own manifest names and that are as it says, and the manifest where there are any."""
+    try:
+        files = read_manifest(folder, "")["files"].items()
+    except UserError:
+        return
+    said = {folder / name: facts for name, facts in files if isinstance(facts, dict)}
+    whole = [file for file, facts in said.items() if _differs(file, facts) is None]
+    for file in whole:
+        yield file
+        if file.name == MANIFEST:
+            yield from _as_sealed(file.parent)
+    if whole:
+        yield folder / MANIFEST
 
 
 def _published(path: Path) -> bool:
@@ -265,10 +272,10 @@ def _behind(folder: Path) -> float:
 
 
 def seal(folder: Path, **facts: Any) -> None:
-    """Write manifest.json: the facts, and size and sha256 of every file in the folder."""
-    files = {
-        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in _files(folder)
-    }
+    """Write manifest.json: the facts, and size and sha256 of every file; of a sealed folder inside, its manifest's."""
+    inner = [file.parent for file in _files(folder) if file.name == MANIFEST and file.parent != folder]
+    own = [file for file in _files(folder) if file.name == MANIFEST or not set(inner) & set(file.parents)]
+    files = {str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in own}
     write_json(folder / MANIFEST, {**facts, "files": files})
 
 
@@ -282,8 +289,8 @@ def read_manifest(folder: Path, rerun: str) -> dict[str, Any]:
     return manifest
 
 
-def open_sealed(folder: Path, rerun: str) -> dict[str, Any]:
-    """The manifest of a sealed folder whose files are all as they were written.
+def open_sealed(folder: Path, rerun: str, only: Collection[str] = ()) -> dict[str, Any]:
+    """The manifest of a sealed folder whose files are all as they were written, or those that are named (`only`).
 
     Raises UserError that names each file that is missing or changed, and what to run (`rerun`).
     """
@@ -291,21 +298,25 @@ def open_sealed(folder: Path, rerun: str) -> dict[str, Any]:
     problems = [
         f"{name}: {problem}; run `{rerun}`"
         for name, facts in manifest["files"].items()
-        if (problem := _problem(folder / name, facts))
+        if (not only or name in only) and (problem := _problem(folder / name, facts))
     ]
     if problems:
         raise UserError(str(folder), problems)
     return manifest
 
 
-def _problem(path: Path, facts: dict[str, Any]) -> str | None:
+def _differs(path: Path, facts: dict[str, Any]) -> str | None:
+    """How a file differs from what its manifest says of it."""
     if not path.is_file():
         return "is missing"
-    if path.stat().st_size != facts["bytes"]:
-        problem = f"has {path.stat().st_size} bytes where {facts['bytes']} were written"
-    elif sha256(path) != facts["sha256"]:
-        problem = "its content is not what was written (sha256 differs)"
-    else:
+    if path.stat().st_size != facts.get("bytes"):
+        return f"has {path.stat().st_size} bytes where {facts.get('bytes')} were written"
+    return None if sha256(path) == facts.get("sha256") else "its content is not what was written (sha256 differs)"
+
+
+def _problem(path: Path, facts: dict[str, Any]) -> str | None:
+    problem = _differs(path, facts)
+    if problem is None:
         return None
     # DVC's cache may have this very file by another name. While its file is read-only and no younger than it was, DVC
     # trusts it and gives it out again. Once it is writable and new, DVC looks at it, and drops it.

@@ -378,7 +378,7 @@ def evaluate(
 ) -> None:
     """Score the teachers and every student of the headline run on validation data, and once on labelled test data."""
     _heavy()
-    from kdcore.artefacts import check_folder, new_folder, publish
+    from kdcore.artefacts import check_folder, new_folder, publish, seal
     from kdcore.console import warn
     from kdcore.distil.finished import Finished
     from kdcore.evaluation import sanity
@@ -405,6 +405,7 @@ def evaluate(
             model = Finished.open(students / f"{method}-s{seed}", "dvc repro -f student")
             _, made, signals = opened[teacher_of(seed, params.teacher.seeds)]
             keep(f"{method}-s{seed}", method, model, made, signals)
+        seal(new_predictions)
     for line in sanity.below_none(scores):
         warn(line)
 
@@ -416,6 +417,7 @@ def plots(params: Params, points: Path, students: Path, out: Path) -> None:
     from kdcore.report.write import write_main
 
     check_place(out, points, students)
+    _check_notes(students, params, "history.csv")
     write_main(
         *(points, students, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
         params.evaluate.confidence,
@@ -443,6 +445,7 @@ def attention(
     from kdcore.report.attention import write_attention
 
     check_place(out, data, teacher, targets, students, points, predictions)
+    _check_predictions(predictions)
     own, seed = params.attention, params.seeds[0]
     methods, notes = compared({"standard": own.standard, "internal": own.internal}, params.methods)
     for note in notes:
@@ -472,6 +475,7 @@ def report(
     from kdcore.report.terminal import conclude
 
     check_file(out, metrics, students)
+    _check_notes(students, params, "run.json")
     write_page(
         *(metrics, students, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
         *(params.evaluate.confidence, params.study, params.task),
@@ -494,6 +498,8 @@ def errors(
     from kdcore.report.errors import write_errors
 
     check_place(out, data, predictions)
+    for task in params.tasks:
+        _check_predictions(predictions / task)
     write_errors(
         *(predictions, data, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
         params.evaluate.confidence,
@@ -566,7 +572,7 @@ def params() -> None:
 @command(reads=())
 def predict(
     model: Annotated[Path, typer.Argument(help="Folder of a student, a teacher, or any classifier that was saved.")],
-    data: Annotated[Path, typer.Argument(help="A prepared task, or a csv, tsv, jsonl or parquet file.")],
+    data: Annotated[Path, typer.Argument(help="A prepared task, or a csv, tsv, json(l) or parquet file.")],
     out: Annotated[Path, typer.Argument(help="Folder for a prepared task or --server; else the file to write.")],
     task: Annotated[str | None, typer.Option(help="A built-in task, where the model does not say its own.")] = None,
     text: Annotated[
@@ -784,6 +790,25 @@ def _opened(data: "Data", teachers: Path, targets: Path, seed: int) -> tuple["Da
 
     made = _teacher(teachers / f"s{seed}")
     return data, made, Targets.open(targets / f"s{seed}", data, made)
+
+
+def _check_notes(students: Path, params: Params, name: str) -> None:
+    """Raises UserError where that file is damaged in a student of the headline run. One that is missing is named later,
+    with the key of params.yaml that asks for it; so it is with predictions."""
+    from kdcore.artefacts import open_sealed
+
+    for task, method, seed in itertools.product(params.tasks, params.methods, params.seeds):
+        folder = students / task / f"{method}-s{seed}"
+        if folder.is_dir():
+            open_sealed(folder, "dvc repro -f student", [name])
+
+
+def _check_predictions(folder: Path) -> None:
+    from kdcore.artefacts import open_sealed
+
+    if folder.is_dir():
+        there = [path.name for path in folder.iterdir()]
+        open_sealed(folder, "dvc repro -f evaluate", there)
 
 
 def _heavy() -> None:

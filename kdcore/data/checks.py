@@ -13,9 +13,11 @@ from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError, near, shown
 
 MOST_BYTES = 1_000_000
+HIDDEN = ("-1", "-1.0")  # the id of a row without a label, as it is written
 EMPTY, CONTROL, OTHER = "empty", "control", "other"
 CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")  # not tab, line feed, carriage return
 SURROGATES = re.compile(r"[\ud800-\udfff]")
+BLANK = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*")  # whitespace, and what has no width
 
 
 Odd = dict[str, dict[str, int]]  # split -> what -> how often
@@ -45,7 +47,7 @@ def check(task: Task, raw: Raw) -> tuple[dict[str, pd.DataFrame], Odd]:
     frames = {split: _split(task, split, table, findings) for split, table in raw.tables.items()}
     if not findings.problems:
         for split, frame in frames.items():
-            _balance(task, split, frame, raw.tables[split].file, findings)
+            _balance(task, split, frame, raw.tables[split], findings)
     if findings.problems:
         raise UserError(raw.where, findings.problems)
     _repeats(frames, findings)
@@ -104,17 +106,28 @@ def _labels(task: Task, split: str, table: Table, findings: Findings) -> list[An
     return labels if len(labels) == len(values) else [None] * len(values)
 
 
-def _balance(task: Task, split: str, frame: pd.DataFrame, file: str, findings: Findings) -> None:
-    """A train split that teaches one answer only is refused; classes without a row are odd."""
+def _balance(task: Task, split: str, frame: pd.DataFrame, table: Table, findings: Findings) -> None:
+    """A train split that teaches one answer only is refused, and one whose -1 seems to be a class: ids from -1 on.
+
+    Classes without a row are odd, and so are scores to validate with that are all one.
+    """
     seen = frame["label"].dropna().unique().tolist()
+    lacking = [name for i, name in enumerate(task.labels) if i not in seen]
     if split == "train" and not seen:
         findings.count(split, "rows, none of which has a label", len(frame))
     elif split == "train" and len(seen) == 1:
         only = shown(seen[0] if task.regression else task.labels[int(seen[0])])
         needs = "2 values" if task.regression else f"2 of {', '.join(task.labels)}"
-        findings.problems.append(f"{file}: column {task.label}: must have at least {needs}, found only {only}")
-    elif seen:
-        findings.count(split, "classes without a row", max(0, len(task.labels) - len(seen)))
+        findings.problems.append(f"{table.file}: column {task.label}: must have at least {needs}, found only {only}")
+    elif split == "train" and lacking and any(str(cell) in HIDDEN for cell in table.frame[task.label]):
+        findings.problems.append(
+            f"{table.file}: column {task.label}: -1 means unlabelled, and no row is {lacking[0]}; where -1 is a class, "
+            "number the classes from 0, or write their names"
+        )
+    elif split.startswith("validation") and task.regression and len(seen) == 1:
+        findings.count(split, f"rows, all with the score {seen[0]:g}: every correlation is 0", len(frame))
+    elif lacking and seen:
+        findings.count(split, f"classes without a row: {', '.join(lacking)}", len(lacking))
 
 
 def _repeats(frames: dict[str, pd.DataFrame], findings: Findings) -> None:
@@ -142,7 +155,7 @@ def fault(text: Any) -> tuple[str, str] | None:
     """What is wrong with a cell of text, as its kind (EMPTY, CONTROL, OTHER) and a message, or None."""
     if not isinstance(text, str):
         return OTHER, "has no text" if absent(text) else f"must be text, found {shown(text)}"
-    if not text.strip():
+    if BLANK.fullmatch(text):
         return EMPTY, f"must have text, found {shown(text)}"
     if len(text) > MOST_BYTES // 4 and (size := len(text.encode(errors="surrogatepass"))) > MOST_BYTES:
         return OTHER, f"must be at most {MOST_BYTES:,} bytes, found {size:,}"
@@ -197,10 +210,8 @@ def _spellings(value: Any, truths: Mapping[str, list[str]]) -> list[str]:
     word = text.lower()
     if word in TRUTHS and text in (word, word.capitalize(), word.upper()):
         return [text, *truths[word]]
-    if isinstance(value, float) and value.is_integer():
-        return [text, str(int(value))]
-    whole = re.fullmatch(r"(-?(?:0|[1-9][0-9]*))\.0+", text) if isinstance(value, str) else None
-    return [text, whole[1]] if whole else [text]
+    whole = re.fullmatch(r"(-?(?:0|[1-9][0-9]*))\.0+", text)
+    return [text, str(int(whole[1]))] if whole else [text]
 
 
 def _numeric(name: str) -> bool:
@@ -224,4 +235,4 @@ def number(value: Any) -> float:
 
 def hidden(values: list[Any]) -> bool:
     """Whether a regression's labels are all -1, which is how GLUE hides those of its test sets."""
-    return bool(values) and all(value in (-1, "-1", "-1.0") for value in values)
+    return bool(values) and all(str(value) in HIDDEN for value in values)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdcore.data import tables
 from kdcore.data.tables import Raw, Table
 from kdcore.data.tasks import GLUE, NEEDED, Task
-from kdcore.errors import UserError, collected
+from kdcore.errors import UserError
 from kdcore.hub import commit
 
 if TYPE_CHECKING:
@@ -35,16 +35,12 @@ def read(
     configuration = data.configuration or _configuration(task, data)
     where = f"{data.hub} {configuration or 'default'} (data.hub)"
     published = _load(data, configuration, where)
-    found: dict[str, Table] = {}
-    with collected(where) as part:
-        for split, names in splits.items():
-            with part():
-                name = next((name for name in names if name in published), None)
-                if name is not None:
-                    found[split] = _table(published[name], name, columns, task.optional(split))
-                elif split in needed:
-                    hint = "data.splits names others, data.validation_share takes a share of train"
-                    raise UserError(names[0], f"no such split, has {', '.join(published)}; {hint}")
+
+    def table(split: str, names: Sequence[str]) -> Table | None:
+        name = next((name for name in names if name in published), None)
+        return None if name is None else _table(published[name], name, columns, task.optional(split))
+
+    found = tables.by_split(where, splits, needed, table, lambda: published)
     facts = {"repository": data.hub, "configuration": configuration or "default", "revision": data.revision}
     version = importlib.metadata.version("datasets")
     return Raw(found, where, {"source": "hub", **facts, "datasets": version})

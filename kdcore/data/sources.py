@@ -6,7 +6,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kdcore.data import checks, embedded, hub, tables
-from kdcore.data.glue import LAYOUTS
 from kdcore.data.order import nested
 from kdcore.data.tables import READERS, File, Raw, Table
-from kdcore.data.tasks import GLUE, NEEDED, SPLITS, Task
-from kdcore.errors import UserError, collected, shown
+from kdcore.data.tasks import GLUE, LAYOUTS, NEEDED, SPLITS, Task
+from kdcore.errors import UserError, shown
 
 if TYPE_CHECKING:
     from kdcore.params.sections import Data
@@ -74,7 +73,7 @@ def with_validation(task: Task, raw: Raw, share: float) -> Raw:
     """A share of the labelled train rows as validation: stratified by label, chosen by the sha256 of their texts."""
     train = raw.tables["train"]
     labels = [str(label) for label in train.frame[task.label]]
-    hidden = () if task.regression else ("-1", "-1.0")
+    hidden = () if task.regression else checks.HIDDEN
     known = [
         i for i, label in enumerate(train.frame[task.label]) if not checks.absent(label) and labels[i] not in hidden
     ]
@@ -104,18 +103,18 @@ def local(
 ) -> Raw:
     """<data.path>/<task>/: a file, or shards, of any format per split; `save_to_disk`'s folders; GLUE's own zip."""
     folder = Path(data.path) / task.name
-    if not folder.is_dir():
+    place = _place(task, folder)
+    if not place.is_dir():
         tracked = "; a clone and a queued experiment have only what `git add` or `dvc add` tracks"
         raise UserError(str(folder), f"no such folder; it must hold {_expected(task)} (data.source: local){tracked}")
-    found: dict[str, Table] = {}
-    with collected(str(folder)) as part:
-        place = _unpacked(task, folder)
-        for split, names in splits.items():
-            with part():
-                if files := _files(place, names):
-                    found[split] = _table(task, files, columns, task.optional(split))
-                elif split in needed:
-                    raise UserError(names[0], _missing(place, split, names[0]))
+
+    def table(split: str, names: Sequence[str]) -> Table | None:
+        files = _files(place, names) or _source(task, data, place, split, names)
+        return _table(task, files, columns, task.optional(split)) if files else None
+
+    found = tables.by_split(
+        str(folder), splits, needed, table, lambda: (file.name for file in place.iterdir()), tuple(READERS)
+    )
     facts = {split: {"file": f"{task.name}/{one.file}", "sha256": one.sha256} for split, one in found.items()}
     return Raw(found, str(folder), {"source": "local", "files": facts})
 
@@ -131,27 +130,28 @@ def _expected(task: Task) -> str:
     return " and ".join(f"{task.splits[split]}.{{{','.join(READERS)}}}" for split in NEEDED)
 
 
-def _missing(place: Any, split: str, name: str) -> str:
-    there = ", ".join(sorted(file.name for file in place.iterdir())[:20]) or "nothing"
-    hint = "; data.validation_share takes a share of train" if split == "validation" else ""
-    return f"no file {name}.{{{','.join(READERS)}}}, the folder has {there}{hint}"
-
-
-def _unpacked(task: Task, folder: Path) -> Any:
-    """Where the files are: the task's folder, or in it the folder or the zip of GLUE that holds them."""
+def _place(task: Task, folder: Path) -> Any:
+    """Where the files are: the task's folder, or in it or beside it the folder or the zip of GLUE that holds them."""
     layout = LAYOUTS.get(task.name)
     if layout is None or any(_files(folder, (name,)) for name in ("train", task.splits["validation"])):
         return folder
-    if (folder / layout.folder).is_dir():
-        return folder / layout.folder
-    zips = sorted(folder.glob(f"{layout.folder}*.zip"))
-    if not zips:
-        return folder
+    for around in (folder, folder.parent):
+        if (around / layout.folder).is_dir():
+            return around / layout.folder
+        if zips := sorted(around.glob(f"{layout.folder}*.zip")):
+            return _inside(zips, layout.folder)
+    return folder
+
+
+def _inside(zips: Sequence[Path], folder: str) -> zipfile.Path:
+    first = zips[0]
+    if len(zips) > 1:
+        raise UserError(str(first.parent), f"must be one zip, found {' and '.join(path.name for path in zips)}")
     try:
-        inside = zipfile.Path(zips[-1], f"{layout.folder}/")
-        return inside if inside.is_dir() else zipfile.Path(zips[-1])
+        inside = zipfile.Path(first, f"{folder}/")
+        return inside if inside.exists() else zipfile.Path(first)
     except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(str(folder), f"{zips[-1].name}: is not a readable zip: {error}") from error
+        raise UserError(str(first.parent), f"{first.name}: is not a readable zip: {error}") from error
 
 
 def _files(folder: Any, names: Sequence[str]) -> list[File]:
@@ -159,7 +159,7 @@ def _files(folder: Any, names: Sequence[str]) -> list[File]:
     sets = [
         files
         for name in names
-        for files in (*_single(folder, name), _shards(folder, name), _saved(folder, name))
+        for files in (*([file] for file in _single(folder, name)), _shards(folder, name), _parts(folder, name))
         if files
     ]
     if len(sets) > 1:
@@ -167,38 +167,72 @@ def _files(folder: Any, names: Sequence[str]) -> list[File]:
     return sets[0] if sets else []
 
 
-def _single(folder: Any, name: str) -> list[list[File]]:
-    return [[file] for kind in READERS if (file := folder / f"{name}.{kind}").is_file()]
+def _source(task: Task, data: Data, place: Any, split: str, names: Sequence[str]) -> list[File]:
+    """The .txt file of a split, where GLUE made its own files from such ones."""
+    layout = LAYOUTS.get(task.name)
+    if layout is None or not layout.source:
+        return []
+    own = layout.source.get(split, names[0])
+    known = (*names, *([own] if own not in data.splits.values() else []))
+    return [file for name in known for file in _single(place, name, ("txt",))][:1]
+
+
+def _single(folder: Any, name: str, kinds: Iterable[str] = READERS) -> list[File]:
+    return [file for kind in kinds if (file := folder / f"{name}.{kind}").is_file()]
 
 
 def _shards(folder: Any, name: str) -> list[File]:
     """<name>-00000-of-00002.<format> and its like, here or in the folder data/, as on the hub."""
     places = [place for place in (folder, folder / "data") if place.is_dir()]
-    pattern = re.compile(rf"{re.escape(name)}-(\d{{5}})-of-(\d{{5}})\.({'|'.join(READERS)})")
-    shards = {file.name: file for place in places for file in place.iterdir() if pattern.fullmatch(file.name)}
-    files = [shards[shard] for shard in sorted(shards)]
+    # Older versions of `datasets` put a hash before the ending.
+    pattern = re.compile(rf"{re.escape(name)}-(\d{{5}})-of-(\d{{5}})(?:-[0-9a-f]{{16}})?\.({'|'.join(READERS)})")
+    files = sorted(
+        (file for place in places for file in place.iterdir() if pattern.fullmatch(file.name)),
+        key=lambda file: file.name,
+    )
     if files:
-        _, of, kind = pattern.fullmatch(files[0].name).groups()  # type: ignore[union-attr]
-        wanted = [f"{name}-{i:05d}-of-{of}.{kind}" for i in range(int(of))]
-        missing = [shard for shard in wanted if shard not in shards]
-        if missing or len(wanted) != len(files):
+        found = [pattern.fullmatch(file.name).groups() for file in files]  # type: ignore[union-attr]
+        _, of, kind = found[0]
+        wanted = [(f"{i:05d}", of, kind) for i in range(int(of))]
+        if found != wanted:
+            missing = [f"{name}-{i}-of-{of}.{kind}" for i, *rest in wanted if (i, *rest) not in found]
             problem = f"{missing[0]} is missing" if missing else f"{len(files)} files, must be {len(wanted)}"
             raise UserError(name, f"the shards must be all of one set: {problem}")
     return files
 
 
-def _saved(folder: Any, name: str) -> list[File]:
-    """What `save_to_disk` of `datasets` wrote for a split: a folder with state.json, which names its arrow files."""
-    state = folder / name / "state.json"
-    if not state.is_file():
-        return []
+def _parts(folder: Any, name: str) -> list[File]:
+    """A split's files in a folder of its own: all in their names' order, or those of `save_to_disk` of `datasets`.
+
+    What `save_to_disk` wrote has a state.json, which names its files. Of one data set, without splits, it is in the
+    task's folder itself, and is taken for train.
+    """
+    for place in (folder / name, *([folder] if name == "train" else [])):
+        if (place / "state.json").is_file():
+            return _saved(place)
+    own = [file for file in (folder / name).iterdir() if file.suffix[1:] in READERS] if (folder / name).is_dir() else []
+    if len({file.suffix for file in own}) > 1:
+        raise UserError(f"{name}/", f"must hold files of one format, found {shown(sorted(file.name for file in own))}")
+    return sorted(own, key=lambda file: file.name)
+
+
+def _saved(place: Any) -> list[File]:
+    file = f"{place.name}/state.json"
     try:
-        names = [str(part["filename"]) for part in json.loads(state.read_bytes())["_data_files"]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{name}/state.json", f"does not name the files of `save_to_disk`: {error!r}") from error
+        state = json.loads((place / "state.json").read_bytes())
+        names = [str(part["filename"]) for part in state["_data_files"]]
+        chosen = state.get("_indices_data_files") or state.get("_indices_files")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(file, f"does not name the files of `save_to_disk`: {error!r}") from error
     if wrong := [part for part in names if not re.fullmatch(r"[\w-][\w.-]*\.arrow", part)]:
-        raise UserError(f"{name}/state.json", f"must name arrow files beside it, found {shown(wrong[0])}")
-    return [folder / name / part for part in names]
+        raise UserError(file, f"must name arrow files beside it, found {shown(wrong[0])}")
+    if chosen:
+        raise UserError(
+            file,
+            "is of an old version of `datasets`, which saved a choice of rows apart from them; "
+            "load it, and save it again after flatten_indices()",
+        )
+    return [place / part for part in names]
 
 
 # The embedded movies: rated review snippets -> clear opinions, 1,000 of them fixed for validation.

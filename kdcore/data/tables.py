@@ -7,7 +7,7 @@ import csv
 import io
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate
@@ -17,8 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdcore.data.glue import Layout
-from kdcore.errors import UserError, near, shown
+from kdcore.artefacts import LFS
+from kdcore.data.tasks import Layout
+from kdcore.errors import UserError, collected, near, shown
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,10 @@ def read(
             raw = file.read_bytes()
         except OSError as error:
             raise UserError(file.name, f"cannot be read: {error.strerror or error}") from error
+        if raw.startswith(LFS):
+            raise UserError(file.name, "is a Git LFS pointer; run `git lfs pull` where it lies")
         whole.update(raw)
-        cells = (READERS | {"arrow": arrow})[kind or file.suffix[1:]](raw, file.name, layout)
+        cells = (READERS | OTHERS)[kind or file.suffix[1:]](raw, file.name, layout)
         parts.append((cells, select(cells.header, cells.columns, columns, optional, file.name, layout)))
     lines = [line for cells, _ in parts for line in cells.lines or ()]
     firsts = [0, *accumulate(len(frame) for _, frame in parts)]
@@ -108,6 +111,34 @@ def read(
         tuple(zip(firsts, (file.name for file in files), strict=False)) if len(files) > 1 else (),
         sum(cells.cut for cells, _ in parts),
     )
+
+
+def by_split(
+    where: str,
+    splits: Mapping[str, Sequence[str]],
+    needed: Collection[str],
+    table: Callable[[str, Sequence[str]], Table | None],
+    there: Callable[[], Iterable[str]],
+    kinds: Collection[str] = (),
+) -> dict[str, Table]:
+    """Our split -> its rows, where the source has it.
+
+    where: the source in messages; splits: ours -> the names that each may have there; needed: splits that it must have;
+    table(split, names): its rows or None; there: the names of all that it has; kinds: of files that it may have. Raises
+    UserError with every problem.
+    """
+    found: dict[str, Table] = {}
+    with collected(where) as part:
+        for split, names in splits.items():
+            with part():
+                if (rows := table(split, names)) is not None:
+                    found[split] = rows
+                elif split in needed:
+                    share = ", data.validation_share takes a share of train" if split == "validation" else ""
+                    has = ", ".join(sorted(there())[:20]) or "nothing"
+                    form = f" ({', '.join(kinds)})" if kinds else ""
+                    raise UserError(names[0], f"not found{form}, has {has}; data.splits names another{share}")
+    return found
 
 
 def select(
@@ -132,9 +163,9 @@ def select(
             problems.append(f"column {shown(name)} is there {header.count(name)} times, must be once")
     if problems:
         raise UserError(file, problems)
-    rows = len(next(iter(cells.values()), []))
-    series = {ours: pd.Series(cells.get(name, [None] * rows), dtype=object) for ours, name in chosen.items()}
-    return pd.DataFrame(series)
+    given = {ours: cells[name] for ours, name in chosen.items() if name in cells}
+    absent = [None] * len(next(iter(given.values())))
+    return pd.DataFrame({ours: pd.Series(given.get(ours, absent), dtype=object) for ours in chosen})
 
 
 def by_name(values: list[Any], names: Sequence[str] | None) -> list[Any]:
@@ -143,9 +174,10 @@ def by_name(values: list[Any], names: Sequence[str] | None) -> list[Any]:
         return values
 
     def name(value: Any) -> Any:
-        if not isinstance(value, int) or value == -1:
+        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+        if not whole or value == -1:
             return value
-        return names[value] if 0 <= value < len(names) else f"{value}, an id without a name among {list(names)}"
+        return names[int(value)] if 0 <= value < len(names) else f"{value}, an id without a name among {list(names)}"
 
     return [name(value) for value in values]
 
@@ -158,15 +190,37 @@ class Cells:
     """header: the columns' names as they are; columns: name -> cells; lines: where rows begin; cut: as in Table."""
 
     header: list[str]
-    columns: dict[str, list[Any]]
+    columns: Mapping[str, list[Any]]
     lines: list[int] | None
     cut: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class ArrowColumns(Mapping[str, list[Any]]):
+    """The columns of an arrow table, turned into Python objects one by one: most are asked for by nobody, may be large
+    (embeddings), or hold what Python has no object for (dates beyond the year 9999)."""
+
+    table: pa.Table
+    file: str
+    classes: Mapping[str, list[str]]
+
+    def __getitem__(self, name: str) -> list[Any]:
+        try:
+            cells = self.table.column(self.table.column_names.index(name)).to_pylist()
+        except Exception as error:  # pyarrow raises anything over a cell that is no Python object
+            raise UserError(self.file, f"column {shown(name)} cannot be read: {_one_line(error)}") from error
+        return by_name(cells, self.classes.get(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(self.table.column_names))
+
+    def __len__(self) -> int:
+        return len(set(self.table.column_names))
+
+
 def parquet(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
     try:
-        table = pq.ParquetFile(pa.BufferReader(raw)).read()
-        return _arrow_cells(table)
+        return _arrow_cells(pq.ParquetFile(pa.BufferReader(raw)).read(), file)
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
         raise UserError(file, f"is not a readable parquet file: {_one_line(error)}") from error
 
@@ -174,16 +228,13 @@ def parquet(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
 def arrow(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
     """What `save_to_disk` of `datasets` writes."""
     try:
-        return _arrow_cells(pa.ipc.open_stream(pa.BufferReader(raw)).read_all())
+        return _arrow_cells(pa.ipc.open_stream(pa.BufferReader(raw)).read_all(), file)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(file, f"is not a readable arrow file: {_one_line(error)}") from error
 
 
-def _arrow_cells(table: pa.Table) -> Cells:
-    names = table.column_names
-    classes = class_names(table.schema.metadata)
-    columns = {name: by_name(table.column(i).to_pylist(), classes.get(name)) for i, name in enumerate(names)}
-    return Cells(names, columns, None)
+def _arrow_cells(table: pa.Table, file: str) -> Cells:
+    return Cells(table.column_names, ArrowColumns(table, file, class_names(table.schema.metadata)), None)
 
 
 def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
@@ -306,10 +357,13 @@ def _square(records: list[list[str]], lines: list[int], file: str, layout: Layou
 
 
 def json_lines(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
-    """One object per line; a key that a row has not got is null there."""
+    """One object per line, or one list of objects; a key that a row has not got is null there."""
     rows: list[dict[str, Any]] = []
     lines, problems = [], []
-    for line, text in enumerate(_text(raw, file).split("\n"), 1):
+    whole = _text(raw, file)
+    if whole.lstrip().startswith("["):
+        return _json_list(whole, file)
+    for line, text in enumerate(whole.split("\n"), 1):
         try:
             if text.strip():
                 rows.append(_object(text))
@@ -318,15 +372,33 @@ def json_lines(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
             problems.append(f"line {line}: must be one JSON object, found {shown(text)}: {str(error)[:200]}")
     if problems:
         raise UserError(file, problems)
+    return _objects(rows, lines)
+
+
+def _json_list(text: str, file: str) -> Cells:
+    try:
+        rows = _parsed(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(file, f"is not JSON: {str(error)[:200]}") from error
+    if wrong := [place for place, row in enumerate(rows, 1) if not isinstance(row, dict)]:
+        raise UserError(file, f"row {wrong[0]}: must be one JSON object, found {shown(rows[wrong[0] - 1])}")
+    return _objects(rows, None)
+
+
+def _objects(rows: list[dict[str, Any]], lines: list[int] | None) -> Cells:
     header = list(dict.fromkeys(name for row in rows for name in row))
     return Cells(header, {name: [row.get(name) for row in rows] for name in header}, lines)
 
 
 def _object(text: str) -> dict[str, Any]:
-    row = json.loads(text, object_pairs_hook=_once, parse_constant=_refused)
+    row = _parsed(text)
     if not isinstance(row, dict):
         raise ValueError("it is something else")
     return row
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_once, parse_constant=_refused)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -342,7 +414,8 @@ def _refused(constant: str) -> None:
 
 def _text(raw: bytes, file: str) -> str:
     try:
-        return raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
+        return text if "\n" in text else text.replace("\r", "\n")  # the line ends of old Macs
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         byte = f"found byte 0x{raw[error.start]:02x}"
@@ -358,4 +431,6 @@ READERS: dict[str, Callable[[bytes, str, Layout | None], Cells]] = {
     "csv": comma_separated,
     "tsv": tab_separated,
     "jsonl": json_lines,
+    "json": json_lines,
 }
+OTHERS = {"arrow": arrow, "txt": tab_separated}  # of files that only `save_to_disk` and GLUE's sources name so

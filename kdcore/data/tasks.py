@@ -84,6 +84,38 @@ GLUE: dict[str, Task] = {
         Task("wnli", PAIR, "label", ("not_entailment", "entailment"), ("accuracy",)),
     )
 }
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the files of one task of GLUE look as gluebenchmark.com gives them; the hub's nyu-mll/glue was made of them.
+
+    folder: in the zip, whose name begins alike; columns: our column -> the file's, where they differ; bare: the
+    columns of files that have no header row; source: our split -> the .txt file of those that GLUE made its own from.
+    """
+
+    folder: str
+    columns: dict[str, str] = field(default_factory=dict)
+    bare: tuple[str, ...] = ()
+    source: dict[str, str] = field(default_factory=dict)
+
+
+LAYOUTS: dict[str, Layout] = {
+    "cola": Layout("CoLA", bare=("source", "label", "star", "sentence")),  # train and dev; test has a header row
+    "sst2": Layout("SST-2"),
+    "mrpc": Layout(
+        "MRPC",
+        {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"},
+        source={"train": "msr_paraphrase_train", "test": "msr_paraphrase_test"},
+    ),
+    "qqp": Layout("QQP", {"label": "is_duplicate"}),
+    "stsb": Layout("STS-B", {"label": "score"}),
+    "mnli": Layout("MNLI", {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"}),
+    "qnli": Layout("QNLI"),
+    "rte": Layout("RTE"),
+    "wnli": Layout("WNLI"),
+}
+
 MOVIES = Task("movies", ("text",), "label", ("negative", "positive"), ("accuracy",), _same("train", "validation"))
 BUILT_IN: dict[str, Task] = {MOVIES.name: MOVIES, **GLUE}
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdcore.artefacts import link_folder, new_folder, store, write_json
+from kdcore.artefacts import link_folder, new_folder, seal, store, write_json
 from kdcore.code import code_digest
 from kdcore.console import progress, say
 from kdcore.data.batches import collate, in_order
@@ -55,6 +55,7 @@ def write_targets(
                     )
                     run.finish(_moving(partial), **facts, **owners)
                 link_folder(run.result, aside / split)
+        seal(aside)
 
 
 def _moving(partial: Path) -> Callable[[Path], None]:

@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from kdcore.artefacts import LFS
 from kdcore.errors import UserError
+from kdcore.model.families import FAMILIES
 
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf")
 
@@ -29,6 +31,13 @@ def check_adapter(folder: Path) -> None:
             'python -c "from peft import AutoPeftModelForSequenceClassification as M; '
             f"M.from_pretrained('{folder}').merge_and_unload().save_pretrained('merged')\"",
         )
+
+
+def check_pointer(folder: str, file: Path) -> None:
+    """Raises UserError for a Git LFS pointer, which a clone without Git LFS has in the place of the weights."""
+    with file.open("rb") as opened:
+        if opened.read(len(LFS)) == LFS:
+            raise UserError(folder, f"{file.name} is a Git LFS pointer; run `git lfs pull` where it lies")
 
 
 def without_safetensors(folder: Path, wanted: str) -> str:
@@ -60,6 +69,8 @@ def renamed(stored: Iterable[str], wanted: Iterable[str], prefix: str) -> str:
     before = Counter(name[: -len(key)] for name in other for key in targets if name.endswith(f".{key}"))
     if not before:
         return ""
+    if (family := min(before, key=len).rstrip(".")) in FAMILIES:
+        return f"; its names are those of a {family}, and config.json says another model_type"
     # The longest of those that most weights have: `module.` rather than `module.bert.`, which is bare names' alone.
     most = max(before.values())
     extra = min((start for start, count in before.items() if count == most), key=len)

@@ -135,6 +135,7 @@ def _find(name: str | Path, file: str, config: Any) -> Path | None:
 
 
 def _header(place: str, file: Path, listed: list[str]) -> list[Stored]:
+    foreign.check_pointer(place, file)
     with safe_open(file, "pt") as opened:
         names = list(opened.keys())
         if lost := sorted(set(listed) - set(names)):

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from kdcore.data import checks, tables
-from kdcore.data.glue import LAYOUTS
 from kdcore.data.prepared import Data
-from kdcore.data.tasks import Task
+from kdcore.data.tasks import LAYOUTS, Task
 from kdcore.errors import UserError
 
 
@@ -33,7 +32,7 @@ def _in_order(data: Data, split: str) -> pd.DataFrame:
 
 
 def own_file(path: Path, task: Task, columns: Mapping[str, str]) -> pd.DataFrame:
-    """The rows of a csv, tsv, jsonl or parquet file that has the task's text columns.
+    """The rows of a csv, tsv, json(l) or parquet file that has the task's text columns.
 
     columns: our column -> the file's, where they differ. Raises UserError with every problem of every row.
     """

@@ -258,9 +258,10 @@ def parse(wanted: Wanted) -> Point:
     try:
         point = Point.model_validate(json.loads(wanted.path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(str(wanted.path), f"not valid JSON: {error}") from error
+        raise UserError(str(wanted.path), f"not valid JSON: {error}; `{wanted.rerun}` makes it again") from error
     except ValidationError as error:
-        raise UserError(str(wanted.path), problems(error, "point")) from error
+        again = [f"{problem}; `{wanted.rerun}` makes it again" for problem in problems(error, "point")]
+        raise UserError(str(wanted.path), again) from error
     fields = {name: getattr(point, name, None) for name in wanted.fields}
     if wrong := [name for name, value in wanted.fields.items() if fields[name] != value]:
         raise UserError(

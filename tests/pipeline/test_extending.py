@@ -10,7 +10,10 @@ from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.pipeline.conftest import ROOT, SMALL, TASK, Project
 
@@ -19,7 +22,13 @@ SECTIONS = {
     title: re.findall(r"```diff\n(.*?)```", body, re.DOTALL)[0]
     for title, body in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
 }
-MOST_FILES = {"A loss on [CLS]": 4, "A task metric": 1, "A study": 3, "An encoder family": 1}
+MOST_FILES = {
+    "A loss on [CLS]": 4,
+    "A loss on all tokens' hidden states": 6,
+    "A task metric": 1,
+    "A study": 3,
+    "An encoder family": 1,
+}
 
 
 def files(diff: str) -> dict[str, list[str]]:
@@ -74,6 +83,28 @@ def test_a_loss_on_cls_trains_and_is_in_every_table(changed: Callable[..., Proje
     table = (project.root / "metrics/main/table.md").read_text()
     assert "[CLS] squared error" in table
     assert "| sid-mse |" in table
+
+
+def test_a_loss_on_hidden_states_is_what_plain_hugging_face_code_computes(changed: Callable[..., Project]):
+    """The point's value, of validation rows in padded batches, against one text at a time without kdcore's capture."""
+    project = changed("A loss on all tokens' hidden states", methods=["none", "sid-hid"])
+    project.run("dvc", "repro", f"evaluate@{TASK}")
+    history = (project.root / f"runs/student/{TASK}/sid-hid-s0/history.csv").read_text()
+    assert float(next(csv.DictReader(history.splitlines()))["hidden_mse_1"]) > 0
+    point = json.loads((project.root / f"metrics/main/points/{TASK}/sid-hid-s0.json").read_text())
+    texts = pd.read_parquet(project.root / f"data/{TASK}/validation.parquet")["text_a"]
+    folders = [project.root / f"runs/{name}" for name in (f"student/{TASK}/sid-hid-s0", f"teacher/{TASK}")]
+    student, teacher = (AutoModelForSequenceClassification.from_pretrained(folder).eval() for folder in folders)
+    tokenizer = AutoTokenizer.from_pretrained(folders[0])
+    errors: dict[int, list[float]] = {1: [], 2: []}  # student layers, which match the teacher's 2 and 4
+    for text in texts:
+        inputs = tokenizer(text, truncation=True, max_length=24, return_tensors="pt")
+        with torch.inference_mode():
+            own, theirs = (model(**inputs, output_hidden_states=True).hidden_states for model in (student, teacher))
+        for layer, found in errors.items():
+            found.append(float((own[layer] - theirs[2 * layer]).double().square().mean()))
+    expected = [sum(found) / len(found) for found in errors.values()]
+    assert point["fidelity"]["hidden_mse"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_task_metric_is_scored(changed: Callable[..., Project]):

@@ -240,6 +240,31 @@ def test_a_value_that_cannot_be_ends_dvc_with_the_same_message(finished_copy: Pr
 # Damage
 
 
+def test_what_the_messages_about_damaged_results_say_to_run_heals_them(finished_copy: Project):
+    """Points, figures, predictions, histories: the command that reads them names the file and what to run."""
+    project = finished_copy
+    damaged = {
+        f"metrics/main/points/{TASK}/soft-s0.json": "plots",
+        "metrics/main/figures/main.svg": "report",
+        f"runs/predictions/{TASK}/sid-s0.parquet": "errors",
+        f"runs/student/{TASK}/sid-s0/history.csv": "plots",
+        f"runs/student/{TASK}/none-s0/run.json": "report",
+    }
+    for name, stage in damaged.items():
+        file = project.root / name
+        whole = file.read_bytes()
+        file.chmod(0o644)
+        file.write_bytes(b"x" + whole[1:])
+        refused = project.run("dvc", "repro", "-f", "-s", stage, check=False)
+        assert refused.returncode != 0, name
+        said = next(line for line in refused.stderr.splitlines() if Path(name).name in line)
+        advised = re.search(r"`(dvc repro[^`]*)`", said)
+        assert advised, said
+        project.run(*advised[1].split())
+        assert file.read_bytes() == whole or file.name == "run.json", name
+        project.run("dvc", "repro", "-f", "-s", stage)
+
+
 def test_what_the_message_about_a_damaged_student_says_to_run_makes_it_whole_again(finished_copy: Project):
     """A bit flips on the disk, in a file that DVC's cache has by another name; its time stays, so DVC does not look.
 

@@ -59,3 +59,32 @@ def test_results_that_came_with_a_clone_are_made_anew(finished_copy: Project):
     """Nothing tells there which of them kdcore wrote; DVC takes its own outs away first."""
     shutil.rmtree(finished_copy.root / "work/written")
     finished_copy.run("dvc", "repro", "--force", "--single-item", "evaluate", "plots", "errors")
+
+
+def test_a_task_of_ones_own_stands_alone_after_clean_results(finished_copy: Project):
+    """Tables, pictures and the page name no other task; what git does not know, and runs and work, stay."""
+    project = finished_copy
+    shutil.copy(ROOT / "Makefile", project.root)
+    project.commit("With the Makefile")
+    changed = project.root / "metrics/main/table.md"
+    text = changed.read_text()
+    changed.write_text(text + "my note")
+    assert project.run("make", "clean-results", check=False).returncode == 2
+    assert changed.read_text() == text + "my note"
+    changed.write_text(text)
+    (project.root / "metrics/notes.txt").write_text("mine")
+    project.run("make", "clean-results")
+    assert [path.name for path in (project.root / "metrics").rglob("*")] == ["notes.txt"]
+    assert not (project.root / "dvc.lock").exists()
+    assert (project.root / f"runs/teacher/{TASK}").is_dir()
+    given = project.params()
+    rows = Path(given["data"]["path"])
+    shutil.copytree(rows / TASK, rows / "mine", dirs_exist_ok=True)
+    project.edit({"tasks": ["mine"], "methods": ["none"], "task": {"mine": given["task"][TASK]}})
+    project.commit("My own task")
+    project.run("dvc", "repro")
+    made = [path for path in (project.root / "metrics").rglob("*") if path.is_file()]
+    assert {"report.html", "table.md", "mine.json", "notes.txt"} <= {path.name for path in made}
+    assert not [path for path in made if TASK in str(path.relative_to(project.root))]
+    assert not [path for path in made if path.suffix in (".md", ".csv", ".json") and f"{TASK}" in path.read_text()]
+    assert f">{TASK}<" not in (project.root / "metrics/main/report.html").read_text()

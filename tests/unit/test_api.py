@@ -179,7 +179,7 @@ def test_a_copy_replaces_only_what_kdcore_made(student: Callable[..., kdcore.Stu
     assert f"| accuracy | {made.score:.4f} |" in (place / "README.md").read_text()
     made.save(place)
     (place / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"holds what kdcore did not make: mine\.txt"):
+    with pytest.raises(UserError, match=r"or what was changed since: mine\.txt"):
         made.save(place)
 
 

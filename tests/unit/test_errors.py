@@ -71,3 +71,4 @@ def test_near_names_one_or_nothing():
     assert near("layer", ["layers", "rows"]) == ", did you mean 'layers'?"
     assert near("zzz", ["layers", "rows"]) == ""
     assert near(3, ["layers"]) == ""
+    assert near(" NEG", ["neg", "pos"]) == ", did you mean 'neg'?"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kdcore import cli
-from kdcore.artefacts import check_file, check_folder, new_folder, publish, seal
+from kdcore.artefacts import check_file, check_folder, new_folder, publish, read_manifest, seal
 from kdcore.errors import UserError
 from tests.unit.raw_files import OWN_TASK, write_params
 
@@ -108,7 +108,8 @@ def test_a_folder_with_files_of_the_users_is_kept(kept: Kept, command: str):
     Path("notes").mkdir()
     Path("notes/thesis.tex").write_text("years of work")
     said = kept(FOLDERS[command][0], "notes")
-    assert said == "notes: holds what kdcore did not make: thesis.tex; move it away, or write elsewhere\n"
+    problem = "holds what kdcore did not make, or what was changed since: thesis.tex"
+    assert said == f"notes: {problem}; move it away, or write elsewhere\n"
 
 
 @pytest.mark.parametrize("command", FOLDERS)
@@ -118,7 +119,34 @@ def test_a_file_beside_kdcores_own_is_kept(kept: Kept, command: str):
         seal(aside)
     Path("made/deep").mkdir()
     Path("made/deep/notes.txt").write_text("mine")
-    assert "made: holds what kdcore did not make: " in kept(FOLDERS[command][0], "made")
+    assert "or what was changed since: deep/notes.txt" in kept(FOLDERS[command][0], "made")
+
+
+@pytest.mark.parametrize("command", FOLDERS)
+def test_what_the_user_changed_in_a_folder_of_kdcores_is_kept(kept: Kept, command: str):
+    with new_folder(Path("made")) as aside:
+        for name in ("config.json", "model"):
+            (aside / name).write_text("as written")
+        seal(aside)
+    Path("made/config.json").write_text("as edited!")  # as long as it was
+    assert "or what was changed since: config.json; move it away" in kept(FOLDERS[command][0], "made")
+
+
+@pytest.mark.parametrize("command", FOLDERS)
+def test_a_folder_of_copies_of_what_kdcore_made_is_the_users(kept: Kept, command: str):
+    for name in ("a", "b"):
+        with new_folder(Path("backup") / name) as aside:
+            (aside / "model").write_text(name)
+            seal(aside)
+    assert "or what was changed since: a/manifest.json and 3 more" in kept(FOLDERS[command][0], "backup")
+
+
+@pytest.mark.parametrize("content", ['{"files": {}}', '{"files": {"thesis.tex": 3}}', "[]", "{"])
+def test_a_manifest_of_another_program_proves_nothing(kept: Kept, content: str):
+    Path("notes").mkdir()
+    Path("notes/manifest.json").write_text(content)
+    Path("notes/thesis.tex").write_text("years of work")
+    assert "or what was changed since: manifest.json and 1 more" in kept(FOLDERS["prepare"][0], "notes")
 
 
 @pytest.mark.parametrize("command", [*FOLDERS, *INTO])
@@ -233,8 +261,22 @@ def test_a_folder_of_published_files_is_kdcores(tmp_path: Path, store: Path):
         with new_folder(tmp_path / "points") as aside:
             publish(aside / "teacher.json", {"score": score})
     (tmp_path / "points/teacher.json").write_text("by hand")
-    with pytest.raises(UserError, match=r"points: holds what kdcore did not make: teacher.json"):
+    with pytest.raises(UserError, match=r"points: holds what kdcore did not make, or .* since: teacher.json"):
         check_folder(tmp_path / "points")
+
+
+def test_sealed_folders_inside_a_sealed_one_are_replaced_with_it_while_they_are_whole(tmp_path: Path, store: Path):
+    for number in (1, 2):
+        with new_folder(tmp_path / "targets") as aside:
+            for split in ("train", "validation"):
+                (aside / split).mkdir()
+                (aside / split / "cls.npy").write_text(f"{split} {number}")
+                seal(aside / split)
+            seal(aside)
+    assert set(read_manifest(tmp_path / "targets", "-")["files"]) == {"train/manifest.json", "validation/manifest.json"}
+    (tmp_path / "targets/train/cls.npy").write_text("train 3")
+    with pytest.raises(UserError, match=r"targets: holds .* since: train/cls.npy; move"):
+        check_folder(tmp_path / "targets")
 
 
 def test_an_empty_folder_may_be_taken(tmp_path: Path, store: Path):

@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 
-from kdcore.artefacts import publish
+from kdcore.artefacts import check_file, publish
 from kdcore.door import explained
 from kdcore.errors import UserError
 from kdcore.runs import open_run
@@ -58,6 +59,31 @@ def test_a_file_system_without_locks_has_advice(store: Path, monkeypatch: pytest
         finish("weights")
     assert str(store) in explained(caught.value)
     assert "let its server give out locks, or set KDCORE_WORK to a folder on another disk" in explained(caught.value)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_what_a_run_writes_has_the_mode_that_the_umask_gives(store: Path, umask: int):
+    """From its lock and its checkpoints to its result: a group's members read it, and go on with it."""
+    before = os.umask(umask)
+    try:
+        with open_run("student", {"seed": 0}) as run:
+            run.save(1, {"weights": torch.ones(2)}, {"step": 1})  # safetensors writes 0600
+        finish("weights")
+        publish(store.parent / "table.md", b"one")
+    finally:
+        os.umask(before)
+    made = [store.parent / "table.md", *store.rglob("*")]
+    assert {path.name for path in made} >= {"lock", "owner", "identity.json", "model", "manifest.json", "table.md"}
+    wrong = [path for path in made if path.stat().st_mode & 0o777 != (0o777 if path.is_dir() else 0o666) & ~umask]
+    assert wrong == []
+
+
+def test_in_a_read_only_store_without_notes_what_is_there_is_kept(read_only: Path, tmp_path: Path):
+    with (tmp_path / "mine.csv").open("w") as file:
+        file.write("years of work")
+    with pytest.raises(UserError, match="kdcore did not write it"):
+        check_file(tmp_path / "mine.csv")
+    assert not (read_only / "written").exists()
 
 
 def test_results_can_be_written_though_the_store_cannot(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch):

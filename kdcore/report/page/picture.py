@@ -30,8 +30,9 @@ PALETTE = {  # kdcore's colours -> names of the page's
 PALETTE |= {family.colour.lower(): name for name, family in FAMILIES.items() if family.colour.lower() not in PALETTE}
 
 
-def inline(svg: str, prefix: str, label: str, source: str = "figure") -> Markup:
-    """The figure as an inline <svg>. prefix: of its ids, another for each figure of a page; label: read aloud.
+def inline(svg: str, prefix: str, label: str, source: str = "figure", rerun: str = "dvc repro") -> Markup:
+    """The figure as an inline <svg>. prefix: of its ids, another for each figure of a page; label: read aloud; rerun:
+    what draws it again.
 
     A figure with an image inside (a heat map) keeps its own colours, on white. Raises UserError naming `source` for
     what is no SVG.
@@ -40,7 +41,7 @@ def inline(svg: str, prefix: str, label: str, source: str = "figure") -> Markup:
         root = Tree.fromstring(svg)  # noqa: S314  (the project's own file; expat limits entities and fetches nothing)
         box = [float(number) for number in root.attrib["viewBox"].split()]
     except (Tree.ParseError, KeyError, ValueError) as error:
-        raise UserError(source, f"is no SVG that kdcore drew ({error}); run `dvc repro -f plots`") from error
+        raise UserError(source, f"is no SVG that kdcore drew ({error}); run `{rerun}`") from error
     kept = root.find(f".//{SVG}image") is not None
     body = "".join(_inner(root, prefix, {} if kept else PALETTE))
     head = f'class="{"kept" if kept else "themed"}" viewBox="0 0 {box[2]:g} {box[3]:g}" width="{box[2] * 4 / 3:.0f}"'

@@ -132,7 +132,7 @@ def _figure5(folder: Path, compared: Compared) -> Iterator[tuple[str, Markup]]:
 
 
 def _picture(path: Path, prefix: str, label: str, rerun: str = "dvc repro") -> Markup:
-    return inline(_text(path, rerun), prefix, label, str(path))
+    return inline(_text(path, rerun), prefix, label, str(path), rerun)
 
 
 def _text(path: Path, rerun: str = "dvc repro") -> str:

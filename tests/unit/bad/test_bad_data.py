@@ -57,6 +57,7 @@ def train(name: str, text: str | bytes, *said: str, kind: str = "tsv", task: Tas
 
 
 HEAD = "review\tstars\n"
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 9\n"
 BOTH = "fine\tgood\ndull\tbad\n"
 PAIR = "left\tright\tlabel\n"
 
@@ -65,10 +66,10 @@ DATA = [
     Bad(
         "no train",
         {"validation.tsv": VALIDATION},
-        ["train: no file train.{parquet,csv,tsv,jsonl}", "has validation.tsv"],
+        ["train: not found (parquet, csv, tsv, jsonl, json), has validation.tsv"],
     ),
-    Bad("no validation", {"train.tsv": GOOD}, ["validation: no file validation.{", "has train.tsv"]),
-    Bad("an empty folder", {}, ["no file train.{", "the folder has nothing"]),
+    Bad("no validation", {"train.tsv": GOOD}, ["validation: not found (", ", has train.tsv"]),
+    Bad("an empty folder", {}, ["train: not found (", ", has nothing"]),
     Bad(
         "two formats",
         {"train.tsv": GOOD, "train.jsonl": "", "validation.tsv": VALIDATION},
@@ -140,9 +141,27 @@ DATA = [
         "found '{oops}'",
         kind="jsonl",
     ),
-    train("a JSON list", "[1, 2]\n", "line 1: must be one JSON object, found '[1, 2]", kind="jsonl"),
+    train("a JSON list of no objects", "[1, 2]\n", "row 1: must be one JSON object, found 1", kind="jsonl"),
+    train("a JSON list that is cut", '[{"review": "a"},\n', "is not JSON: Expecting value", kind="json"),
+    train("one JSON object over lines", '{\n"review": "a"}\n', "line 1: must be one JSON object", kind="json"),
     train("JSON with NaN", '{"review": "a", "stars": NaN}\n', "line 1", "NaN is not JSON", kind="jsonl"),
-    train("JSON without end", "[" * 100_000, "line 1: must be one JSON object", kind="jsonl"),
+    train("JSON without end", "[" * 100_000, "is not JSON: ", kind="jsonl"),
+    # files that stand for others
+    train("a Git LFS pointer", POINTER, "is a Git LFS pointer; run `git lfs pull`", kind="parquet"),
+    train("a Git LFS pointer as text", POINTER, "is a Git LFS pointer"),
+    # what has no width
+    train("a text of no width", HEAD + "\u200b\tgood\ndull\tbad\n", "row 1 (line 2), column review: must have text"),
+    train(
+        "a text of marks", HEAD + "\u200e \ufeff\tgood\ndull\tbad\n", "row 1 (line 2), column review: must have text"
+    ),
+    # classes from -1 on
+    train(
+        "a class called -1",
+        "left\tright\tlabel\na\tb\t-1\nc\td\t0\ne\tf\t1\n",
+        "column label: -1 means unlabelled, and no row is yes",
+        "number the classes from 0, or write their names",
+        task=PAIRS,
+    ),
     # encodings
     train(
         "Latin-1",
@@ -420,7 +439,9 @@ def test_thousands_of_problems_are_counted_and_not_listed(tmp_path: Path):
 
 
 def test_a_missing_task_folder(tmp_path: Path):
-    with pytest.raises(UserError, match=r"reviews: no such folder; it must hold train\.\{parquet,csv,tsv,jsonl\} and "):
+    with pytest.raises(
+        UserError, match=r"reviews: no such folder; it must hold train\.\{parquet,csv,tsv,jsonl,json\} and "
+    ):
         prepare(REVIEWS, data(tmp_path), tmp_path / "out")
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,14 @@ def test_ids_mean_what_the_schema_says(tmp_path: Path, names: list[str], ids: li
     assert labels(REVIEWS, write(tmp_path, "reviews", files)) == expected
 
 
+def test_ids_with_nulls_are_floats_and_mean_the_same(tmp_path: Path):
+    table = pq.read_table(io.BytesIO(class_label(["good", "bad"], [0, 1, -1])))
+    buffer = io.BytesIO()
+    pq.write_table(table.set_column(1, "stars", pa.array([0.0, 1.0, -1.0, None][:3])), buffer)
+    files = {"train.parquet": buffer.getvalue(), "validation.tsv": VALIDATION}
+    assert pd.Series(labels(REVIEWS, write(tmp_path, "reviews", files))).fillna(-1).tolist() == [1, 0, -1]
+
+
 def test_unlabelled_ids_stay_so(tmp_path: Path):
     files = {"train.parquet": class_label(["good", "bad"], [0, -1, None, 1]), "validation.tsv": VALIDATION}
     train = check(REVIEWS, read(REVIEWS, data(write(tmp_path, "reviews", files))))[0]["train"]["label"]
@@ -109,6 +118,9 @@ def test_a_schema_that_is_broken_is_refused(tmp_path: Path):
         (("1", "2"), "1.0", 0),
         (("us", "US"), "us", 0),
         (("us", "US"), "US", 1),
+        (("bad", "good"), Decimal("1.00"), 1),
+        (("bad", "good"), -0.0, 0),
+        (("bad", "good"), "-0.0", 0),
     ],
 )
 def test_a_text_file_says_the_same_as_parquet_and_jsonl(names: tuple[str, ...], cell: Any, label: int | None):
@@ -157,6 +169,45 @@ def test_csv_labels(tmp_path: Path, words: tuple[str, str]):
 )
 def test_columns_that_nobody_uses_may_be_nameless_or_repeated(tmp_path: Path, text: str):
     assert labels(REVIEWS, write(tmp_path, "reviews", {"train.csv": text, "validation.csv": text})) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "unused",
+    [
+        pa.array([2**62, 1], pa.timestamp("us")),  # a year that Python has no date for
+        pa.array([0, 1], pa.timestamp("us", tz="Nowhere/City")),
+        pa.array([[1.0] * 384] * 2),
+        pa.array([b"\xff", None], pa.binary()),
+    ],
+    ids=["beyond dates", "an unknown zone", "an embedding", "bytes"],
+)
+def test_columns_that_nobody_uses_are_not_looked_into(tmp_path: Path, unused: pa.Array):
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"when": unused, "review": ["a", "b"], "stars": [0, 1]}), buffer)
+    files = {"train.parquet": buffer.getvalue(), "validation.tsv": VALIDATION}
+    assert labels(REVIEWS, write(tmp_path, "reviews", files)) == [0, 1]
+
+
+def test_a_column_that_cannot_be_read_is_named(tmp_path: Path):
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"review": ["a", "b"], "stars": pa.array([2**62, 1], pa.timestamp("us"))}), buffer)
+    files = {"train.parquet": buffer.getvalue(), "validation.tsv": VALIDATION}
+    with pytest.raises(UserError, match=r"train.parquet: column 'stars' cannot be read: date value out of range"):
+        read(REVIEWS, data(write(tmp_path, "reviews", files)))
+
+
+def test_a_json_file_has_lines_or_a_list(tmp_path: Path):
+    rows = [{"review": "a", "stars": 1}, {"review": "b", "stars": 0}]
+    files = {"train.json": json.dumps(rows, indent=1), "validation.json": "\n".join(map(json.dumps, rows))}
+    write(tmp_path, "reviews", files)
+    assert labels(REVIEWS, tmp_path) == labels(REVIEWS, tmp_path, "validation") == [1, 0]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_lines_may_end_as_on_old_macs(kind: str):
+    text = {"csv": "review,stars\ra,1\r", "tsv": "review\tstars\ra\t1\r", "jsonl": '{"review": "a", "stars": "1"}\r'}
+    cells = READERS[kind](text[kind].encode(), f"train.{kind}", None).columns
+    assert dict(cells) == {"review": ["a"], "stars": ["1"]}
 
 
 # Separators and quotes
@@ -249,6 +300,21 @@ def test_shards_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, An
         read(REVIEWS, data(tmp_path))
 
 
+def test_older_shards_have_a_hash_in_their_names(tmp_path: Path):
+    shards = {f"train-0000{i}-of-00002-{str(i) * 16}.csv": f"review,stars\n{i},{i}\n" for i in (0, 1)}
+    write(tmp_path, "reviews/data", shards | {"validation-00000-of-00001-0123456789abcdef.csv": "review,stars\nc,1\n"})
+    assert labels(REVIEWS, tmp_path) == [0, 1]
+
+
+def test_a_folder_of_files_is_a_split(tmp_path: Path):
+    write(tmp_path, "reviews/train", {"0001.csv": "review,stars\nb,1\n", "0000.csv": "review,stars\na,0\n"})
+    write(tmp_path, "reviews/dev", {"part.jsonl": '{"review": "c", "stars": 1}\n', "notes.txt": "mine"})
+    assert labels(REVIEWS, tmp_path) == [0, 1]
+    write(tmp_path, "reviews/train", {"0002.tsv": "review\tstars\nc\t0\n"})
+    with pytest.raises(UserError, match=r"train/: must hold files of one format, found \['0000.csv', .*'0002.tsv'"):
+        read(REVIEWS, data(tmp_path))
+
+
 def test_a_clone_of_a_hubs_repository_has_its_shards_in_data(tmp_path: Path):
     write(
         tmp_path, "reviews/data", parts(["a,good", "b,bad"]) | {"validation-00000-of-00001.csv": "review,stars\nc,1\n"}
@@ -266,6 +332,23 @@ def test_what_save_to_disk_wrote_is_read(tmp_path: Path):
         tmp_path / "reviews", num_shards={"train": 2, "validation": 1}
     )
     assert labels(REVIEWS, tmp_path) == [1, 0, 0, 1, 0]
+
+
+def test_what_save_to_disk_wrote_of_one_data_set_is_train(tmp_path: Path):
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_dict({"review": [*"abcd"], "stars": ["good", "bad"] * 2})
+    rows.save_to_disk(tmp_path / "reviews")
+    raw = read(REVIEWS, data(tmp_path).model_copy(update={"validation_share": 0.5}))
+    assert {split: len(frame) for split, frame in raw.frames.items()} == {"train": 2, "validation": 2}
+
+
+@pytest.mark.parametrize("key", ["_indices_data_files", "_indices_files"])
+def test_a_choice_of_rows_that_lies_beside_them_is_refused(tmp_path: Path, key: str):
+    state = {"_data_files": [{"filename": "d.arrow"}], key: [{"filename": "indices.arrow"}]}
+    write(tmp_path, "reviews/train", {"state.json": json.dumps(state), "d.arrow": b""})
+    write(tmp_path, "reviews", {"validation.tsv": VALIDATION})
+    with pytest.raises(UserError, match=r"train/state.json: is of an old version of `datasets`.* flatten_indices"):
+        read(REVIEWS, data(tmp_path))
 
 
 @pytest.mark.parametrize("state", ["{", "[]", '{"_data_files": [{"filename": "../../x.arrow"}]}'])
@@ -348,22 +431,45 @@ def own_files(task: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("task", OWN)
-@pytest.mark.parametrize("packed", ["files", "folder", "zip"])
+@pytest.mark.parametrize("packed", ["files", "folder", "zip", "flat zip", "folder beside", "zip beside"])
 def test_glues_own_files_are_read(tmp_path: Path, task: str, packed: str):
-    folder = tmp_path / task
-    if packed == "zip":
-        folder.mkdir()
-        with zipfile.ZipFile(folder / f"{ZIPS[task]}.zip", "w") as archive:
+    place = "." if "beside" in packed else task
+    if "zip" in packed:
+        (tmp_path / place).mkdir(exist_ok=True)
+        with zipfile.ZipFile(tmp_path / place / f"{ZIPS[task]}.zip", "w") as archive:
             for name, text in own_files(task).items():
-                archive.writestr(f"{FOLDERS[task]}/{name}", text)
+                archive.writestr(name if packed == "flat zip" else f"{FOLDERS[task]}/{name}", text)
     else:
-        write(tmp_path, f"{task}/{FOLDERS[task]}" if packed == "folder" else task, own_files(task))
+        write(tmp_path, f"{place}/{FOLDERS[task]}" if "folder" in packed else task, own_files(task))
     frames, odd = check(GLUE[task], read(GLUE[task], data(tmp_path)))
     assert frames["train"]["text_a"].tolist() == OWN[task][1]
     assert frames["train"]["label"].tolist() == OWN[task][2]
     assert set(frames) == {"train", "validation", *(["validation_mismatched"] if task == "mnli" else [])}
     left_out = {"rows that end too early and are left out": 1} if task == "qqp" else {}
     assert {what: n for what, n in odd.get("train", {}).items() if "early" in what} == left_out
+
+
+def test_mrpc_may_be_what_glue_made_its_files_from(tmp_path: Path):
+    rows = OWN["mrpc"][0] + "".join(f"{i % 2}\t1\t2\tleft {i}\tright\n" for i in range(10))
+    files = {"msr_paraphrase_train.txt": rows, "msr_paraphrase_test.txt": OWN["mrpc"][0]}
+    write(tmp_path, "mrpc", files)
+    with pytest.raises(UserError, match=r"validation: not found .*data.splits names another, data.validation_share"):
+        read(GLUE["mrpc"], data(tmp_path))
+    shared = data(tmp_path).model_copy(update={"validation_share": 0.5})
+    assert [len(frame) for frame in read(GLUE["mrpc"], shared).frames.values()] == [6, 6, 2]  # train, validation, test
+    named = data(tmp_path).model_copy(update={"splits": {"validation": "msr_paraphrase_test"}})
+    frames = read(GLUE["mrpc"], named).frames
+    assert {split: len(frame) for split, frame in frames.items()} == {"train": 12, "validation": 2}
+    assert frames["train"]["sentence1"][0] == '"Amrozi" said'
+    # Where GLUE's own files are there too, those count.
+    write(tmp_path, "mrpc", own_files("mrpc"))
+    assert len(read(GLUE["mrpc"], data(tmp_path)).frames["train"]) == 2
+
+
+def test_two_zips_of_one_task_are_refused(tmp_path: Path):
+    write(tmp_path, "qqp", {"QQP.zip": b"", "QQP-clean.zip": b""})
+    with pytest.raises(UserError, match=r"qqp: must be one zip, found QQP-clean.zip and QQP.zip"):
+        read(GLUE["qqp"], data(tmp_path))
 
 
 def test_colas_test_file_has_a_header_row(tmp_path: Path):
@@ -389,7 +495,7 @@ def test_a_short_row_of_ones_own_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("raw", [b"no zip", b"PK\x05\x06" + b"\0" * 18])
 def test_a_zip_that_is_none_or_empty_is_named(tmp_path: Path, raw: bytes):
     write(tmp_path, "cola", {"CoLA.zip": raw})
-    with pytest.raises(UserError, match=r"CoLA.zip: is not a readable zip|train: no file train"):
+    with pytest.raises(UserError, match=r"CoLA.zip: is not a readable zip|train: not found"):
         read(GLUE["cola"], data(tmp_path))
 
 

@@ -48,13 +48,19 @@ BASE = [("a", "bad"), ("b", "good")]
             [("a", 1), ("a", 0), ("d", 1)],
             {"validation": {"rows whose text is also in train": 2}},
         ),
-        (REVIEWS, BASE, [("c", 0)], {"validation": {"classes without a row": 1}}),
-        (THREE, BASE, [("c", 0), ("d", 1), ("e", 2)], {"train": {"classes without a row": 1}}),
+        (REVIEWS, BASE, [("c", 0)], {"validation": {"classes without a row: good": 1}}),
+        (THREE, BASE, [("c", 0), ("d", 1), ("e", 2)], {"train": {"classes without a row: fair": 1}}),
         (
             REVIEWS,
             [("a", None), ("b", -1)],
             [("c", 0), ("d", 1)],
             {"train": {"rows, none of which has a label": 2}},
+        ),
+        (
+            SCORES,
+            [("a", "b", 1.0), ("a", "c", 2.0)],
+            [("c", "a", 3.0), ("x", "y", 3.0)],
+            {"validation": {"rows, all with the score 3: every correlation is 0": 2}},
         ),
         # A pair is the same only where both halves are.
         (

@@ -75,7 +75,7 @@ def test_an_absent_split_and_column_are_one_error(repository: Path):
         sources.read(task, data(repository, "hub"))
     assert error.value.problems == [
         "train: has no column 'text', has ['review', 'stars']",
-        "validation: no such split, has train; data.splits names others, data.validation_share takes a share of train",
+        "validation: not found, has train; data.splits names another, data.validation_share takes a share of train",
     ]
 
 

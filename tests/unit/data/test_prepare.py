@@ -232,7 +232,7 @@ def test_a_file_in_the_way_is_an_error(reviews: Path, tmp_path: Path):
 def test_a_folder_of_something_else_is_kept(reviews: Path):
     with pytest.raises(UserError, match="is an input of this command, which is never overwritten"):
         prepare(REVIEWS, data(reviews), reviews / "reviews")
-    with pytest.raises(UserError, match=r"holds what kdcore did not make: train.tsv and 1 more; move it away"):
+    with pytest.raises(UserError, match=r"since: train.tsv and 1 more; move it away"):
         prepare(REVIEWS, data(write(reviews / "x", "reviews", {})), reviews / "reviews")
     assert (reviews / "reviews" / "train.tsv").read_text() == GOOD
 
@@ -241,7 +241,7 @@ def test_a_prepared_task_is_replaced_but_not_what_lies_beside_it(reviews: Path, 
     for _ in range(2):
         prepare(REVIEWS, data(reviews), tmp_path / "out")
     (tmp_path / "out/thesis.tex").write_text("mine")
-    with pytest.raises(UserError, match=r"out: holds what kdcore did not make: thesis.tex; move it away"):
+    with pytest.raises(UserError, match=r"since: thesis.tex; move it away"):
         prepare(REVIEWS, data(reviews), tmp_path / "out")
     assert (tmp_path / "out/thesis.tex").read_text() == "mine"
 

@@ -303,6 +303,18 @@ def test_weights_of_another_library_are_named(tmp_path: Path, file: str):
     assert refusal(tmp_path).startswith(f"weights can't be read: {file} is not safetensors")
 
 
+def test_a_git_lfs_pointer_is_named(tmp_path: Path):
+    tiny.save_finetuned(tmp_path)
+    (tmp_path / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 9\n")
+    assert refusal(tmp_path) == f"{WEIGHTS} is a Git LFS pointer; run `git lfs pull` where it lies"
+
+
+@pytest.mark.parametrize(("family", "said"), [("bert", "roberta"), ("distilbert", "bert"), ("roberta", "bert")])
+def test_weights_of_another_architecture_than_the_config_says_are_named(tmp_path: Path, family: str, said: str):
+    folder = configured(tiny.save_finetuned(tmp_path, family), model_type=said)
+    assert f"; its names are those of a {family}, and config.json says another model_type" in refusal(folder)
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_an_adapters_folder_is_named_as_one(tmp_path: Path, whole: bool):
     if whole:
