@@ -108,8 +108,10 @@ def inputs(params: Params, out: Path) -> None:
     """Write what the other stages depend on and DVC cannot see: kdcore's code, and what names of models mean now."""
     from kdcore.artefacts import check_folder
     from kdcore.inputs import write_inputs
+    from kdcore.project.pipeline import check_asked
 
     check_folder(out)
+    check_asked(door.PARAMS)
     stages = [name for name, reads in _reads.items() if reads and name != "inputs"]
     write_inputs(out, stages, params.data, params.model, dict.fromkeys(params.tasks, params.teacher))
 
