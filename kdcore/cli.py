@@ -129,8 +129,10 @@ def inputs(params: Params, out: Path) -> None:
     """Write what the other stages depend on and DVC cannot see: kdcore's code, and what names of models mean now."""
     from kdcore.artefacts import check_folder
     from kdcore.inputs import write_inputs
+    from kdcore.project.pipeline import check_asked
 
     check_folder(out)
+    check_asked(door.PARAMS)
     asked = {"": params} | {study.name: for_study(params, study) for study in STUDIES.values() if study.own}
     write_inputs(
         out,

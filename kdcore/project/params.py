@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kdcore.params.sections import Params
-from kdcore.project.pipeline import asked, explained, flow
+from kdcore.project.pipeline import STAGES, asked, explained, flow, text
 
 HEAD = """\
 # What this project distils. `kdcore params` prints every knob with what it means; one that is left out has its default.
@@ -17,9 +17,9 @@ COLUMN = 36  # where explanations begin
 def params_text(chosen: Mapping[str, Any]) -> str:
     """chosen: dotted key -> value. What DVC looks up beside that has its default."""
     usual, notes = Params(tasks=chosen["tasks"]).model_dump(mode="json"), explained()
-    lines = [HEAD]
+    keys, lines = {*asked(map(text, STAGES)), *chosen}, [HEAD]
     for name in Params.model_fields:
-        lines += _lines(name, usual[name], {*asked(), *chosen}, chosen, notes)
+        lines += _lines(name, usual[name], keys, chosen, notes)
     return "\n".join(lines) + "\n"
 
 

@@ -1,10 +1,15 @@
 """The files of the pipeline, which are the same in every project, and what they ask of a params.yaml."""
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+
+from kdcore.errors import UserError
+from kdcore.params.sections import Params
+from kdcore.params.text import read_mapping
 
 STAGES = ("dvc.yaml", "stages/dvc.yaml")
 DVC = ".dvc/config"  # no analytics, and links in place of copies
@@ -18,15 +23,43 @@ def text(name: str) -> str:
     return (folder / name).read_text(encoding="utf-8")
 
 
-def asked() -> set[str]:
-    """The dotted keys of params.yaml that DVC looks up: it compares them, or puts them into a command line."""
+def asked(sources: Iterable[str]) -> set[str]:
+    """The dotted keys of params.yaml that DVC looks up for these stages: it compares them, or puts them into commands.
+
+    sources: the texts of STAGES.
+    """
     keys: set[str] = set()
-    for name in STAGES:
-        source = text(name)
+    for source in sources:
         keys |= {key for key in re.findall(r"\$\{([\w.]+)", source) if not key.startswith("item.")}
-        for stage in YAML(typ="safe", pure=True).load(source)["stages"].values():
-            keys |= {key.partition(".${")[0] for key in stage.get("params", ())}
+        for stage in YAML(typ="safe").load(source)["stages"].values():
+            listed = (key for key in stage.get("params", ()) if isinstance(key, str))
+            keys |= {key.partition(".${")[0] for key in listed}
     return keys
+
+
+def check_asked(params: str) -> None:
+    """Raises UserError that names each key which the stages here look up and the file `params` lacks.
+
+    DVC itself finds a stage's out when the stage has run.
+    """
+    written, usual = read_mapping(params), Params(tasks=("any",)).model_dump(mode="json")
+    keys = asked(Path(name).read_text(encoding="utf-8") for name in STAGES if Path(name).is_file())
+    lost = [key for key in sorted(keys) if _at(written, key) is _ABSENT and _at(usual, key) is not _ABSENT]
+    if lost:
+        problem = "must be there, as DVC looks it up; its default is"
+        shown = {key: {} if isinstance(_at(usual, key), dict) else _at(usual, key) for key in lost}
+        raise UserError(params, [f"{key}: {problem} {flow(value)}" for key, value in shown.items()])
+
+
+_ABSENT = object()
+
+
+def _at(mapping: Any, key: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(mapping, Mapping) or part not in mapping:
+            return _ABSENT
+        mapping = mapping[part]
+    return mapping
 
 
 def explained() -> dict[str, str]:

@@ -16,7 +16,7 @@ from kdcore.errors import UserError
 from kdcore.params.read import load
 from kdcore.project import init as project
 from kdcore.project.init import Wish, init
-from kdcore.project.pipeline import STAGES, asked, explained, flow, text
+from kdcore.project.pipeline import STAGES, asked, check_asked, explained, flow, text
 from tests import tiny
 from tests.unit.raw_files import ROOT
 
@@ -106,7 +106,7 @@ def test_a_name_is_that_of_the_rows(made: Callable[..., Any]):
 def test_dvc_finds_every_key_that_it_looks_up(made: Callable[..., Any], tmp_path: Path):
     made()
     written = YAML(typ="safe", pure=True).load((tmp_path / "own/params.yaml").read_text())
-    for key in asked():
+    for key in asked(map(text, STAGES)):
         section = written
         for part in key.split("."):
             assert part in section, key
@@ -118,7 +118,7 @@ def test_every_knob_is_explained_as_in_params_yaml():
     assert notes["student.layers"] == "depth of the student: dvc exp run -S student.layers=2"
     assert notes["student.rows"] == "training rows (a stratified, nested subset); null takes all"
     assert notes["distill.weights.kl"] == "attention KL (paper, eq. 2)"
-    assert asked() <= notes.keys() | {"task"}
+    assert asked(map(text, STAGES)) <= notes.keys() | {"task"}
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,22 @@ def test_lists_of_ignored_files_are_added_to(made: Callable[..., Any], tmp_path:
     lines = (own / ".gitignore").read_text().splitlines()
     assert lines == ["/secret", "/work/", "/data/reviews/", "/runs/", "/dvc_plots/"]
     assert (own / "requirements.txt").read_text() == "torch\n"
+
+
+def test_a_key_that_dvc_would_miss_once_a_student_is_trained_is_named_at_the_start(
+    made: Callable[..., Any], tmp_path: Path
+):
+    made()
+    check_asked("params.yaml")
+    path = tmp_path / "own/params.yaml"
+    lines = [line for line in path.read_text().splitlines(keepends=True) if "distill: {}" not in line]
+    path.write_text("".join(line for line in lines if "confidence" not in line))
+    with pytest.raises(UserError) as error:
+        check_asked("params.yaml")
+    assert error.value.problems == [
+        "distill: must be there, as DVC looks it up; its default is {}",
+        "evaluate.confidence: must be there, as DVC looks it up; its default is 0.95",
+    ]
 
 
 # Nothing is lost
