@@ -109,6 +109,14 @@ def test_the_page_and_the_plan_say_what_is_other_for_a_task(graded: Project):
     assert "Of this task alone: task.rte.teacher.epochs 2, task.rte.student.rows 16" in plan
 
 
+def test_students_that_match_other_layers_are_not_put_side_by_side(graded: Project):
+    compared = {task: facts(graded, f"metrics/main/attention/{task}.json") for task in GLUE["tasks"]}
+    assert [model["name"] for model in compared["cola"]["models"]] == ["teacher", "soft", "sid"]
+    assert [model["name"] for model in compared["rte"]["models"]] == ["teacher", "soft"]
+    note = "sid matches teacher layers [4] and soft [2, 4], so sid is left out"
+    assert compared["rte"]["notes"] == [note]
+
+
 def test_another_setting_of_one_task_runs_that_task_again_and_no_other(graded: Project, tmp_path: Path):
     project = graded.copy(tmp_path)
     changed = GLUE["task"] | {"rte": {"teacher": {"epochs": 1}}}
