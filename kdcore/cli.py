@@ -443,18 +443,21 @@ def attention(
     from kdcore.artefacts import check_place
     from kdcore.console import say
     from kdcore.distil.finished import Finished
-    from kdcore.evaluation.attention import compare, compared
+    from kdcore.evaluation.attention import compare, compared, matching
     from kdcore.report.attention import write_attention
 
     check_place(out, data, teacher, targets, students, points, predictions)
     _check_predictions(predictions)
     own, seed = params.attention, params.seeds[0]
     methods, notes = compared({"standard": own.standard, "internal": own.internal}, params.methods)
+    models, apart = matching(
+        {method: Finished.open(students / f"{method}-s{seed}", "dvc repro -f student") for method in methods}
+    )
+    notes += apart
     for note in notes:
         say(f"attention: {note}")
     taught_by = teacher_of(seed, params.teacher.seeds)
     opened = _opened(_data(task, data), teacher, targets, taught_by)
-    models = {method: Finished.open(students / f"{method}-s{seed}", "dvc repro -f student") for method in methods}
     logits = {"teacher": predictions / f"teacher-s{taught_by}.parquet"}
     logits |= {method: predictions / f"{method}-s{seed}.parquet" for method in methods}
     seen = compare(*opened, models, logits, own.examples)

@@ -150,6 +150,21 @@ def compared(asked: Mapping[str, str], methods: Sequence[str]) -> tuple[list[str
     return list(dict.fromkeys(method for method in asked.values() if method in methods)), notes
 
 
+def matching(students: Mapping[str, Finished]) -> tuple[dict[str, Finished], list[str]]:
+    """The students that match the same teacher layers as the first, and a line for each that does not.
+
+    Maps of one layer stand side by side, and a task may give a method another depth.
+    """
+    maps = {name: list(student.facts["mapped"]) for name, student in students.items()}
+    first = next(iter(maps), "")
+    notes = [
+        f"{name} matches teacher layers {mapped} and {first} {maps[first]}, so {name} is left out"
+        for name, mapped in maps.items()
+        if mapped != maps[first]
+    ]
+    return {name: student for name, student in students.items() if maps[name] == maps[first]}, notes
+
+
 def choose(lengths: np.ndarray, teacher: np.ndarray, students: Sequence[np.ndarray], count: int) -> list[Choice]:
     """At most `count` examples: half of them where students differ, the rest of about median length.
 
