@@ -60,20 +60,14 @@ def description(threads: int) -> str:
     import torch
     import transformers
 
+    from kdcore.latency import processor
     from kdcore.model.encoder import device
 
     gpu = f"{torch.cuda.get_device_name()}, " if device().type == "cuda" else ""
     return (
-        f"{gpu}{_processor()}, {threads} threads, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{gpu}{processor()}, {threads} threads, Python {platform.python_version()}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}"
     )
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def peak_resident(pid: int | str = "self") -> int:

@@ -14,7 +14,7 @@ import pytest
 from kdcore.errors import UserError
 from kdcore.params.read import load
 from kdcore.report import points
-from kdcore.report.write import csv, histories, write_all, write_main, write_study
+from kdcore.report.write import csv, histories, write_all, write_main, write_study, write_tradeoff
 from kdcore.studies import STUDIES, Axis, Study, cells
 from tests.unit.report import synthetic_points as synthetic
 
@@ -126,6 +126,26 @@ def test_every_study_writes_its_files(tmp_path, name):
     histories = ["convergence.csv"] if name == "convergence" else []
     overview = ["overview.csv", "overview.tex"] if STUDIES[name].summary == "methods" else []
     assert files(written(tmp_path, STUDIES[name])) == [*histories, *pictures, *overview, "table.csv", "table.md"]
+
+
+def test_performance_against_latency_is_the_depth_studys_scores_beside_the_milliseconds(tmp_path):
+    points_of(tmp_path / "points", STUDIES["depth"])
+    teacher = {"movies": synthetic.write(tmp_path / "movies.json", synthetic.teacher("movies"))}
+    timed = {"runtime": "torch", "threads": 1, "batch": 1, "p95_ms": 20.0, "rows_per_second": 61.5}
+    measured = [timed | {"layers": layers, "p50_ms": 2.5 * layers} for layers in (1, 2, 6)]
+    facts = {"task": "movies", "machine": {"processor": "A Processor", "threads": 2}, "rows": 9, "tokens": 7.5}
+    synthetic.write(tmp_path / "latency/movies.json", facts | {"requests": {"1": 200}, "measured": measured})
+    rest = (teacher, tmp_path / "latency", GRIDS["depth"], SEEDS, 0.95)
+    write_tradeoff(tmp_path / "points", tmp_path / "out", *rest)
+    assert files(tmp_path / "out") == ["figures/tradeoff.png", "figures/tradeoff.svg", "table.md"]
+    table = [line.split("|")[1:3] for line in (tmp_path / "out/table.md").read_text().splitlines() if line[:3] > "| -"]
+    assert [[cell.strip() for cell in line] for line in table if line[0].strip().isdigit()] == [
+        *(["1", "2.50"], ["2", "5.00"], ["6", "15.0"])
+    ]
+    (tmp_path / "latency/movies.json").unlink()
+    with pytest.raises(UserError, match=r"movies\.json: can't be read .*; run `dvc repro stages/dvc\.yaml:latency`"):
+        write_tradeoff(tmp_path / "points", tmp_path / "new", *rest)
+    assert not (tmp_path / "new").exists()
 
 
 def test_every_study_has_a_section_in_params():
