@@ -62,6 +62,7 @@ def test_the_usual_knobs_are_those_of_params_yaml():
     params = all_params()
     wanted = params["student"] | params["distill"] | params["train"] | params["targets"]
     wanted |= {"method": "sid", "seed": params["seeds"][0], "max_length": params["model"]["max_length"], "rows": None}
+    wanted |= {"track": tuple(params["train"]["track"])}
     assert wanted == api.KNOBS
 
 
