@@ -208,7 +208,7 @@ def test_rules_hold_where_another_section_is_wrong(tmp_path: Path):
 
 # Keys that may be left out.
 NEWER = (
-    *("data.configuration", "data.splits", "data.validation_share", "train.schedule"),
+    *("data.configuration", "data.splits", "data.validation_share", "train.schedule", "train.keep", "student.floor"),
     *(f"{section}.{key}" for section in ("teacher", "train") for key in ("batch_size", "accumulate", "warmup")),
     *(f"{section}.{key}" for section in ("teacher", "train") for key in ("weight_decay", "clip")),
 )

@@ -134,12 +134,14 @@ def study(project, name, task="movies"):
     """Every point of a study, and its figure."""
     grid, folder = results.GRIDS[name], project / "metrics" / name
     for cell in cells(STUDIES[name], grid):
-        for seed in results.SEEDS:
+        for seed in grid.get("seeds", results.SEEDS):
             fields = {key: value for key, value in cell.fields.items() if key != "method"}
             path = folder / "points" / task / f"{cell.name}-s{seed}.json"
             synthetic.write(path, synthetic.point(task, cell.method, seed, **fields))
             synthetic.history(path.with_suffix(".csv"), cell.method, seed)
     teachers = {task: project / f"metrics/main/points/{task}/teacher.json"}
+    if STUDIES[name].tunes:
+        teachers = {task: synthetic.write(folder / f"teacher/{task}.json", synthetic.teacher(task))}
     write_study(STUDIES[name], folder / "points", folder, teachers, grid, results.SEEDS, 0.95)
 
 
