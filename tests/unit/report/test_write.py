@@ -27,6 +27,12 @@ GRIDS = {
     "data_size": {"rows": [100, 200], "methods": ["soft", "sid"]},
     "convergence": {"methods": ["soft", "all", "sid"], "head": ["sid"]},
     "ablation": {"methods": ["sid", "sid-cos"], "layer_maps": ["uniform", "last"], "inits": ["teacher", "random"]},
+    "tune": {
+        "methods": ["soft", "sid"],
+        "seeds": SEEDS,
+        "share": 0.2,
+        "knobs": {"train": {"learning_rate": [1e-4, 2e-4]}, "distill": {"classification_epochs": [4]}},
+    },
 }
 
 
@@ -112,8 +118,8 @@ def test_the_old_file_stays_where_writing_fails(tmp_path, monkeypatch):
 def test_every_study_writes_its_files(tmp_path, name):
     points_of(tmp_path / "points", STUDIES[name])
     pictures = [f"figures/{name}.png", f"figures/{name}.svg"]
-    histories = ["convergence.csv"] if name == "convergence" else []
-    assert files(written(tmp_path, STUDIES[name])) == [*histories, *pictures, "table.csv", "table.md"]
+    more = {"convergence": ["convergence.csv"], "tune": ["choice.txt"]}.get(name, [])
+    assert files(written(tmp_path, STUDIES[name])) == [*more, *pictures, "table.csv", "table.md"]
 
 
 def test_every_study_has_a_section_in_params():
