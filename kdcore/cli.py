@@ -18,7 +18,7 @@ from kdcore.distil.methods import METHODS
 from kdcore.errors import UserError
 from kdcore.memory import keep_freed
 from kdcore.params.overrides import for_study, for_task, of_task, values, with_changes
-from kdcore.params.sections import Params, Shared
+from kdcore.params.sections import Params, Shared, Student
 from kdcore.studies import OWN, STUDIES, cells, teacher_of
 
 if TYPE_CHECKING:
@@ -252,7 +252,9 @@ def tune(
         name = f"{cell.name.rpartition('/')[2]}-s{seed}"
         say(f"tune: {task}, {method}: student {number} of {len(tried) * len(grid['seeds'])}, {name}")
         changed = params.model_copy(update=with_changes(usual, cell.sets))
-        student, scores = _distilled(method, seed, changed, *opened[teacher_of(seed, params.teacher.seeds)])
+        student, scores = _distilled(
+            method, seed, changed.student, changed, *opened[teacher_of(seed, params.teacher.seeds)]
+        )
         made[name] = student, scores | cell.fields
     with new_folder(out) as aside:
         for name, (student, scores) in made.items():
@@ -282,7 +284,7 @@ def student(
     taught_by, prepared = teacher_of(seed, params.teacher.seeds), _data(task, data)
     opened = {taught_by: _opened(prepared, teacher, targets, taught_by)}
     _say_standing(task, method, seed, opened, lambda one: _opened(prepared, teacher, targets, one))
-    model, scores = _distilled(method, seed, params, *opened[taught_by])
+    model, scores = _distilled(method, seed, params.student, params, *opened[taught_by])
     sanity.check(f"{task}: {method}, seed {seed}", scores, params.student.floor)
     link_folder(model.folder, out)
 
@@ -315,8 +317,8 @@ def _say_standing(task: str, method: str, seed: int, opened: dict[int, Opened], 
 
 @command(
     reads=(
-        *("model", "student.layers", "student.rows", "student.init", "student.layer_map", "student.floor"),
-        *("distill", "train", "teacher.seeds", "evaluate.batch_size", "task.{task}"),
+        *("model", "student.layers", "student.rows", "student.init", "student.layer_map", "distill", "train"),
+        *("teacher.seeds", "evaluate.batch_size", "task.{task}"),
     ),
     trains=True,
     changes=True,
@@ -341,10 +343,11 @@ def point(
         raise UserError(str(out), "must end in .json")
     for file in (out, out.with_suffix(".csv")):
         check_file(file, data, teacher, targets)
-    own = params.student
+    fields = ("layers", "rows", "init", "layer_map")  # not the floor: a study shows low scores too
+    own = Student(**{name: getattr(params.student, name) for name in fields})
     opened = _opened(_data(task, data), teacher, targets, teacher_of(seed, params.teacher.seeds))
-    model, scores = _distilled(method, seed, params, *opened)
-    sanity.check(f"{task}: {method}, seed {seed}", scores, own.floor)
+    model, scores = _distilled(method, seed, own, params, *opened)
+    sanity.check(f"{task}: {method}, seed {seed}", scores)
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
     for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
         asked[field] = getattr(getattr(params, section), field)
@@ -353,14 +356,13 @@ def point(
 
 
 def _distilled(
-    method: str, seed: int, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
+    method: str, seed: int, own: Student, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
 ) -> tuple["Finished", dict[str, Any]]:
     """The student that the arguments determine, trained now where it is not in the store, and its point."""
     from kdcore.distil.student import distil
     from kdcore.evaluation.score import read_point, score_run
     from kdcore.model.names import check_vocabulary
 
-    own = params.student
     if own.init.startswith("pretrained"):
         check_vocabulary(params.model.name, params.model.revision, teacher.folder)
     model = distil(method, seed, own, params.distill, params.train, params.model, data, teacher, targets)
@@ -646,7 +648,8 @@ def submission(
         folder = (STUDIES[study].data if study else Path("data")) / task
         taught_by = teacher_of(seed, params.teacher.seeds)
         opened = _opened(_data(task, folder), runs / "teacher" / task, runs / "targets" / task, taught_by)
-        made, _ = _distilled(method, seed, for_task(params, task, method), *opened)
+        own = for_task(params, task, method)
+        made, _ = _distilled(method, seed, own.student, own, *opened)
         model = open_classifier(made.folder)
         predict = functools.partial(model.logits, batch_size=params.evaluate.batch_size)
         predict_folder(opened[0], model.task, predict, out)

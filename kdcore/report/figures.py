@@ -33,7 +33,7 @@ def dots(rows: Sequence[Row], title: str, by: Sequence[str], baseline: Sequence[
     """A line per row, in their order: its seeds as faint dots (a degenerate run as a cross), its mean on the interval.
 
     by: the keys that name a row, in columns; a method that stands alone gets its meaning below. baseline: the keys of
-    the row with a line across the panel; it is bold where rows have several keys.
+    the row with a line across the panel, if any; it is bold where rows have several keys.
     """
     tasks = _tasks(rows)
     most = max(map(len, tasks.values()))
@@ -62,7 +62,7 @@ def dots(rows: Sequence[Row], title: str, by: Sequence[str], baseline: Sequence[
             axis.margins(x=0.08)
             within(axis, table[0].metric, "x")
             axis.spines["left"].set_visible(False)
-        bold = "" if alone else " · bold and dotted: the baseline"
+        bold = " · bold and dotted: the baseline" if baseline and not alone else ""
         crosses = " · ×: predicts one class only" if any(row.degenerate.runs for row in rows) else ""
         heading(figure, title, subtitle(rows) + bold + crosses)
     return figure

@@ -34,6 +34,12 @@ GRIDS = {
     "data_size": {"rows": [100, 200], "methods": ["soft", "sid"]},
     "convergence": {"methods": ["soft", "all", "sid"], "head": ["sid"]},
     "ablation": {"methods": ["sid", "sid-cos"], "layer_maps": ["uniform", "last"], "inits": ["teacher", "random"]},
+    "tune": {
+        "methods": ["soft", "sid"],
+        "seeds": SEEDS,
+        "share": 0.2,
+        "knobs": {"train": {"learning_rate": [1e-4, 2e-4]}, "distill": {"classification_epochs": [4]}},
+    },
 }
 
 
@@ -123,9 +129,9 @@ def test_the_old_file_stays_where_writing_fails(tmp_path, monkeypatch):
 def test_every_study_writes_its_files(tmp_path, name):
     points_of(tmp_path / "points", STUDIES[name])
     pictures = [f"figures/{name}.png", f"figures/{name}.svg"]
-    histories = ["convergence.csv"] if name == "convergence" else []
+    more = {"schedules": ["convergence.csv"], "choices": ["choice.txt"]}.get(STUDIES[name].summary, [])
     overview = ["overview.csv", "overview.tex"] if STUDIES[name].summary == "methods" else []
-    assert files(written(tmp_path, STUDIES[name])) == [*histories, *pictures, *overview, "table.csv", "table.md"]
+    assert files(written(tmp_path, STUDIES[name])) == [*more, *pictures, *overview, "table.csv", "table.md"]
 
 
 def test_performance_against_latency_is_the_depth_studys_scores_beside_the_milliseconds(tmp_path):

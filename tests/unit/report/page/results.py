@@ -30,6 +30,7 @@ GRIDS = {
     "data_size": {"rows": [100, 200], "methods": ["soft", "sid"]},
     "convergence": {"methods": ["soft", "all", "sid"], "head": ["sid"]},
     "ablation": {"methods": ["sid", "sid-cos"], "layer_maps": ["uniform", "last"], "inits": ["teacher", "random"]},
+    "tune": {"methods": ["soft", "sid"], "seeds": [7, 8], "knobs": {"train": {"learning_rate": [1e-4, 2e-4]}}},
 }
 HOSTILE = (
     "<script>window.broken = 1</script>",

@@ -135,13 +135,13 @@ def study(project, name, task="movies"):
     """Every point of a study, and its figure."""
     grid, folder = results.GRIDS[name], project / "metrics" / name
     for cell in cells(STUDIES[name], grid):
-        for seed in results.SEEDS:
+        for seed in grid.get("seeds", results.SEEDS):
             fields = {key: value for key, value in cell.fields.items() if key != "method"}
             path = folder / "points" / task / f"{cell.name}-s{seed}.json"
             synthetic.write(path, synthetic.point(task, cell.method, seed, **fields))
             synthetic.history(path.with_suffix(".csv"), cell.method, seed)
     teachers = {task: {0: project / f"metrics/main/points/{task}/teacher-s0.json"}}
-    if STUDIES[name].own:
+    if STUDIES[name].own or STUDIES[name].tunes:
         teachers = {task: {0: synthetic.write(folder / f"teacher/{task}/s0.json", synthetic.teacher(task))}}
     write_study(STUDIES[name], folder / "points", folder, teachers, grid, results.SEEDS, 0.95)
 
