@@ -20,7 +20,7 @@ PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "she
 CALLS = {"torch.load", "torch.save", "os.system", "os.popen", "eval", "exec", "pd.read_pickle", "pickle.load"}
 CALLS |= {"shutil.unpack_archive"}  # archives are never unpacked: a name in one may lead anywhere
 ENDS = (".to_pickle", ".extractall")
-# What reaches another machine, and who may: they read rows from a hub, and ask it for a commit, where params.yaml names it.
+# What reaches another machine, and who may: they read rows from a hub, or ask for a commit, where params.yaml names it.
 NETWORK = {"urllib", "http", "ftplib", "smtplib", "ssl", "requests", "httpx", "aiohttp", "huggingface_hub", "datasets"}
 MAY = {"kdcore/data/hub.py": "imports datasets", "kdcore/hub.py": "imports huggingface_hub"}
 # A keyword that is a hole unless it is literally this.
