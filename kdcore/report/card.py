@@ -11,7 +11,8 @@ from kdcore.report.markdown import estimate_text
 from kdcore.report.statistics import limits, mean, percent
 
 CONFIDENCE = 0.95
-OF_ONE_RUN = ("seed", "epochs", "gflop", "seconds")  # the rest is the recipe, which its seeds share
+# The rest is the recipe, which its seeds share.
+OF_ONE_RUN = ("seed", "teacher_seed", "epochs", "last_losses", "selected", "gflop", "seconds")
 
 
 def known_scores(facts: Mapping[str, Any], points: Path) -> Scores | None:
@@ -24,13 +25,16 @@ def known_scores(facts: Mapping[str, Any], points: Path) -> Scores | None:
     if own is None:
         return None
     metric, validation = own["metric"], own["scores"]["validation"]
-    recipe = [point["score"] for point in found if point["method"] == own["method"] and _same(point, own, OF_ONE_RUN)]
-    over_seeds = mean(recipe, CONFIDENCE).within(*limits(metric))
+    recipe = [point for point in found if point["method"] == own["method"] and _same(point, own, OF_ONE_RUN)]
+    scores, teachers = ([point[key] for point in recipe] for key in ("score", "teacher_seed"))
+    over_seeds = mean(scores, CONFIDENCE, teachers).within(*limits(metric))
     words = f"{estimate_text(over_seeds, 3)} ({percent(CONFIDENCE)} t interval over {len(recipe)} seeds)"
-    teachers = [point["score"] for point in found if point["method"] == "teacher"]
+    taught_by = [
+        point["score"] for point in found if point["method"] == "teacher" and point["seed"] == own["teacher_seed"]
+    ]
     return Scores(
         metrics={metric: own["score"]} | validation,
-        teacher=teachers[0] if len(teachers) == 1 else None,
+        teacher=taught_by[0] if taught_by else None,
         agreement=own["fidelity"].get("agreement"),
         seeds=words if over_seeds.low is not None else "",
     )

@@ -67,7 +67,7 @@ def test_a_knob_that_params_list_is_asked_for_by_its_list():
         "study.tune.knobs.student.init": "random",
     }
     problem = "train.learning_rate: must be 1"
-    assert STUDIES["tune"].asked(grid).renamed(problem) == f"study.tune.knobs.{problem}"
+    assert renamed(problem, STUDIES["tune"].asked(grid).asks) == f"study.tune.knobs.{problem}"
 
 
 def test_a_problem_with_a_knob_is_said_of_the_list_that_asks_for_it():

@@ -31,7 +31,7 @@ def made(folder: Path) -> list[points.Run]:
             asked = {"learning_rate": rate, "classification_epochs": 4}
             path = folder / f"movies/{method}/learning_rate={rate}-classification_epochs=4-s{seed}.json"
             synthetic.write(path, synthetic.point("movies", method, seed, score=score, **asked))
-    return points.read(points.of_study(STUDY, folder, {"movies": folder / "teacher.json"}, GRID, [0, 1, 2]))
+    return points.read(points.of_study(STUDY, folder, {"movies": {0: folder / "teacher.json"}}, GRID, [0, 1, 2]))
 
 
 def test_the_best_mean_is_chosen_and_of_equals_the_first_that_is_listed(tmp_path: Path):

@@ -144,7 +144,7 @@ def test_classes_are_means_over_seeds():
 
 def test_many_classes_are_listed_without_a_column_each():
     task = Task("toy", ("text",), "label", tuple(f"class {i}" for i in range(12)), ("accuracy",))
-    made = Outputs(task, np.arange(12.0), np.eye(12), {"soft": {0: np.eye(12)}})
+    made = Outputs(task, np.arange(12.0), {0: np.eye(12)}, {"soft": {0: np.eye(12)}})
     text = to_markdown(section("toy", errors.analyse(made, pd.DataFrame(), 0.95)))
     assert "| model | class | examples | precision | recall | F1 |\n" in text
     assert "The confusion matrices, of 12 classes, are in errors.json." in text

@@ -259,8 +259,8 @@ def chance(folder, **methods):
             warnings = {"chance": "words"} if scores and score <= 0.505 else {}
             facts = {"score": score, "degenerate": scores is None, "warnings": warnings}
             synthetic.write(folder / f"movies/{method}-s{seed}.json", synthetic.point("movies", method, seed, **facts))
-    synthetic.write(folder / "movies/teacher.json", synthetic.teacher("movies"))
-    runs = points.read(points.headline(folder, ["movies"], list(methods), SEEDS))
+    synthetic.write(folder / "movies/teacher-s0.json", synthetic.teacher("movies"))
+    runs = points.read(points.headline(folder, ["movies"], list(methods), SEEDS, [0]))
     return {row.method: row for row in summarise(runs, ["method"], baselines, 0.95)}
 
 
@@ -281,7 +281,7 @@ def test_one_degenerate_run_of_three_is_said_beside_the_mean(tmp_path):
     rows = chance(tmp_path, soft=(0.7, 0.72, 0.74))
     path = tmp_path / "movies/soft-s1.json"
     path.write_text(path.read_text().replace('"degenerate": false', '"degenerate": true'))
-    runs = points.read(points.headline(tmp_path, ["movies"], ["soft"], SEEDS))
+    runs = points.read(points.headline(tmp_path, ["movies"], ["soft"], SEEDS, [0]))
     assert rows["soft"].caution == ""
     assert summarise(runs, ["method"], baselines, 0.95)[1].caution == "in 1 of 3 runs one answer for all"
 

@@ -17,11 +17,11 @@ PAGE = Path("metrics/main/report.html")
 @pytest.fixture
 def runs(tmp_path: Path) -> list[points.Run]:
     """Teacher and two seeds of soft: 30 s, 30 s and 31 s; 4,200 GFLOP each."""
-    synthetic.write(tmp_path / "movies/teacher.json", synthetic.teacher("movies"))
+    synthetic.write(tmp_path / "movies/teacher-s0.json", synthetic.teacher("movies"))
     for seed, score in enumerate((0.80, 0.82)):
         path = tmp_path / f"movies/soft-s{seed}.json"
         synthetic.write(path, synthetic.point("movies", "soft", seed, score=score))
-    return points.read(points.headline(tmp_path, ["movies"], ["soft"], [0, 1]))
+    return points.read(points.headline(tmp_path, ["movies"], ["soft"], [0, 1], [0]))
 
 
 def test_elsewhere_it_is_a_line_a_task_and_two_more(runs: list[points.Run], capsys: pytest.CaptureFixture[str]):

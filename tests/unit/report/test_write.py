@@ -136,7 +136,7 @@ def test_every_study_writes_its_files(tmp_path, name):
 
 def test_performance_against_latency_is_the_depth_studys_scores_beside_the_milliseconds(tmp_path):
     points_of(tmp_path / "points", STUDIES["depth"])
-    teacher = {"movies": synthetic.write(tmp_path / "movies.json", synthetic.teacher("movies"))}
+    teacher = {"movies": {0: synthetic.write(tmp_path / "movies.json", synthetic.teacher("movies"))}}
     timed = {"runtime": "torch", "threads": 1, "batch": 1, "p95_ms": 20.0, "rows_per_second": 61.5}
     measured = [timed | {"layers": layers, "p50_ms": 2.5 * layers} for layers in (1, 2, 6)]
     facts = {"task": "movies", "machine": {"processor": "A Processor", "threads": 2}, "rows": 9, "tokens": 7.5}

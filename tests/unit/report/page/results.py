@@ -122,7 +122,7 @@ def analysis() -> Analysis:
     predicted = {name: labels ^ np.isin(np.arange(8), wrong) for name, wrong in (("teacher", [7]), ("soft", [0, 7]))}
     teacher, soft = (np.eye(2)[predicted[name]] for name in ("teacher", "soft"))
     students = {"soft": {0: soft}, "sid": {0: teacher}}
-    outputs = Outputs(task(labels=("<i>bad", "good")), labels.astype(float), teacher, students)
+    outputs = Outputs(task(labels=("<i>bad", "good")), labels.astype(float), {0: teacher}, students)
     texts = (HOSTILE * 2)[:8]
     rows = pd.DataFrame({"row": range(8), "text_a": texts, "text_b": None})
     found = analyse(outputs, rows, 0.95)
