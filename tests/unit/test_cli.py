@@ -155,6 +155,7 @@ def test_a_missing_model_is_named(
     capsys: pytest.CaptureFixture[str],
 ):
     folder = project(model__name="./not-here")
+    capsys.readouterr()
     assert teach(folder, monkeypatch, tiny_ingredients.data) == 2
     out, err = capsys.readouterr()
     assert err == "not-here: no model here: a local model is a folder with config.json\n"
@@ -222,10 +223,14 @@ def test_a_student_below_its_floor_is_an_error_that_keeps_it_in_the_store_alone(
     capsys: pytest.CaptureFixture[str],
 ):
     folder = project(
-        student__floor=1.01, student__rows=24, distill__epochs_per_layer=1, distill__classification_epochs=1
+        student__floor=1.01,
+        student__layers=1,
+        student__rows=24,
+        distill__epochs_per_layer=1,
+        distill__classification_epochs=1,
     )
-    made = (tiny_ingredients.data, tiny_ingredients.teacher, tiny_ingredients.targets)
-    assert run(monkeypatch, "student", "tiny", "soft", 1, 0, *made, folder / "out") == 2
+    made = tiny_ingredients.places
+    assert run(monkeypatch, "student", "tiny", "soft", 0, *made, folder / "out") == 2
     *_, last = capsys.readouterr().err.splitlines()
     assert last.startswith("params.yaml: student.floor: tiny: soft, seed 0 must reach 1.01, found accuracy 0.")
     assert last.endswith("It stays in the store, for a lower floor; the others are trained by `dvc repro -k`")

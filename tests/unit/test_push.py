@@ -12,6 +12,7 @@ from transformers import pipeline
 
 from kdcore import cli
 from kdcore.distil.finished import Finished, copy_model
+from kdcore.evaluation.score import KEPT
 from tests import on_disk, tiny
 from tests.unit import hub as imitation
 
@@ -70,8 +71,7 @@ def test_the_card_has_the_scores_of_the_students_own_point_and_of_its_seeds(
     student: Path, hub: imitation.Hub, push: Callable[..., tuple[int, str]], tmp_path: Path
 ):
     facts = json.loads((student / "run.json").read_text())
-    kept = ("task", "method", "layers", "rows", "seed", "init", "layer_map", "trains", "epochs", "gflop", "seconds")
-    own = {key: facts[key] for key in kept} | {"metric": "accuracy", "fidelity": {"agreement": 0.9}}
+    own = {key: facts[key] for key in KEPT} | {"metric": "accuracy", "fidelity": {"agreement": 0.9}}
     points = tmp_path / "metrics/main/points/tiny"
     points.mkdir(parents=True)
     for seed, score in enumerate((0.75, 0.85)):  # mean 0.8, half width 12.706 × 0.0707 / √2 = 0.635, cut at 1
@@ -80,7 +80,9 @@ def test_the_card_has_the_scores_of_the_students_own_point_and_of_its_seeds(
         (points / f"sid-s{seed}.json").write_text(json.dumps(point))
     other = own | {"method": "soft", "epochs": 99, "score": 0.1, "scores": {"validation": {"accuracy": 0.1}}}
     (points / "soft-s0.json").write_text(json.dumps(other))
-    (points / "teacher.json").write_text(json.dumps({"method": "teacher", "score": 0.95}))
+    (points / "teacher-s0.json").write_text(
+        json.dumps({"method": "teacher", "seed": facts["teacher_seed"], "score": 0.95})
+    )
     assert push(student, "me/scored", "--private", "--revision", "next")[0] == 0
     assert hub.private == {"me/scored"}
     assert hub.repositories["me/scored"]["main"] == {}
