@@ -20,8 +20,8 @@ PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "she
 CALLS = {"torch.load", "torch.save", "os.system", "os.popen", "eval", "exec", "pd.read_pickle", "pickle.load"}
 CALLS |= {"shutil.unpack_archive"}  # archives are never unpacked: a name in one may lead anywhere
 ENDS = (".to_pickle", ".extractall")
-# What reaches another machine, and who may: rows are read from a hub, and a commit is asked for, where params.yaml names
-# one; `push` writes there when it is told to; the card is formatted with the hub's own library.
+# What reaches another machine, and who may: rows are read from a hub, and a commit is asked for, where params.yaml
+# names one; `push` writes there when it is told to; the card is formatted with the hub's own library.
 NETWORK = {"urllib", "http", "ftplib", "smtplib", "ssl", "requests", "httpx", "aiohttp", "huggingface_hub", "datasets"}
 MAY = {
     "kdcore/data/hub.py": "imports datasets",
