@@ -656,7 +656,7 @@ def submission(
     zip_files(out)
 
 
-@command(reads=("model.max_length", "evaluate.batch_size"))
+@command(reads=())
 def export(
     model: Annotated[Path, typer.Argument(help="Folder of a finished student or teacher.")],
     out: Annotated[Path, typer.Argument(help="Folder to write: config.json, the tokenizer, onnx/.")],

@@ -90,7 +90,7 @@ def test_a_stages_command_line_holds_only_checked_names_and_numbers_of_params(fi
     stages = YAML(typ="safe").load(file)["stages"].values()
     inserted = {name for stage in stages for name in re.findall(r"\$\{([^}]*)\}", str(stage.get("cmd")))}
     items = {f"item.{name}" for name in ("task", "method", "seed", "layers", "rows", "init", "layer_map")}
-    assert inserted <= items | {"student.layers", "tasks[0]"}
+    assert inserted <= items | {"student.layers", "tasks[0]", "teacher.seeds[0]"}
 
 
 # A model's own code

@@ -136,5 +136,6 @@ def test_params_allow_each_metric_by_its_name_alone(tmp_path: Path):
     """A metric is added in one place."""
     for name, metric in METRICS.items():
         own = {"text": ["t"], "label": "l", "labels": [] if metric.regression else ["a", "b"], "metrics": [name]}
-        path = write_params(tmp_path / "params.yaml", {"task": {"mine": own}, "model.name": "a/hub-name"})
+        changes = {"task": {"movies": {}, "mine": own}, "model.name": "a/hub-name"}
+        path = write_params(tmp_path / "params.yaml", changes)
         assert load(path).task["mine"].metrics == (name,)

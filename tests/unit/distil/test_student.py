@@ -76,7 +76,11 @@ def test_a_loss_without_a_weight_is_one_that_the_method_has_not(name_of: Any):
 
 
 def test_every_knob_of_a_student_was_looked_at():
-    assert set(KNOBS) == {*sections.Student.model_fields, *sections.Distill.model_fields}
+    assert {*KNOBS, "floor"} == {*sections.Student.model_fields, *sections.Distill.model_fields}
+
+
+def test_the_floor_of_a_score_makes_no_other_run(name_of: Any):
+    assert name_of(floor=0.1) == name_of()
 
 
 OTHER_SETTINGS: dict[str, Any] = {
@@ -90,6 +94,7 @@ OTHER_SETTINGS: dict[str, Any] = {
     "precision": "bf16",
     "threads": 2,
     "history_rows": 4,
+    "keep": "best",
     "seed": 1,
 }
 

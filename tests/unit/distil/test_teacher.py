@@ -83,7 +83,7 @@ def test_a_teacher_of_a_hub_says_its_commit(
     for revision, commit in ((None, "d" * 40), ("main", "d" * 40), ("c" * 40, "c" * 40)):
         model = on_disk.pretrained("unused", on_disk.MAX_LENGTH)
         made = stage.adopt(Data.open(tiny_ingredients.data), "someone/classifier", revision, model)
-        assert (made.facts["from"], made.facts["commit"]) == ("someone/classifier", commit)
+        assert made.facts["model"] == {"name": "someone/classifier", "revision": commit}
         assert commit not in (made.folder / "config.json").read_text()
         plain = load_file(commits[commit] / "model.safetensors")["classifier.weight"]
         assert torch.equal(load_file(made.folder / "model.safetensors")["classifier.weight"], plain)
@@ -257,11 +257,11 @@ def test_a_teacher_is_found_again_whatever_students_are_told(
     """Its own steps and seed count; the students' steps, and how often a checkpoint is written, do not."""
     own, data = on_disk.teacher(), Data.open(tiny_ingredients.data)
     model = on_disk.pretrained(tiny_ingredients.model)
-    first = stage.fine_tune(data, model, own, on_disk.loop())
+    first = stage.fine_tune(data, model, own, on_disk.loop(), 0)
     monkeypatch.setattr(Trainer, "train", lambda self: pytest.fail("trained again"))
     students = {"batch_size": 4, "accumulate": 2, "learning_rate": 0.5, "warmup": 0.5, "weight_decay": 0.5, "clip": 9.0}
     told = on_disk.loop(**students, schedule="whole", checkpoint_seconds=1)
-    assert stage.fine_tune(data, model, own, told).fingerprint == first.fingerprint
+    assert stage.fine_tune(data, model, own, told, 0).fingerprint == first.fingerprint
 
 
 def test_more_rows_than_there_are_mean_all_and_are_the_same_run(
