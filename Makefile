@@ -19,8 +19,9 @@ help:            ## these lines
 repro: in-git $(EMBEDDED)   ## the headline run: teacher, students, evaluation, plots
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 $(BIN)/dvc repro
 
+# By file, since tests of one file share what takes long to make.
 test: $(EMBEDDED)           ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(PACKAGES)           ## style, imports, security rules, format, types
 	$(BIN)/ruff check .
