@@ -179,7 +179,7 @@ def outputs(project: Project, folders: Sequence[str] = OUTPUTS) -> dict[str, str
 
 
 def bits(folder: Path) -> dict[str, str]:
-    """sha256 of each file by its path in the folder. Seconds, which no two runs share, are left out."""
+    """sha256 of each file by its path in the folder, without the seconds that it took, and git's commit."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): _digest(path) for path in files}
 
@@ -191,9 +191,9 @@ def _digest(path: Path) -> str:
 
 
 def _timeless(value: Any) -> Any:
-    """JSON without `seconds`, which run.json and points hold, and without run.json's checksum in manifests."""
+    """JSON without `seconds` and `commit`, which run.json holds, and without run.json's checksum in manifests."""
     if isinstance(value, dict):
-        return {key: _timeless(inner) for key, inner in value.items() if key not in ("seconds", "run.json")}
+        return {key: _timeless(inner) for key, inner in value.items() if key not in ("seconds", "commit", "run.json")}
     return [_timeless(inner) for inner in value] if isinstance(value, list) else value
 
 

@@ -78,7 +78,9 @@ def params_for(
     What is other for the study, the task and the method of the command is in its place already; a change of the same
     knob wins.
     """
-    params, asked = load(PARAMS, changes, study), STUDIES[study] if study else None
+    asked = STUDIES[study] if study else None
+    with speaking_of_params(asked.asks if asked else {}):
+        params = load(PARAMS, changes, study)
     set_now = [change.partition("=")[0] for change in changes]
     own = of_study(asked, params.study) | of_task(task, params.task.get(task or ""), method)
     own = {knob: one for knob, one in own.items() if not any(f"{knob}.".startswith(f"{key}.") for key in set_now)}

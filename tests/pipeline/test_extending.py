@@ -93,7 +93,7 @@ def test_a_loss_on_hidden_states_is_what_plain_hugging_face_code_computes(change
     assert float(next(csv.DictReader(history.splitlines()))["hidden_mse_1"]) > 0
     point = json.loads((project.root / f"metrics/main/points/{TASK}/sid-hid-s0.json").read_text())
     texts = pd.read_parquet(project.root / f"data/{TASK}/validation.parquet")["text_a"]
-    folders = [project.root / f"runs/{name}" for name in (f"student/{TASK}/sid-hid-s0", f"teacher/{TASK}")]
+    folders = [project.root / f"runs/{name}" for name in (f"student/{TASK}/sid-hid-s0", f"teacher/{TASK}/s0")]
     student, teacher = (AutoModelForSequenceClassification.from_pretrained(folder).eval() for folder in folders)
     tokenizer = AutoTokenizer.from_pretrained(folders[0])
     errors: dict[int, list[float]] = {1: [], 2: []}  # student layers, which match the teacher's 2 and 4
@@ -109,7 +109,7 @@ def test_a_loss_on_hidden_states_is_what_plain_hugging_face_code_computes(change
 
 def test_a_task_metric_is_scored(changed: Callable[..., Project]):
     project = changed("A task metric", **{f"task.{TASK}.metrics": ["balanced"]})
-    project.run("dvc", "repro", f"teacher@{TASK}")
+    project.run("dvc", "repro", f"teacher@{TASK}-0")
     point = json.loads((project.root / f"metrics/teacher/{TASK}/s0.json").read_text())
     assert point["metric"] == "balanced"
     assert point["score"] == pytest.approx(0.5, abs=0.5)

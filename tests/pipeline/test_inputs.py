@@ -48,6 +48,6 @@ def test_other_weights_of_a_local_teacher_run_teacher_and_students(own: Project)
     content[-2] ^= 1
     weights.write_bytes(content)
     os.utime(weights)
-    before = (own.root / f"runs/teacher/{TASK}/model.safetensors").read_bytes()
+    before = (own.root / f"runs/teacher/{TASK}/s0/model.safetensors").read_bytes()
     assert ran(own) == {"inputs", "teacher", "targets", "student"}
-    assert (own.root / f"runs/teacher/{TASK}/model.safetensors").read_bytes() != before
+    assert (own.root / f"runs/teacher/{TASK}/s0/model.safetensors").read_bytes() != before

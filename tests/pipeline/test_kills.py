@@ -31,9 +31,10 @@ KILLS = (
     ("student", "step", 7, INT, "group", STAGE_FAILED, f"stopped by SIGINT: {RESUMES}"),
     ("student", "step", 7, TERM, "group", -TERM, f"stopped by SIGTERM: {RESUMES}"),
     ("student", "step", 7, KILL, "stage", STAGE_FAILED, "failed to reproduce 'student@"),  # by the shell: -9 or 137
-    ("evaluate", "point.json", 2, KILL, "group", -KILL, ""),
-    ("evaluate", "predictions.parquet", 3, INT, "stage", STAGE_FAILED, f"stopped by SIGINT: {KEPT}"),
-    ("evaluate", "predictions.parquet", 1, INT, "dvc", 0, ""),  # which does not heed it while a stage runs
+    ("student", "predictions.parquet", 1, KILL, "group", -KILL, ""),
+    ("evaluate", "soft-s0.json", 1, KILL, "group", -KILL, ""),
+    ("evaluate", "sid-s0.parquet", 1, INT, "stage", STAGE_FAILED, f"stopped by SIGINT: {KEPT}"),
+    ("evaluate", "teacher-s0.json", 1, INT, "dvc", 0, ""),  # which does not heed it while a stage runs
 )
 STEPS = 3 * 80 // 8 + 4 * 3 * 32 // 8  # 3 epochs of 80 rows by 8; four students of 3 epochs of 32 rows by 8
 DONE_TWICE = 2  # the steps after which SIGKILL came to the stage, before their checkpoint was there

@@ -37,7 +37,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 def test_an_unknown_study_is_named_with_those_that_exist(finished: Project, refused: Refused):
     said = refused(finished, "curve dept metrics/dept/points metrics/teacher out")
-    allowed = "methods | glue | depth | data_size | convergence | ablation"
+    allowed = "methods | glue | depth | data_size | convergence | ablation | tune"
     assert said.endswith(f"Invalid value for 'study': must be {allowed}, found 'dept', did you mean 'depth'?")
 
 
