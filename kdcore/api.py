@@ -8,7 +8,7 @@ import io
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -105,7 +105,7 @@ class Student:
     fidelity: Mapping[str, Any]
     warnings: Mapping[str, str]
     max_length: int
-    data: Path
+    data: Path = field(compare=False)
 
     def predict(self, texts: Sequence[Any]) -> pd.DataFrame:
         """One row per text: `prediction`, the label's name, and p_<label>; a regression's number alone.
