@@ -8,7 +8,7 @@ import io
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +29,7 @@ from kdcore.console import say
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
 from kdcore.data.columns import text_columns
+from kdcore.data.examples import encode
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
 from kdcore.data.tables import READERS, Table
@@ -42,6 +43,7 @@ from kdcore.distil.teacher import adopt
 from kdcore.errors import UserError, near, shown
 from kdcore.evaluation import sanity
 from kdcore.evaluation.score import read_point, score_run
+from kdcore.export import export
 from kdcore.model import names, places
 from kdcore.model.config import load_config
 from kdcore.model.encoder import Encoder
@@ -92,7 +94,7 @@ class Student:
 
     path: its folder in the store, an ordinary Hugging Face one; metric: the name of `score` and `teacher_score`;
     fidelity: how closely it follows the teacher (docs/report.md says what each term is); warnings: what speaks against
-    it, by kind (docs/method.md); max_length: tokens per text.
+    it, by kind (docs/method.md); max_length: tokens per text; data: the folder of the prepared rows in the store.
     """
 
     path: Path
@@ -103,6 +105,7 @@ class Student:
     fidelity: Mapping[str, Any]
     warnings: Mapping[str, str]
     max_length: int
+    data: Path = field(compare=False)
 
     def predict(self, texts: Sequence[Any]) -> pd.DataFrame:
         """One row per text: `prediction`, the label's name, and p_<label>; a regression's number alone.
@@ -127,10 +130,22 @@ class Student:
         """
         place = Path(folder)
         check_folder(place, self.path)
-        scores = Scores({self.metric: self.score}, self.teacher_score, self.fidelity.get("agreement"))
         with new_folder(place) as aside:
-            copy_model(self.path, aside, scores)
+            copy_model(self.path, aside, self._scores())
         return place
+
+    def export(self, folder: str | Path, int8: bool = True) -> dict[str, Any]:
+        """Write the student as ONNX to `folder`, as `kdcore export` does; returns what was measured (export.json).
+
+        Raises UserError as `kdcore.export.export` does, and where something is there that kdcore did not make.
+        """
+        place = Path(folder)
+        check_folder(place, self.path, self.data)
+        rows = encode(names.tokenizer_of(self.path), Data.open(self.data).frame("validation"), self.max_length)
+        return export(self.path, self.task, rows, place, int8, BATCH, self._scores())
+
+    def _scores(self) -> Scores:
+        return Scores({self.metric: self.score}, self.teacher_score, self.fidelity.get("agreement"))
 
     def _repr_html_(self) -> str:
         """A small table, for notebooks."""
@@ -187,7 +202,7 @@ def distil(
         point = read_point(score_run(made, data, teacher, targets, BATCH))
         sanity.check("the student", point, own["student"].floor)
     scores = (point["metric"], point["score"], above["score"], point["fidelity"], point["warnings"])
-    return Student(made.folder, data.task, *scores, teacher.max_length)
+    return Student(made.folder, data.task, *scores, teacher.max_length, data.folder)
 
 
 def capture(model: Any, batch: Mapping[str, Tensor]) -> Teaching:

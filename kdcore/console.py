@@ -1,12 +1,13 @@
-"""What a run says while it works: a bar in a terminal, plain lines elsewhere; warnings on stderr.
+"""What a run says while it works: a bar in a terminal or a notebook, plain lines elsewhere; warnings on stderr.
 
 Of several processes that work together only the first speaks.
 """
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import escape
 from typing import Protocol
 
 from kdcore import processes
@@ -36,10 +37,15 @@ def in_words(seconds: float) -> str:
 
 @contextmanager
 def progress(title: str, total: int, done: int = 0, unit: str = "rows") -> Iterator[Update]:
-    """Yield update(advance, note): a rich bar with rate and time left, or a plain line every ten seconds."""
-    show = _bar if sys.stderr.isatty() and processes.first() else _lines
-    with show(title, total, done, unit) as update:
+    """Yield update(advance, note): a bar with the rate, which goes at the end, or a plain line every ten seconds."""
+    drawn = _below_the_cell if _in_notebook() else _bar if sys.stderr.isatty() else _lines
+    with (drawn if processes.first() else _lines)(title, total, done, unit) as update:
         yield update
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this process; IPython in a terminal has none."""
+    return "IPython" in sys.modules and hasattr(sys.modules["IPython"].get_ipython(), "kernel")
 
 
 @contextmanager
@@ -66,18 +72,40 @@ def _bar(title: str, total: int, done: int, unit: str) -> Iterator[Update]:
 
 
 @contextmanager
+def _below_the_cell(title: str, total: int, done: int, unit: str) -> Iterator[Update]:
+    """By IPython alone: rich would need ipywidgets for a bar that moves."""
+    from IPython.display import HTML, display
+
+    cell = display(HTML(""), display_id=True)
+
+    def draw(done: int, how: str) -> None:
+        text = escape(f"{title} {done:,}/{total:,} {unit}, {how}")
+        cell.update(HTML(f'<progress value="{done}" max="{total}"></progress> {text}'))
+
+    try:
+        yield _every(0.5, done, unit, draw)
+    finally:
+        cell.update(HTML(""))
+
+
+@contextmanager
 def _lines(title: str, total: int, done: int, unit: str) -> Iterator[Update]:
-    state = {"done": done, "shown": time.monotonic()}
-    rate = _rate(unit)
+    yield _every(10, done, unit, lambda done, how: say(f"{title}: {done:,}/{total:,} {unit}, {how}"))
+
+
+def _every(seconds: float, done: int, unit: str, show: Callable[[int, str], None]) -> Update:
+    """An update that calls show(done, rate and note) at most once in so many seconds."""
+    rate, shown = _rate(unit), time.monotonic()
 
     def update(advance: int, note: str = "") -> None:
-        state["done"] += advance
-        speed = rate(advance)
-        if time.monotonic() - state["shown"] >= 10:
-            state["shown"] = time.monotonic()
-            say(f"{title}: {state['done']:,}/{total:,} {unit}, {speed} {note}".rstrip())
+        nonlocal done, shown
+        done += advance
+        how = f"{rate(advance)} {note}".rstrip()
+        if time.monotonic() - shown >= seconds:
+            shown = time.monotonic()
+            show(done, how)
 
-    yield update
+    return update
 
 
 def _rate(unit: str):  # type: ignore[no-untyped-def]

@@ -14,7 +14,7 @@ README = ROOT / "README.md"
 # What is not run here, and where it is.
 SKIPPED = {
     r"make ": "set-up needs a package index; the continuous integration runs these as they are",
-    r"pip install path/to/kdcore|kdcore init ": "tests/pipeline/test_installed.py runs these, with a wheel",
+    r"pip install path/to/kdcore|kdcore init ": "tests/pipeline/test_installed.py runs these with a wheel of the clone",
     r"git clone ": "needs the network; the project is a copy of the repository",
 }
 # A folder that README leaves to the reader.

@@ -183,6 +183,17 @@ def test_a_copy_replaces_only_what_kdcore_made(student: Callable[..., kdcore.Stu
         made.save(place)
 
 
+def test_an_export_replaces_only_what_kdcore_made(student: Callable[..., kdcore.Student], tmp_path: Path):
+    made, place = student(), tmp_path / "served"
+    place.mkdir()
+    (place / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="served"):
+        made.export(place)
+    assert [path.name for path in place.iterdir()] == ["mine.txt"]
+    with pytest.raises(UserError, match="own"):
+        made.export(made.data)
+
+
 def test_the_callers_torch_stays_as_it_was(student: Callable[..., kdcore.Student]):
     state = torch.get_rng_state()
     torch.set_num_threads(2)

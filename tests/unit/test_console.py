@@ -1,10 +1,14 @@
-"""Progress is a bar in a terminal and a line every ten seconds elsewhere; warnings go to stderr."""
+"""Progress is a bar in a terminal or a notebook, and a line every ten seconds elsewhere; warnings go to stderr."""
 
 import io
 import re
 import sys
 import time
+from types import SimpleNamespace
+from typing import Any
 
+import IPython
+import IPython.display
 import pytest
 
 from kdcore.console import in_words, progress, say, warn
@@ -80,6 +84,47 @@ def test_a_terminal_gets_a_bar_with_loss_rate_and_time_left(monkeypatch: pytest.
     assert re.search(r"[\d,]+ rows/s", shown)
     assert re.search(r"\d:\d\d:\d\d|-:--:--", shown)
     assert "layer 1, loss 0.5000" in shown
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is drawn below the cell of a notebook, one after the other in one place."""
+    drawn: list[str] = []
+
+    def display(page: Any, display_id: bool) -> Any:
+        return SimpleNamespace(update=lambda page: drawn.append(page.data))
+
+    monkeypatch.setattr(IPython.display, "display", display)
+    monkeypatch.setattr(IPython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+    return drawn
+
+
+def test_a_notebook_gets_one_bar_below_its_cell_which_goes_at_the_end(
+    drawn: list[str], capsys: pytest.CaptureFixture[str], clock: Clock
+):
+    with progress("<own>", total=400, done=100) as update:
+        for _ in range(2):
+            clock.now += 0.25
+            update(50, "loss 0.5")
+    # Half a second, 100 rows.
+    bar = '<progress value="200" max="400"></progress> &lt;own&gt; 200/400 rows, 200 rows/s loss 0.5'
+    assert drawn == [bar, ""]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_below_a_cell_goes_where_the_work_fails(drawn: list[str]):
+    with pytest.raises(ZeroDivisionError), progress("student", total=4) as update:
+        update(1 // 0)
+    assert drawn == [""]
+
+
+def test_ipython_in_a_terminal_is_no_notebook(
+    drawn: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(IPython, "get_ipython", SimpleNamespace)
+    with progress("student", total=4) as update:
+        update(4)
+    assert drawn == []
 
 
 def test_an_error_leaves_the_block_as_it_is(capsys: pytest.CaptureFixture[str]):
