@@ -124,7 +124,7 @@ def test_another_setting_of_one_task_runs_that_task_again_and_no_other(graded: P
     changed = set(re.findall(r"^(\S+):$", project.run("dvc", "status", "dvc.yaml").stdout, re.MULTILINE))
     of_rte = {f"{stage}@rte-{seed}" for stage in ("teacher", "targets") for seed in GLUE["teacher.seeds"]}
     of_rte |= {f"student@rte-{method}-{seed}" for method in GLUE["methods"] for seed in GLUE["seeds"]}
-    assert changed == {*of_rte, "prepare@rte", "report"}  # the page lists what is other for a task
+    assert changed == {*of_rte, "inputs", "prepare@rte", "report"}  # the page lists what is other for a task
     stages = ran(project.run("dvc", "repro", "teacher@rte-7", "teacher@cola-7").stdout)
     assert stages == {"prepare@rte", "teacher@rte-7"}
     assert facts(project, "metrics/teacher/rte/s7.json")["epochs"] == 1
