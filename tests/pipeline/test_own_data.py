@@ -61,7 +61,7 @@ def test_results_that_came_with_a_clone_are_made_anew(finished_copy: Project):
     finished_copy.run("dvc", "repro", "--force", "--single-item", "evaluate", "plots", "errors")
 
 
-def test_a_task_of_ones_own_stands_alone_after_clean_results(finished_copy: Project):
+def test_a_task_of_ones_own_stands_alone_after_clean_results(finished_copy: Project, tmp_path: Path):
     """Tables, pictures and the page name no other task; what git does not know, and runs and work, stay."""
     project = finished_copy
     shutil.copy(ROOT / "Makefile", project.root)
@@ -78,9 +78,11 @@ def test_a_task_of_ones_own_stands_alone_after_clean_results(finished_copy: Proj
     assert not (project.root / "dvc.lock").exists()
     assert (project.root / f"runs/teacher/{TASK}").is_dir()
     given = project.params()
-    rows = Path(given["data"]["path"])
-    shutil.copytree(rows / TASK, rows / "mine", dirs_exist_ok=True)
-    project.edit({"tasks": ["mine"], "methods": ["none"], "task": {"mine": given["task"][TASK]}})
+    rows = tmp_path / "rows"
+    shutil.copytree(Path(given["data"]["path"]) / TASK, rows / "mine")
+    project.edit(
+        {"tasks": ["mine"], "methods": ["none"], "task": {"mine": given["task"][TASK]}, "data.path": str(rows)}
+    )
     project.commit("My own task")
     project.run("dvc", "repro")
     made = [path for path in (project.root / "metrics").rglob("*") if path.is_file()]
