@@ -5,7 +5,7 @@ Comments, docstrings, formatting and the names of files don't count.
 
 import ast
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -33,11 +33,14 @@ def code_digest(module: str) -> str:
 
 
 def command_digests(commands: Iterable[str], known: MutableMapping[str, Module]) -> dict[str, str]:
-    """Command -> the hash of its function in cli.py, of all that it imports, and of files that lie beside that.
+    """Command -> the hash of its function in cli/, of all that it imports, and of files that lie beside that.
 
     known: of files that were parsed before, by their sha256; new ones are added.
     """
-    tree = ast.parse((_root() / "cli.py").read_text(encoding="utf-8"))
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted((_root() / "cli").glob("*.py"))]
+    functions = {
+        node.name.rstrip("_"): node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)
+    }
     parsed: dict[Path, Module] = {}
 
     def read(path: Path) -> Module:
@@ -49,11 +52,11 @@ def command_digests(commands: Iterable[str], known: MutableMapping[str, Module])
             parsed[path] = known[key]
         return parsed[path]
 
-    return {command: _command_digest(command, tree, read) for command in commands}
+    return {command: _command_digest(command, functions, read) for command in commands}
 
 
-def _command_digest(command: str, tree: ast.Module, read: Callable[[Path], Module]) -> str:
-    functions = {node.name.rstrip("_"): node for node in tree.body if isinstance(node, ast.FunctionDef)}
+def _command_digest(command: str, functions: Mapping[str, ast.FunctionDef], read: Callable[[Path], Module]) -> str:
+    """functions: of all modules of cli/, by name, which no two may share."""
     bodies: dict[str, ast.Module] = {}
     waiting = [command]
     while waiting:

@@ -14,6 +14,7 @@ import typer
 from ruamel.yaml import YAML
 
 from kdcore import cli
+from kdcore.cli.command import keys
 from kdcore.studies import STUDIES, Study, cells
 from tests.pipeline.conftest import ROOT, Project
 
@@ -135,7 +136,7 @@ def test_no_out_of_a_study_is_looked_for_in_the_cache_before_the_study_ran(stage
 @every
 def test_the_params_of_a_stage_are_those_that_its_command_reads(stage: Stage):
     """And none is missing, but those that the command line sets."""
-    reads = set(cli.keys(stage.command, stage.arguments().get("study"), stage.arguments().get("task")))
+    reads = set(keys(stage.command, stage.arguments().get("study"), stage.arguments().get("task")))
     assert reads - set(stage.changes()) <= set(stage.body["params"]) <= reads
 
 

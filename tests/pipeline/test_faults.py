@@ -170,7 +170,7 @@ def test_a_folder_that_this_user_may_not_write_to_is_named(eager: Project, tmp_p
 LIMITED = """
 import os, resource, sys
 from kdcore import cli
-cli._heavy()
+cli.command.set_up_libraries()
 import kdcore.distil.student
 most = max(map(int, os.listdir("/proc/self/fd"))) + int(sys.argv.pop(1))
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

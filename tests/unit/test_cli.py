@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from kdcore import cli
+from kdcore.cli.command import keys
 from kdcore.distil import teacher as stage
 from kdcore.interrupt import Interrupted
 from tests import on_disk, tiny
@@ -89,7 +90,7 @@ for name, args in json.loads(sys.argv[1]).items():
     except SystemExit as ended:
         print(name, ended.code, *({module.partition(".")[0] for module in sys.modules} & set(json.loads(HEAVY))))
 """.replace("HEAVY", repr(json.dumps(sorted(HEAVY))))
-    arguments = {name: some_arguments(command) for name, command in COMMANDS.items() if cli.keys(name)}
+    arguments = {name: some_arguments(command) for name, command in COMMANDS.items() if keys(name)}
     found = python(script, json.dumps(arguments), cwd=tmp_path)
     assert found.stdout.splitlines() == [f"{name} 2" for name in arguments], found.stderr
     assert found.stderr.count("params.yaml: ") == len(arguments)

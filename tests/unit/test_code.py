@@ -1,5 +1,6 @@
 """The hash of the code that a run, or a command, depends on: what changes it, and what does not."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,13 @@ def test_the_door_and_a_comment_change_nothing(changes: Callable[[str, str], set
 def test_a_helper_of_a_commands_function_counts_and_another_command_does_not(
     changes: Callable[[str, str], set[str]],
 ):
-    opened = "\n\ndef _opened(*arguments):\n    return 1\n"
-    assert changes("cli.py", opened) == {"student", "point", "evaluate", "attention"}
-    assert changes("cli.py", "\n\ndef another() -> None:\n    return None\n") == set()
+    opened = "\n\ndef open_all(*arguments):\n    return 1\n"
+    assert changes("cli/opening.py", opened) == {"student", "point", "evaluate", "attention"}
+    assert changes("cli/study.py", "\n\ndef another() -> None:\n    return None\n") == set()
+
+
+def test_no_two_functions_of_the_commands_share_a_name():
+    """A command's helpers are found by name, in whatever module of cli/ they stand."""
+    nodes = [node for path in (ROOT / "kdcore/cli").glob("*.py") for node in ast.parse(path.read_text()).body]
+    names = [node.name.rstrip("_") for node in nodes if isinstance(node, ast.FunctionDef)]
+    assert len(names) == len(set(names))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kdcore import cli, door
+from kdcore import door
+from kdcore.cli.command import keys
 from kdcore.door import explained
 from kdcore.errors import UserError
 from kdcore.params.read import load
@@ -34,7 +35,7 @@ def project(tmp_path: Path, tiny_folder: Callable[..., Path], monkeypatch: pytes
 
 def test_a_command_cannot_read_what_it_does_not_declare(project: Callable[..., Path]):
     folder = project()
-    params = door.params_for(cli.keys("targets")).params
+    params = door.params_for(keys("targets")).params
     assert params.student.rows == load(folder / "params.yaml").student.rows == SMALL["student.rows"]
     assert params.targets == load(folder / "params.yaml").targets
     for read in (lambda: params.teacher, lambda: params.student.layers, lambda: params.evaluate.confidence):
@@ -53,8 +54,8 @@ def test_what_a_command_reads_is_right_as_a_whole(project: Callable[..., Path]):
 
 def test_of_the_studies_a_command_reads_the_one_that_it_names(project: Callable[..., Path]):
     project()
-    assert "study.depth" not in cli.keys("targets")
-    params = door.params_for(cli.keys("curve", "depth"), "depth").params
+    assert "study.depth" not in keys("targets")
+    params = door.params_for(keys("curve", "depth"), "depth").params
     assert {name: grid["layers"] for name, grid in params.study.items()} == {"depth": (1, 2)}
 
 

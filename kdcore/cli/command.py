@@ -1,0 +1,125 @@
+"""What makes a function a command: the params that it declares, its arguments, and the libraries that it loads."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import typer
+
+from kdcore import __version__, door, processes
+from kdcore.distil.methods import METHODS
+from kdcore.memory import keep_freed
+from kdcore.studies import OWN, STUDIES
+
+app = typer.Typer(
+    name="kdcore",
+    help="Distil a transformer classifier from its internal representations; one command per stage of the pipeline.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"kdcore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_every_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+DataFolder = Annotated[Path, typer.Argument(help="Prepared data of the task.")]
+TeachersFolder = Annotated[Path, typer.Argument(help="Folder of the task's teachers, s<seed> each.")]
+TargetsFolder = Annotated[Path, typer.Argument(help="Folder of their signals, s<seed> each.")]
+Method = Annotated[str, typer.Argument(help=f"One of {', '.join(METHODS)}.", callback=door.one_of(METHODS))]
+NAMES: Any = {"help": "A name under `study:` in params.yaml.", "callback": door.one_of(tuple(STUDIES))}
+StudyName = Annotated[str, typer.Argument(**NAMES)]
+StudyOption = Annotated[str | None, typer.Option(**NAMES)]
+BATCH = 64
+BatchSize = Annotated[int, typer.Option(min=1, help="Rows per forward pass.")]
+PointsOption = Annotated[
+    Path | None, typer.Option(help="Points that the card's scores are of; metrics/main/points/<task> unless named.")
+]
+SET_PARAM = inspect.Parameter(
+    "set_param",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[
+        list[str] | None, typer.Option("--set-param", "-S", help="KEY=VALUE in params.yaml, as in `dvc exp run -S`.")
+    ],
+)
+
+
+Body: TypeAlias = Callable[..., None]
+declared: dict[str, tuple[str, ...]] = {}  # command -> the keys that it reads
+
+
+def keys(command: str, study: str | None = None, task: str | None = None) -> list[str]:
+    """The keys of params.yaml that a command reads, with those of the study and of the task where it is given one."""
+    given = {"study": study, "task": task}
+    absent = [f"{{{name}}}" for name, value in given.items() if not value]
+    found = [key.format(**given) for key in declared[command] if not any(name in key for name in absent)]
+    if study and STUDIES[study].own and f"study.{study}" not in found:
+        sections = dict.fromkeys(key.partition(".")[0] for key in found)
+        found += [f"study.{study}.{section}" for section in sections if section in OWN]
+    return found
+
+
+def command(
+    reads: tuple[str, ...], *, trains: bool = False, changes: bool = False, of: str | None = None
+) -> Callable[[Body], Body]:
+    """Make the function a command: it gets the params that it declares, before its arguments.
+
+    reads: keys of params.yaml, {study} and {task} being the command's arguments; a command that reads none needs no
+    such file, and gets no params; trains: whether every process of a launcher runs it, and not the first alone;
+    changes: whether it takes `-S key=value`; of: the study that it belongs to, where it does not take that as an
+    argument. Its params are those of its arguments `task` and `method`, where it has them: kdcore/params/overrides.py.
+    """
+
+    def register(body: Body) -> Body:
+        name = body.__name__.rstrip("_")
+        declared[name] = reads
+
+        @functools.wraps(body)
+        def run(**arguments: Any) -> None:
+            if not trains:
+                processes.dismiss()
+            changed = arguments.pop("set_param", None) or ()
+            if not reads:
+                body(**arguments)
+                return
+            study, task, method = arguments.get("study", of), arguments.get("task"), arguments.get("method")
+            given = door.params_for(keys(name, study, task), study, changed, task, method)
+            with door.speaking_of_params(given.names):
+                body(given.params, **arguments)
+
+        own = [*inspect.signature(body).parameters.values()][bool(reads) :]
+        run.__signature__ = inspect.Signature(own + [SET_PARAM] * changes)  # type: ignore[attr-defined]
+        return app.command(name)(run)
+
+    return register
+
+
+def set_up_libraries() -> None:
+    """Set what must be set before torch and transformers are imported, or right after."""
+    import os
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    keep_freed()
+    if processes.launched() > 1:  # else each warns in a phase that trains every parameter
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from transformers import dynamic_module_utils
+
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # else it asks in a terminal whether to run a model's own code

@@ -1,0 +1,77 @@
+"""What commands open and prove before they work on it."""
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from kdcore.errors import UserError
+from kdcore.params.sections import Params, Student
+
+if TYPE_CHECKING:
+    from kdcore.data.prepared import Data
+    from kdcore.distil.finished import Finished
+    from kdcore.distil.signals import Targets
+
+Opened: TypeAlias = "tuple[Data, Finished, Targets]"
+
+
+def open_data(task: str, folder: Path) -> "Data":
+    """The prepared data. Raises UserError where they are damaged, or another task's."""
+    from kdcore.data.prepared import Data
+
+    data = Data.open(folder)
+    if data.task.name != task:
+        raise UserError(str(folder), f"holds task {data.task.name!r}, not {task!r}")
+    return data
+
+
+def open_teacher(folder: Path) -> "Finished":
+    from kdcore.distil.finished import Finished
+
+    return Finished.open(folder, "dvc repro -f teacher")
+
+
+def open_all(data: "Data", teachers: Path, targets: Path, seed: int) -> Opened:
+    """What a student of the teacher with that seed is made from, each opened and proved once."""
+    from kdcore.distil.signals import Targets
+
+    made = open_teacher(teachers / f"s{seed}")
+    return data, made, Targets.open(targets / f"s{seed}", data, made)
+
+
+def distilled(
+    method: str, seed: int, own: Student, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
+) -> tuple["Finished", dict[str, Any]]:
+    """The student that the arguments determine, trained now where it is not in the store, and its point."""
+    from kdcore.distil.student import distil
+    from kdcore.evaluation.score import read_point, score_run
+    from kdcore.model.names import check_vocabulary
+
+    if own.init.startswith("pretrained"):
+        check_vocabulary(params.model.name, params.model.revision, teacher.folder)
+    model = distil(method, seed, own, params.distill, params.train, params.model, data, teacher, targets)
+    return model, read_point(score_run(model, data, teacher, targets, params.evaluate.batch_size))
+
+
+def check_notes(students: Path, params: Params, name: str) -> None:
+    """Raises UserError where that file is damaged in a student of the headline run. One that is missing is named later,
+    with the key of params.yaml that asks for it; so it is with predictions."""
+    from kdcore.artefacts import open_sealed
+
+    for task, method, seed in itertools.product(params.tasks, params.methods, params.seeds):
+        folder = students / task / f"{method}-s{seed}"
+        if folder.is_dir():
+            open_sealed(folder, "dvc repro -f student", [name])
+
+
+def check_predictions(folder: Path) -> None:
+    from kdcore.artefacts import open_sealed
+
+    if folder.is_dir():
+        there = [path.name for path in folder.iterdir()]
+        open_sealed(folder, "dvc repro -f evaluate", there)
+
+
+def teachers_points(params: Params, folder: Path) -> dict[str, dict[int, Path]]:
+    """Task -> seed of a teacher -> the file of its scores."""
+    return {task: {seed: folder / task / f"s{seed}.json" for seed in params.teacher.seeds} for task in params.tasks}

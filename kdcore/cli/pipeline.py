@@ -1,0 +1,215 @@
+"""The stages of dvc.yaml that make results: from rows and a model to scored students."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kdcore import door
+from kdcore.cli.command import (
+    DataFolder,
+    Method,
+    StudyOption,
+    TargetsFolder,
+    TeachersFolder,
+    command,
+    declared,
+    set_up_libraries,
+)
+from kdcore.cli.opening import Opened, distilled, open_all, open_data, open_teacher
+from kdcore.params.overrides import for_study, for_task, of_task, values
+from kdcore.params.sections import Params, Shared
+from kdcore.studies import OWN, STUDIES, cells, teacher_of
+
+if TYPE_CHECKING:
+    from kdcore.distil.finished import Finished
+    from kdcore.distil.signals import Targets
+
+
+@command(reads=("tasks", *OWN, "task", "study"))
+def inputs(params: Params, out: Path) -> None:
+    """Write what the other stages depend on and DVC cannot see: kdcore's code, and what names of models mean now."""
+    from kdcore.artefacts import check_folder
+    from kdcore.inputs import write_inputs
+    from kdcore.project.pipeline import check_asked
+
+    check_folder(out)
+    check_asked(door.PARAMS)
+    asked = {"": params} | {study.name: for_study(params, study) for study in STUDIES.values() if study.own}
+    write_inputs(
+        out,
+        [name for name, keys in declared.items() if keys and name != "inputs"],
+        {
+            place: (own.data, own.model, {task: for_task(own, task).teacher for task in own.tasks})
+            for place, own in asked.items()
+        },
+    )
+
+
+@command(reads=("data", "task.{task}"))
+def prepare(params: Params, task: str, out: Path, study: StudyOption = None) -> None:
+    """Read and check a task's rows; write parquet with provenance."""
+    from kdcore.data import prepare as stage
+    from kdcore.data import tasks
+
+    stage.prepare(tasks.find(task, params.task), params.data, out)
+
+
+@command(
+    reads=(
+        *("model", "teacher", *(f"train.{name}" for name in Shared.model_fields)),
+        *("evaluate.batch_size", "task.{task}"),
+    ),
+    trains=True,
+)
+def teacher(
+    params: Params,
+    task: str,
+    seed: int,
+    data: DataFolder,
+    out: Path,
+    point: Annotated[Path, typer.Argument(help="JSON file to write its validation scores to.")],
+    study: StudyOption = None,
+) -> None:
+    """Fine-tune the teacher, or take one that is fine-tuned already, and score it."""
+    set_up_libraries()
+    from kdcore.artefacts import check_file, check_folder, link_folder, publish
+    from kdcore.distil import teacher as stage
+    from kdcore.evaluation import sanity
+    from kdcore.evaluation.score import read_point, score_run
+
+    check_folder(out, data)
+    check_file(point, data, out)
+    own, prepared = params.teacher, open_data(task, data)
+    if own.finetuned is not None:
+        made = stage.adopt(prepared, own.finetuned, own.revision, params.model)
+    else:
+        made = stage.fine_tune(prepared, params.model, own, params.train, seed)
+    link_folder(made.folder, out)
+    scores = read_point(score_run(made, prepared, made, None, params.evaluate.batch_size))
+    sanity.check("the teacher", scores, own.floor)
+    publish(point, scores)
+
+
+@command(reads=("student.rows", "study.{study}", "targets", "evaluate.batch_size", "task.{task}"))
+def targets(
+    params: Params,
+    task: str,
+    data: DataFolder,
+    teacher: Annotated[Path, typer.Argument(help="The teacher's folder.")],
+    out: Path,
+    study: StudyOption = None,
+) -> None:
+    """Write the teacher's logits, [CLS] vectors and attention maps, of as many rows as the students need."""
+    set_up_libraries()
+    from kdcore.artefacts import check_folder
+    from kdcore.distil.targets import write_targets
+
+    check_folder(out, data, teacher)
+    entry, usual = params.task[task], {"student.rows": params.student.rows}
+    asked: list[tuple[str | None, Any]] = [(method, {}) for method in (None, *entry.methods)]
+    if study:
+        asked = [(cell.method, cell.sets) for cell in cells(STUDIES[study], params.study[study])]
+    rows = [(usual | values(of_task(task, entry, method)) | sets)["student.rows"] for method, sets in asked]
+    most = None if None in rows else max(filter(None, rows))
+    write_targets(open_data(task, data), open_teacher(teacher), out, params.targets, most, params.evaluate.batch_size)
+
+
+@command(
+    reads=("model", "teacher.seeds", "student", "distill", "train", "evaluate.batch_size", "task.{task}"), trains=True
+)
+def student(
+    params: Params,
+    task: str,
+    method: Method,
+    seed: int,
+    data: DataFolder,
+    teacher: TeachersFolder,
+    targets: TargetsFolder,
+    out: Path,
+) -> None:
+    """Distil one student of the headline run, and say what speaks against it."""
+    set_up_libraries()
+    from kdcore.artefacts import check_folder, link_folder
+    from kdcore.evaluation import sanity
+
+    check_folder(out, data, teacher, targets)
+    taught_by, prepared = teacher_of(seed, params.teacher.seeds), open_data(task, data)
+    opened = {taught_by: open_all(prepared, teacher, targets, taught_by)}
+    _say_standing(task, method, seed, opened, lambda one: open_all(prepared, teacher, targets, one))
+    model, scores = distilled(method, seed, params.student, params, *opened[taught_by])
+    sanity.check(f"{task}: {method}, seed {seed}", scores, params.student.floor)
+    link_folder(model.folder, out)
+
+
+def _say_standing(task: str, method: str, seed: int, opened: dict[int, Opened], more: Callable[[int], Opened]) -> None:
+    """Say which of its task's students in the headline run it is, and how long they may still take.
+
+    opened: by the seed of a teacher, its data, itself and its signals; `more` opens those of another.
+    """
+    import json
+
+    from kdcore.console import say
+    from kdcore.distil.standing import standing
+    from kdcore.distil.student import recipe
+    from kdcore.runs import result_of
+
+    whole = door.headline()
+    wanted = list(itertools.product(whole.methods, whole.seeds))
+    seconds = {}
+    for name, number in wanted:
+        own, taught_by = for_task(whole, task, name), teacher_of(number, whole.teacher.seeds)
+        if taught_by not in opened:
+            opened[taught_by] = more(taught_by)
+        what = recipe(name, number, own.student, own.distill, own.train, own.model, *opened[taught_by])
+        if result := result_of("student", what):
+            seconds[name, number] = json.loads((result / "run.json").read_text(encoding="utf-8"))["seconds"]
+    if (method, seed) in wanted and (method, seed) not in seconds:
+        say(f"{task}: {method}, seed {seed}: {standing((method, seed), wanted, seconds)}")
+
+
+@command(reads=("methods", "seeds", "teacher.seeds", "evaluate.batch_size"))
+def evaluate(
+    params: Params,
+    task: str,
+    data: DataFolder,
+    teacher: TeachersFolder,
+    targets: TargetsFolder,
+    students: Annotated[Path, typer.Argument(help="Folder of the task's students, <method>-s<seed> each.")],
+    points: Annotated[Path, typer.Argument(help="Folder to write one JSON per model to.")],
+    predictions: Annotated[Path, typer.Argument(help="Folder to write one table of predictions per model to.")],
+) -> None:
+    """Score the teachers and every student of the headline run on validation data, and once on labelled test data."""
+    set_up_libraries()
+    from kdcore.artefacts import check_folder, new_folder, publish, seal
+    from kdcore.console import warn
+    from kdcore.distil.finished import Finished
+    from kdcore.evaluation import sanity
+    from kdcore.evaluation.score import read_point, score_run, score_test
+
+    check_folder(points, data, teacher, targets, students, predictions)
+    check_folder(predictions, data, teacher, targets, students, points)
+    prepared = open_data(task, data)
+    opened = {one: open_all(prepared, teacher, targets, one) for one in params.teacher.seeds}
+    batch_size, scores = params.evaluate.batch_size, []
+    with new_folder(points) as new_points, new_folder(predictions) as new_predictions:
+
+        def keep(name: str, method: str, model: "Finished", made: "Finished", signals: "Targets | None") -> None:
+            scored = score_run(model, prepared, made, signals, batch_size)
+            test = score_test(model, prepared, made, batch_size)
+            # Equal students share the run of the first, which may be of another method.
+            scores.append(read_point(scored) | {"method": method} | ({"test": test} if test else {}))
+            publish(new_points / f"{name}.json", scores[-1])
+            publish(new_predictions / f"{name}.parquet", (scored / "predictions.parquet").read_bytes())
+
+        for one, (_, made, _) in opened.items():
+            keep(f"teacher-s{one}", "teacher", made, made, None)
+        for method, seed in itertools.product(params.methods, params.seeds):
+            model = Finished.open(students / f"{method}-s{seed}", "dvc repro -f student")
+            _, made, signals = opened[teacher_of(seed, params.teacher.seeds)]
+            keep(f"{method}-s{seed}", method, model, made, signals)
+        seal(new_predictions)
+    for line in sanity.below_none(scores):
+        warn(line)

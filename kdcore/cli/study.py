@@ -1,0 +1,180 @@
+"""The stages of stages/dvc.yaml: a study's points, its table and picture, and the choice of knobs."""
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kdcore.cli.command import (
+    DataFolder,
+    Method,
+    StudyName,
+    StudyOption,
+    TargetsFolder,
+    TeachersFolder,
+    command,
+    set_up_libraries,
+)
+from kdcore.cli.opening import distilled, open_all, open_data, open_teacher, teachers_points
+from kdcore.errors import UserError
+from kdcore.params.overrides import with_changes
+from kdcore.params.sections import Params, Student
+from kdcore.studies import STUDIES, cells, teacher_of
+
+if TYPE_CHECKING:
+    from kdcore.distil.finished import Finished
+
+
+@command(
+    reads=(
+        *("model", "student.layers", "student.rows", "student.init", "student.layer_map", "distill", "train"),
+        *("teacher.seeds", "evaluate.batch_size", "task.{task}"),
+    ),
+    trains=True,
+    changes=True,
+)
+def point(
+    params: Params,
+    task: str,
+    method: Method,
+    seed: int,
+    data: DataFolder,
+    teacher: TeachersFolder,
+    targets: TargetsFolder,
+    out: Annotated[Path, typer.Argument(help="JSON file to write; the student's history goes beside it as CSV.")],
+    study: StudyOption = None,
+) -> None:
+    """Distil one student of a study and score it, in one process."""
+    set_up_libraries()
+    from kdcore.artefacts import check_file, publish
+    from kdcore.evaluation import sanity
+
+    if out.suffix != ".json":
+        raise UserError(str(out), "must end in .json")
+    for file in (out, out.with_suffix(".csv")):
+        check_file(file, data, teacher, targets)
+    fields = ("layers", "rows", "init", "layer_map")  # not the floor: a study shows low scores too
+    own = Student(**{name: getattr(params.student, name) for name in fields})
+    opened = open_all(open_data(task, data), teacher, targets, teacher_of(seed, params.teacher.seeds))
+    model, scores = distilled(method, seed, own, params, *opened)
+    sanity.check(f"{task}: {method}, seed {seed}", scores)
+    asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
+    for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
+        asked[field] = getattr(getattr(params, section), field)
+    publish(out.with_suffix(".csv"), (model.folder / "history.csv").read_bytes())
+    publish(out, scores | asked)  # equal students share a run, which keeps the names of the first that asked
+
+
+@command(reads=("study.tune",))
+def holdout(params: Params, task: str, data: DataFolder, out: Path) -> None:
+    """Split a task's training rows: a part to train on, and one to score on while knobs are chosen."""
+    from kdcore.data import prepare as stage
+
+    stage.holdout(open_data(task, data), params.study["tune"]["share"], out)
+
+
+@command(
+    reads=(
+        *("model", "teacher.seeds", "student", "distill", "train"),
+        *("study.tune", "evaluate.batch_size", "task.{task}"),
+    ),
+    of="tune",
+)
+def tune(
+    params: Params,
+    task: str,
+    method: Method,
+    data: Annotated[Path, typer.Argument(help="What `kdcore holdout` made of the task.")],
+    teacher: TeachersFolder,
+    targets: TargetsFolder,
+    out: Annotated[Path, typer.Argument(help="Folder to write one JSON and one CSV per student to.")],
+) -> None:
+    """Distil and score a method's student of every combination of knobs, on the seeds of study.tune."""
+    set_up_libraries()
+    from kdcore.artefacts import check_folder, new_folder, publish
+    from kdcore.console import say
+
+    check_folder(out, data, teacher, targets)
+    prepared, grid = open_data(task, data), params.study["tune"]
+    opened = {one: open_all(prepared, teacher, targets, one) for one in params.teacher.seeds}
+    usual = {"student": params.student, "distill": params.distill, "train": params.train}
+    tried = [cell for cell in cells(STUDIES["tune"], grid) if cell.method == method]
+    made: dict[str, tuple[Finished, dict[str, Any]]] = {}
+    for number, (cell, seed) in enumerate(itertools.product(tried, grid["seeds"]), start=1):
+        name = f"{cell.name.rpartition('/')[2]}-s{seed}"
+        say(f"tune: {task}, {method}: student {number} of {len(tried) * len(grid['seeds'])}, {name}")
+        changed = params.model_copy(update=with_changes(usual, cell.sets))
+        student, scores = distilled(
+            method, seed, changed.student, changed, *opened[teacher_of(seed, params.teacher.seeds)]
+        )
+        made[name] = student, scores | cell.fields
+    with new_folder(out) as aside:
+        for name, (student, scores) in made.items():
+            publish(aside / f"{name}.csv", (student.folder / "history.csv").read_bytes())
+            publish(aside / f"{name}.json", scores)
+
+
+@command(reads=("tasks", "seeds", "teacher.seeds", "study.{study}", "evaluate.confidence"))
+def curve(
+    params: Params,
+    study: StudyName,
+    points: Path,
+    teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>/s<seed>.json each.")],
+    out: Path,
+) -> None:
+    """Write the table and the picture of a study from its points."""
+    from kdcore.artefacts import check_place
+    from kdcore.console import say
+    from kdcore.report.write import write_study
+
+    check_place(out, points, teachers)
+    write_study(
+        *(STUDIES[study], points, out, teachers_points(params, teachers), params.study[study], params.seeds),
+        params.evaluate.confidence,
+    )
+    say(f"{study}: the table is {out / 'table.md'}, the picture {out / 'figures' / f'{study}.png'}")
+
+
+@command(reads=("student.layers", "study.depth"))
+def latency(
+    params: Params,
+    task: str,
+    data: DataFolder,
+    teacher: Annotated[Path, typer.Argument(help="The teacher's folder.")],
+    out: Annotated[Path, typer.Argument(help="JSON file to write; the tables go beside it as Markdown.")],
+) -> None:
+    """Measure how long the teacher and its students of each depth take to answer, by torch and by ONNX Runtime."""
+    set_up_libraries()
+    from kdcore.artefacts import check_file, publish
+    from kdcore.latency import latency as measured
+    from kdcore.report.latency import Latency, blocks
+    from kdcore.report.markdown import to_markdown
+
+    if out.suffix != ".json":
+        raise UserError(str(out), "must end in .json")
+    for file in (out, out.with_suffix(".md")):
+        check_file(file, data, teacher)
+    depths = {params.student.layers, *params.study["depth"]["layers"]}
+    found = measured(open_data(task, data), open_teacher(teacher), depths)
+    publish(out, found)
+    publish(out.with_suffix(".md"), to_markdown(blocks(Latency.model_validate(found))).encode())
+
+
+@command(reads=("tasks", "seeds", "teacher.seeds", "study.depth", "evaluate.confidence"))
+def tradeoff(
+    params: Params,
+    points: Annotated[Path, typer.Argument(help="Folder of the depth study's points.")],
+    teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>/s<seed>.json each.")],
+    latencies: Annotated[Path, typer.Argument(help="Folder of what `latency` measured, <task>.json each.")],
+    out: Path,
+) -> None:
+    """Write the table and the picture of performance against latency."""
+    from kdcore.artefacts import check_place
+    from kdcore.report.write import write_tradeoff
+
+    check_place(out, points, teachers, latencies)
+    write_tradeoff(
+        *(points, out, teachers_points(params, teachers), latencies, params.study["depth"], params.seeds),
+        params.evaluate.confidence,
+    )
