@@ -30,10 +30,11 @@ from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
 from kdcore.data.columns import text_columns
 from kdcore.data.examples import encode
+from kdcore.data.metrics import without_labels
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
 from kdcore.data.tables import READERS, Table
-from kdcore.data.tasks import Task
+from kdcore.data.tasks import LABEL, Task
 from kdcore.distil.card import Scores
 from kdcore.distil.finished import Finished, copy_model
 from kdcore.distil.signals import Live, Targets, Teaching
@@ -164,7 +165,7 @@ def distil(
     seed: int = KNOBS["seed"],
     rows: int | None = KNOBS["rows"],
     text: str | Sequence[str] | None = None,
-    label: str = "label",
+    label: str | None = LABEL,
     metrics: Sequence[str] | None = None,
     revision: str | None = None,
     pretrained: str | Path | None = None,
@@ -174,9 +175,10 @@ def distil(
 
     classifier: a folder or a hub name (`revision`: its commit), whose id2label names the labels; train, validation: a
     pandas DataFrame, a datasets.Dataset, or a csv, tsv, json(l) or parquet file; text: one text column or two, by
-    default all that hold texts; label: names or ids, with null where a training row has none; metrics: the first is
-    `score` (accuracy; pearson for a regression); pretrained: the encoder that `init="pretrained"` starts from; knobs:
-    any of `student`, `distill`, `train` and `targets` in params.yaml, and `max_length`.
+    default all that hold texts; label: the column of names or ids, with null where a training row has none, or None
+    where no row has one; metrics: the first is `score` (accuracy; pearson for a regression; by the teacher's answers
+    without labels); pretrained: the encoder that `init="pretrained"` starts from; knobs: any of `student`, `distill`,
+    `train` and `targets` in params.yaml, and `max_length`.
 
     Raises UserError with everything that is wrong with the knobs, with the rows, or with the classifier. Ctrl-C in
     the training loop writes a checkpoint, from which the same call goes on.
@@ -280,20 +282,26 @@ def _prepared(
     train: Rows,
     validation: Rows,
     text: str | Sequence[str] | None,
-    label: str,
+    label: str | None,
     metrics: Sequence[str] | None,
 ) -> Data:
     """The rows as a prepared task of the store, whose labels are the classifier's."""
     labels = [str(config.id2label[index]) for index in range(config.num_labels)] if config.num_labels > 1 else []
     named = labels != [f"LABEL_{index}" for index in range(len(labels))]
     chosen = (text,) if isinstance(text, str) else tuple(text or ())
-    needed = (*chosen, label)
+    needed = (*chosen, *([label] if label else []))
     files = [
         _raw_file(split, rows, needed, bool(chosen), named)
         for split, rows in (("train", train), ("validation", validation))
     ]
-    usual = ("accuracy",) if labels else ("pearson", "spearman")
-    given = {"text": chosen or _texts(files[0], label), "label": label, "labels": labels, "metrics": metrics or usual}
+    labelled: Sequence[str] = ("accuracy",) if labels else ("pearson", "spearman")
+    usual = labelled if label else (without_labels(labels),)
+    given = {
+        "text": chosen or _texts(files[0], label or LABEL),
+        "label": label or LABEL,
+        "labels": labels,
+        "metrics": metrics or usual,
+    }
     try:
         described = {NAME: sections.TaskEntry.model_validate(given)}
     except ValidationError as error:

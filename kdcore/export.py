@@ -27,6 +27,7 @@ from kdcore.model.predict import logits_of
 FLOAT32, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
 OPSET = 18
 LARGEST_DIFFERENCE = 1e-3  # of a float32 logit; sums in another order differ by 1e-6
+SAME = 0.05  # of the range of a regression's scores: so far apart they count as equal
 LEAST_AGREEMENT = 0.9  # of int8 with float32; below it the rounded model is another classifier
 NOT_SHIPPED = ("model.safetensors", "manifest.json", "history.csv")
 
@@ -149,12 +150,14 @@ def _logits(path: Path, examples: Examples, batch_size: int) -> np.ndarray:
 
 
 def _scores(task: Task, logits: np.ndarray, examples: Examples) -> dict[str, float]:
-    return labelled_metrics(task.metrics, logits, examples.labels)
+    """The task's metrics; none where the teacher's answers are the truth, as it is not here."""
+    return {} if task.by_teacher else labelled_metrics(task.metrics, logits, examples.labels)
 
 
 def _compared(task: Task, own: np.ndarray, exported: np.ndarray, examples: Examples) -> dict[str, Any]:
-    """Largest difference of a logit, share of equal answers (in a regression: within 0.1), and the task's metrics."""
-    same = np.abs(own - exported)[:, 0] < 0.1 if task.regression else predictions(own) == predictions(exported)
+    """Largest difference of a logit, share of equal answers (in a regression: within SAME), and the task's metrics."""
+    near = np.abs(own - exported)[:, 0] <= max(SAME * np.ptp(own), LARGEST_DIFFERENCE)
+    same = near if task.regression else predictions(own) == predictions(exported)
     return {
         "largest_difference": float(np.abs(own - exported).max()),
         "agreement": float(same.mean()),

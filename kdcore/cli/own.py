@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kdcore.cli.command import StudyOption, command, set_up_libraries
+from kdcore.data.tasks import LABEL
 from kdcore.errors import UserError
 from kdcore.params.sections import Params
 from kdcore.studies import STUDIES
@@ -19,7 +20,10 @@ def init(
     train: Annotated[Path | None, typer.Option(help="csv, tsv, jsonl or parquet file of training rows.")] = None,
     validation: Annotated[Path | None, typer.Option(help="File of validation rows; else a share of train.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="A text column; two for pairs. Else those with texts.")] = None,
-    label: Annotated[str, typer.Option(help="The label column.")] = "label",
+    label: Annotated[str, typer.Option(help="The label column.")] = LABEL,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="No row has a label: the teacher's answers are the truth.")
+    ] = False,
     task: Annotated[str | None, typer.Option(help="The task's name; else that of the rows' folder or file.")] = None,
     layers: Annotated[int | None, typer.Option(min=1, help="Of the student; else half of the teacher's.")] = None,
     example: Annotated[bool, typer.Option("--example", help="With a tiny classifier and rows to try it with.")] = False,
@@ -37,7 +41,7 @@ def init(
     check_free(folder)
     given = nullcontext((str(teacher), Path(train or ""), validation))
     with made(folder) if example else given as files:
-        write(folder, Wish(*files, text or (), label, task, layers))
+        write(folder, Wish(*files, text or (), None if unlabelled else label, task, layers))
 
 
 @command(reads=())

@@ -121,9 +121,9 @@ def export(
     scores = known_scores(made.facts, points or Path("metrics/main/points") / made.task.name)
     facts = write(model, prepared.task, rows, out, int8, batch_size, scores)
     for kind in [kind for kind in ("float32", "int8") if kind in facts]:
-        measured = ", ".join(f"{metric} {facts[kind][metric]:.4f}" for metric in prepared.task.metrics)
         same = f"answers as torch on {facts[kind]['agreement']:.2%} of {facts['rows']:,} rows"
-        say(f"{kind}: {same} (logits within {facts[kind]['largest_difference']:.2g}), {measured}")
+        scored = [f", {name} {facts[kind][name]:.4f}" for name in prepared.task.metrics if name in facts[kind]]
+        say(f"{kind}: {same} (logits within {facts[kind]['largest_difference']:.2g}){''.join(scored)}")
 
 
 @command(reads=())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from kdcore.data.metrics import without_labels
 from kdcore.data.tables import Raw, Table
 from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError, near, shown
@@ -91,7 +92,8 @@ def texts(task: Task, split: str, table: Table, column: str, findings: Findings)
 
 
 def _labels(task: Task, split: str, table: Table, findings: Findings) -> list[Any]:
-    """Class ids or numbers, None where there is none; a validation row without one is a problem."""
+    """Class ids or numbers, None where there is none; a validation row without one is a problem if it is to be scored
+    by its label."""
     values = table.frame[task.label].tolist()
     parse: Callable[[Any], float | None] = number if task.regression else class_id(task.labels)
     unknown = task.regression and hidden(values)
@@ -99,8 +101,11 @@ def _labels(task: Task, split: str, table: Table, findings: Findings) -> list[An
     for i, value in enumerate(values):
         try:
             labels.append(None if unknown or absent(value) else parse(value))
-            if labels[-1] is None and split.startswith("validation"):
-                raise ValueError(f"must have a label, as every row for validation, found {shown(value)}")
+            if labels[-1] is None and split.startswith("validation") and not task.by_teacher:
+                raise ValueError(
+                    f"must have a label, as every row for validation, found {shown(value)}; without labels, students "
+                    f"are scored by their teacher's answers (metrics: [{without_labels(task.labels)}])"
+                )
         except ValueError as error:
             findings.problems.append(f"{table.place(i, task.label)}: {error}")
     return labels if len(labels) == len(values) else [None] * len(values)

@@ -1,7 +1,7 @@
 """Prepared rows → token ids: ragged, without padding."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,10 @@ class Examples:
         start = np.cumsum([0, *self.lengths[rows]], dtype=np.int64)
         types = None if self.types is None else self.types[flat]
         return Examples(self.tokens[flat], types, start, self.labels[rows], self.pad)
+
+    def answered(self, answers: np.ndarray) -> "Examples":
+        """The same examples with these (N,) answers in the place of their labels."""
+        return replace(self, labels=answers.astype(np.float64))
 
     def labelled(self) -> "Examples":
         """Those that have a label."""

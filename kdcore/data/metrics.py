@@ -15,12 +15,14 @@ Compute = Callable[[np.ndarray, np.ndarray], float]  # (N,) labels, (N,) predict
 @dataclass(frozen=True)
 class Metric:
     """compute: the value; regression: of numbers, not of classes; low: the least value, 1 being the best;
-    classes: how many classes it is defined for, None where any number will do."""
+    classes: how many classes it is defined for, None where any number will do; by_teacher: whether it takes the
+    teacher's answers for the truth, and no label."""
 
     compute: Compute
     regression: bool = False
     low: float = 0.0
     classes: int | None = None
+    by_teacher: bool = False
 
 
 def _accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
@@ -71,9 +73,16 @@ METRICS: dict[str, Metric] = {
     "matthews": Metric(_matthews, low=-1.0),
     "pearson": Metric(_pearson, regression=True, low=-1.0),
     "spearman": Metric(_spearman, regression=True, low=-1.0),
+    "teacher_agreement": Metric(_accuracy, by_teacher=True),
+    "teacher_spearman": Metric(_spearman, regression=True, low=-1.0, by_teacher=True),
 }
 CLASS_METRICS = tuple(name for name, metric in METRICS.items() if not metric.regression)
 SCORE_METRICS = tuple(name for name, metric in METRICS.items() if metric.regression)
+
+
+def without_labels(classes: Sequence[str]) -> str:
+    """The metric of a task of those classes, or of a regression, whose rows have no labels."""
+    return "teacher_agreement" if classes else "teacher_spearman"
 
 
 def task_metrics(names: Sequence[str], logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

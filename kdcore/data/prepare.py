@@ -41,20 +41,20 @@ def prepare(task: Task, data: sections.Data, out: Path | str) -> None:
 
 
 def holdout(data: Data, share: float, out: Path) -> None:
-    """Write a prepared task of the training rows alone: `share` of the labelled ones validate, the others train.
+    """Write a prepared task of the training rows alone: `share` of those that can be scored validate, the others train.
 
     Who validates is drawn by hash, in each class alike, and is the same on any machine. No other split is read.
     Raises UserError where either part would be empty.
     """
     check_folder(out, data.folder)
     frame = data.frame("train")
-    labelled = frame[frame["label"].notna()]
-    strata = labelled["label"].map(lambda label: "number" if data.task.regression else str(label)).tolist()
-    order = nested(strata, [f"inner validation {row}" for row in labelled["row"]])
-    held = labelled.iloc[order[: round(share * len(labelled))]]
+    known = frame if data.task.by_teacher else frame[frame["label"].notna()]
+    strata = known["label"].map(lambda label: "number" if data.task.regression else str(label)).tolist()
+    order = nested(strata, [f"inner validation {row}" for row in known["row"]])
+    held = known.iloc[order[: round(share * len(known))]]
     parts = {"train": frame.drop(held.index), "validation": held}
     if empty := [name for name, part in parts.items() if part.empty]:
-        few = f"{len(labelled)} labelled training rows at a share of {share} leave none for {' and '.join(empty)}"
+        few = f"a share of {share} of {len(known)} rows that can be scored leaves none for {' and '.join(empty)}"
         raise UserError(str(data.folder), few)
     with new_folder(out) as aside:
         _write(aside, data.task, parts, {"training rows of": data.folder.name, "share": share}, {})

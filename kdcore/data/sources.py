@@ -70,19 +70,23 @@ def split_names(task: Task, data: Data) -> dict[str, tuple[str, ...]]:
 
 
 def with_validation(task: Task, raw: Raw, share: float) -> Raw:
-    """A share of the labelled train rows as validation: stratified by label, chosen by the sha256 of their texts."""
+    """A share of the train rows that can be scored as validation: stratified by label, chosen by the sha256 of their
+    texts."""
     train = raw.tables["train"]
     labels = [str(label) for label in train.frame[task.label]]
     hidden = () if task.regression else checks.HIDDEN
     known = [
-        i for i, label in enumerate(train.frame[task.label]) if not checks.absent(label) and labels[i] not in hidden
+        i
+        for i, label in enumerate(train.frame[task.label])
+        if task.by_teacher or (not checks.absent(label) and labels[i] not in hidden)
     ]
     texts = train.frame[list(task.text)].astype(str).agg("\t".join, axis=1).tolist()
     strata = ["number" if task.regression else labels[i] for i in known]
     order = [known[i] for i in nested(strata, [texts[i] for i in known])]
     validation = sorted(order[: max(1, round(share * len(order)))])
     rest = sorted(set(range(len(labels))) - set(validation))
-    rule = f"{share} of the labelled train rows, stratified by label, in the order of their texts' sha256"
+    which = "train rows" if task.by_teacher else "labelled train rows"
+    rule = f"{share} of the {which}, stratified by label, in the order of their texts' sha256"
     splits = {"train": train.take(rest), "validation": replace(train.take(validation), cut=0)}
     return replace(
         raw,

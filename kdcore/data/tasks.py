@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from kdcore.data.metrics import METRICS
 from kdcore.errors import UserError, near
 
 if TYPE_CHECKING:
     from kdcore.params.sections import TaskEntry
 
+LABEL = "label"  # the column of labels, unless another is named
 NEEDED = ("train", "validation")  # splits that every task has; the others may be absent
 SPLITS = (*NEEDED, "test", "validation_mismatched", "test_mismatched")
 RESERVED = "raw"  # data/raw holds the user's own files, so no prepared task may take that folder
@@ -42,6 +44,11 @@ class Task:
         return not self.labels
 
     @property
+    def by_teacher(self) -> bool:
+        """Whether the teacher's answers count as the truth where models are scored, so that no row needs a label."""
+        return any(METRICS[name].by_teacher for name in self.metrics)
+
+    @property
     def embedded(self) -> bool:
         """Whether its rows come with kdcore: its texts may then be shown wherever its results are."""
         return self.name == "movies"
@@ -53,7 +60,7 @@ class Task:
 
     def optional(self, split: str) -> tuple[str, ...]:
         """The columns that a split may lack: test sets are published without labels."""
-        return (self.label,) if split.startswith("test") else ()
+        return (self.label,) if self.by_teacher or split.startswith("test") else ()
 
 
 MNLI_SPLITS = _same("train", "validation_mismatched", "test_mismatched") | {
@@ -126,7 +133,7 @@ def find(name: str, own: Mapping[str, TaskEntry]) -> Task:
         return BUILT_IN[name]
     if name in own:
         described = own[name]
-        return Task(name, described.text, described.label, described.labels, described.metrics)
+        return Task(name, described.text, described.label or LABEL, described.labels, described.metrics)
     known = dict.fromkeys([*BUILT_IN, *own])
     raise UserError("tasks", f"unknown task {name!r}{near(name, known) or ', known are ' + ', '.join(known)}")
 

@@ -91,6 +91,11 @@ class Stored:
     def __len__(self) -> int:
         return len(self._lengths)
 
+    @property
+    def logits(self) -> np.ndarray:
+        """(N, K) of all rows."""
+        return np.asarray(self._logits)
+
     def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
         rows = batch.rows
         return Teaching(

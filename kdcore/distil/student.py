@@ -8,6 +8,7 @@ import numpy as np
 from kdcore.artefacts import read_manifest
 from kdcore.code import code_digest
 from kdcore.data.examples import encode
+from kdcore.data.metrics import predictions
 from kdcore.data.prepared import Data
 from kdcore.distil import signals
 from kdcore.distil.finished import Finished, write_model
@@ -113,6 +114,8 @@ def distil(
                 hard_label_weight=distill.hard_label_weight,
             )
             validation = encode(teacher.tokenizer, data.frame("validation"), teacher.max_length)
+            if data.task.by_teacher:
+                validation = validation.answered(predictions(targets.validation.logits))
             validate = validator(data.task, validation, train)
             facts = {
                 "task": data.task.name,

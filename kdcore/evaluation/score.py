@@ -13,7 +13,7 @@ import pandas as pd
 from kdcore.artefacts import write_json
 from kdcore.code import code_digest
 from kdcore.data.examples import Examples, encode
-from kdcore.data.metrics import degenerate, labelled_metrics
+from kdcore.data.metrics import degenerate, labelled_metrics, predictions
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.distil.finished import Finished
@@ -51,6 +51,9 @@ def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets |
             examples = {split: encode(teacher.tokenizer, frame, teacher.max_length) for split, frame in frames.items()}
             encoder = Encoder.load(model.folder)
             logits = {split: logits_of(encoder, rows, batch_size) for split, rows in examples.items()}
+            if data.task.by_teacher:
+                truth = logits["validation"] if targets is None else targets.validation.logits
+                examples["validation"] = examples["validation"].answered(predictions(truth))
             point = {key: model.facts.get(key) for key in KEPT} | score(data.task, logits, examples)
             if targets is not None:
                 mapped = tuple(model.facts["mapped"])
@@ -67,9 +70,9 @@ def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets |
 
             def write(folder: Path) -> None:
                 write_json(folder / "point.json", point)
-                predictions = pd.concat(tables)
-                predictions.attrs["data"] = data.fingerprint  # other texts are other predictions, whatever the logits
-                predictions.to_parquet(folder / "predictions.parquet", index=False)
+                table = pd.concat(tables)
+                table.attrs["data"] = data.fingerprint  # other texts are other predictions, whatever the logits
+                table.to_parquet(folder / "predictions.parquet", index=False)
 
             run.finish(write)
         return run.result
@@ -80,11 +83,11 @@ def read_point(folder: Path) -> dict[str, Any]:
 
 
 def score_test(model: Finished, data: Data, teacher: Finished, batch_size: int) -> dict[str, Any] | None:
-    """The metrics of a finished model on the task's labelled test split; None where it has none.
+    """The metrics of a finished model on the task's labelled test split; None where it has none, or needs none.
 
     Nothing else reads that split, and nothing is chosen by these numbers. Kept in the store like any run.
     """
-    if not data.labelled.get("test"):
+    if data.task.by_teacher or not data.labelled.get("test"):
         return None
     splits = [split for split, labelled in data.labelled.items() if split.startswith("test") and labelled]
     what = {"data": data.fingerprint, "model": model.fingerprint, "teacher": teacher.fingerprint, "splits": splits}
@@ -115,6 +118,6 @@ def score(
         "standard_error": sanity.standard_error(metric, logits[headline], splits[headline].labels),
         "degenerate": degenerate(logits[headline]),
     }
-    if not task.regression:
+    if not task.regression and not task.by_teacher:
         point["classification"] = {split: classification(logits[split], rows.labels) for split, rows in splits.items()}
     return point

@@ -89,10 +89,11 @@ def known_tasks(tasks: Tasks, task: Entries) -> Problems:
 def own_tasks(task: Entries) -> Problems:
     for name, own in task.items():
         described = [field for field in DESCRIPTION if getattr(own, field)]
+        needed = [field for field in DESCRIPTION if field != "label" or not any(map(_by_teacher, own.metrics))]
         if name == RESERVED:
             yield f"task.{name}: is the folder of the raw files, choose another name"
         if name not in BUILT_IN:
-            yield from (f"task.{name}.{field}: is missing" for field in DESCRIPTION if field not in described)
+            yield from (f"task.{name}.{field}: is missing" for field in needed if field not in described)
             yield from _own_task(f"task.{name}", own)
         elif described or own.labels:
             yield f"task.{name}: is the name of a built-in task, choose another for a task of your own"
@@ -118,6 +119,15 @@ def _own_metrics(key: str, task: TaskEntry) -> Problems:
             yield f"{key}.metrics.{i}: must be {' | '.join(fitting)} for {kind}, found {shown(metric)}"
         elif METRICS[metric].classes not in (None, len(task.labels)):
             yield f"{key}.metrics.{i}: {metric} is of the second of two labels, found {len(task.labels)} labels"
+    taught = [metric for metric in task.metrics if _by_teacher(metric)]
+    if taught and len(taught) < len(task.metrics):
+        others = " and ".join(metric for metric in task.metrics if metric not in taught)
+        ours = " and ".join(taught)
+        yield f"{key}.metrics: the teacher's answers are the truth of {ours}, and labels that of {others}"
+
+
+def _by_teacher(metric: str) -> bool:
+    return metric in METRICS and METRICS[metric].by_teacher
 
 
 def right_source(tasks: Tasks, data: Data, task: Entries) -> Problems:
@@ -234,8 +244,17 @@ def lone_teacher(teacher: Teacher) -> Problems:
         yield f"teacher.seeds: must be one seed {names}, found {shown(list(teacher.seeds))}"
 
 
+def judged_by_a_teacher(tasks: Tasks, task: Entries, teacher: Teacher) -> Problems:
+    """A teacher whose answers count as the truth is there before the run."""
+    for name in tasks:
+        entry = task.get(name)
+        metrics = [metric for metric in entry.metrics if _by_teacher(metric)] if entry else []
+        if entry and metrics and not entry.teacher.get("finetuned", teacher.finetuned):
+            yield f"teacher.finetuned: is missing: task.{name} takes its answers for the truth ({', '.join(metrics)})"
+
+
 OF_A_STUDENT: tuple[Callable[..., Problems], ...] = (
     *(explicit_map, internal_weights, within_the_teacher, lone_teacher),
     *(micro_batches, micro_batches_of_the_teacher, threads),
 )
-OF_THE_RUN = (known_tasks, own_tasks, right_source, known_columns, known_splits, tuning)
+OF_THE_RUN = (known_tasks, own_tasks, right_source, known_columns, known_splits, tuning, judged_by_a_teacher)

@@ -178,7 +178,8 @@ class MethodSettings(Section):
 class TaskEntry(MethodSettings):
     """What `task:` says of one task: its knobs that are other ones, and what a task of the user's own is.
 
-    labels are left out for a regression; a built-in task has none of text, label, labels and metrics.
+    labels are left out for a regression, and label may be where metrics are of the teacher's answers; a built-in task
+    has none of text, label, labels and metrics.
     """
 
     text: Annotated[tuple[Text, ...], LIST] = ()

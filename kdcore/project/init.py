@@ -33,7 +33,7 @@ class Wish:
     train: Path
     validation: Path | None
     text: Sequence[str]
-    label: str
+    label: str | None  # None: no row has one
     task: str | None
     layers: int | None
 

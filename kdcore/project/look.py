@@ -10,7 +10,9 @@ import numpy as np
 from kdcore.console import say
 from kdcore.data import checks
 from kdcore.data.columns import text_columns
+from kdcore.data.metrics import without_labels
 from kdcore.data.tables import READERS, Cells
+from kdcore.data.tasks import LABEL
 from kdcore.errors import UserError, near, shown
 from kdcore.model.config import load_config
 from kdcore.model.names import tokenizer_of
@@ -45,33 +47,38 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Rows:
-    """text: one column or two; label: its column; cells: of the train rows, column -> values."""
+    """text: one column or two; label: its column, or None; cells: of the train rows, column -> values."""
 
     text: tuple[str, ...]
-    label: str
+    label: str | None
     cells: Mapping[str, Sequence[Any]]
 
     @property
     def count(self) -> int:
-        return len(self.cells[self.label])
+        return len(self.cells[self.text[0]])
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that are there, in the order of the alphabet."""
-        return tuple(sorted({str(cell) for cell in self.cells[self.label] if not checks.absent(cell)}))
+        cells = self.cells[self.label] if self.label else ()
+        return tuple(sorted({str(cell) for cell in cells if not checks.absent(cell)}))
 
 
-def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], label: str) -> Rows:
-    """Raises UserError where a file can't be read, or its columns are not those that are named."""
+def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], label: str | None) -> Rows:
+    """label: None where no row has one.
+
+    Raises UserError where a file can't be read, or its columns are not those that are named.
+    """
     files = {path: _cells(path).columns for path in (train, validation) if path is not None}
+    named = (*text, label) if label else text
     problems: dict[Path, list[str]] = {}
     for path, columns in files.items():
-        hints = {name: near(name, columns) or f", has {shown(list(columns))}" for name in (*text, label)}
+        hints = {name: near(name, columns) or f", has {shown(list(columns))}" for name in named}
         problems[path] = [f"has no column {name!r}{hint}" for name, hint in hints.items() if name not in columns]
     for path, wrong in problems.items():
         if wrong:
             raise UserError(str(path), wrong)
-    chosen = tuple(text) or text_columns(files[train], label)
+    chosen = tuple(text) or text_columns(files[train], label or LABEL)
     if len(chosen) not in (1, 2):
         raise UserError("--text", f"name the one or two columns of texts, found {shown(list(chosen))} in {train}")
     return Rows(chosen, label, files[train])
@@ -89,21 +96,30 @@ def _cells(path: Path) -> Cells:
 def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> dict[str, Any]:
     """Dotted key of params.yaml -> value, each said in a line that tells why.
 
-    Raises UserError for a student that is deeper than its teacher.
+    Raises UserError for a student that is deeper than its teacher, and for an encoder without labels to tune it on.
     """
+    if rows.label is None and not teacher.finetuned:
+        raise UserError("--unlabelled", f"{teacher.name} is an encoder, and has to be fine-tuned on rows with labels")
     depth = layers or max(1, teacher.layers // 2)
     if depth > teacher.layers:
         raise UserError("--layers", f"must be at most {teacher.layers}, the teacher's layers, found {depth}")
     labels = teacher.labels if teacher.finetuned else rows.labels
-    known = {"labels": list(labels), "metrics": ["accuracy", "f1_macro"]} if labels else {"metrics": ["pearson"]}
+    known: dict[str, Any] = {"label": rows.label} if rows.label else {}
+    known |= {"labels": list(labels)} if labels else {}
+    labelled = ["accuracy", "f1_macro"] if labels else ["pearson"]
+    known["metrics"] = labelled if rows.label else [without_labels(labels)]
     use = "used as it is" if teacher.finetuned else "an encoder, which is fine-tuned first"
     say(f"teacher: {teacher.name}, {teacher.layers} layers, {use}")
-    say(f"rows: {rows.count:,} to train; text: {' and '.join(rows.text)}; label: {rows.label}")
+    say(f"rows: {rows.count:,} to train; text: {' and '.join(rows.text)}; label: {rows.label or 'none'}")
+    if rows.label is None:
+        say(f"scores: by the teacher's answers ({known['metrics'][0]}), as no row has a label")
     say(f"labels: {', '.join(labels) or 'a number'}, by the {'teacher' if teacher.finetuned else 'rows'}")
     say(f"student: {depth} layers" + ("" if layers else ", half of the teacher's"))
+    taught = {} if rows.label else {"methods": ["soft", "pid", "sid"]}  # `none` learns from labels only
     return {
+        **taught,
         "tasks": [task],
-        f"task.{task}": {"text": list(rows.text), "label": rows.label, **known},
+        f"task.{task}": {"text": list(rows.text), **known},
         "model.name": teacher.name,
         "model.max_length": _length(teacher, rows),
         "teacher.finetuned": teacher.name if teacher.finetuned else None,

@@ -50,6 +50,7 @@ from kdcore.report.write import csv, write_all
 from kdcore.studies import teacher_of
 
 SKIPPED = "a regression predicts numbers, which are neither right nor wrong"
+UNLABELLED = "its metrics take the teacher's answers for the truth, so the teacher makes no errors"
 MOST = 30  # examples of one task
 
 
@@ -133,12 +134,14 @@ def _outputs(
 
 
 def analyse(outputs: Outputs, rows: pd.DataFrame, confidence: float) -> Analysis | Skipped:
-    """The error analysis of one task; a regression has none.
+    """The error analysis of one task; a regression has none, nor has a task that is scored by the teacher.
 
     rows: the prepared validation data, in the order of the predictions.
     """
     if outputs.task.regression:
         return Skipped(SKIPPED)
+    if outputs.task.by_teacher:
+        return Skipped(UNLABELLED)
     runs = {(m, seed): _run(outputs, m, seed, confidence) for m, seeds in outputs.students.items() for seed in seeds}
     tests = corrected([run.tests for run in runs.values()])
     runs = {key: replace(run, tests=own) for (key, run), own in zip(runs.items(), tests, strict=True)}

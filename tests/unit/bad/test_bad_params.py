@@ -220,16 +220,21 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
     ),
     (
         own(metrics=["pearson"]),
-        ["task.reviews.metrics.0", "accuracy | f1 | f1_macro | f1_weighted | matthews for classes", "'pearson'"],
+        ["task.reviews.metrics.0", "f1_weighted | matthews | teacher_agreement for classes", "'pearson'"],
     ),
     (
         own(labels=[], metrics=["f1"]),
-        ["task.reviews.metrics.0", "pearson | spearman for a regression", "'f1'"],
+        ["task.reviews.metrics.0", "pearson | spearman | teacher_spearman for a regression", "'f1'"],
     ),
     (
         own(labels=["a", "b", "c"], metrics=["f1"]),
         ["task.reviews.metrics.0", "second of two labels", "3 labels"],
     ),
+    (
+        own(metrics=["accuracy", "teacher_agreement"]),
+        ["task.reviews.metrics: the teacher's answers are the truth of teacher_agreement, and labels that of accuracy"],
+    ),
+    (own(metrics=["teacher_agreement"]), ["teacher.finetuned: is missing", "task.reviews", "(teacher_agreement)"]),
     (own(lables=["a"]), ["task.reviews.lables: unknown key", "did you mean 'labels'?"]),
 ]
 

@@ -26,8 +26,8 @@ from tests.unit.raw_files import write_params
 PREDICTED = np.asarray([1, 1, 1, 0, 0, 0, 1, 0])
 LABELS = np.asarray([1.0, 1, 0, 0, 0, 1, 1, 1])
 LOGITS = np.stack([1.0 - PREDICTED, PREDICTED.astype(float)], 1)
-CLASSES = ("accuracy", "f1", "f1_macro", "f1_weighted", "matthews")
-SCORES = ("pearson", "spearman")
+CLASSES = ("accuracy", "f1", "f1_macro", "f1_weighted", "matthews", "teacher_agreement")
+SCORES = ("pearson", "spearman", "teacher_spearman")
 
 
 def test_accuracy_f1_and_matthews_by_hand():

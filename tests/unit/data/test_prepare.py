@@ -183,7 +183,7 @@ def test_the_parts_are_the_same_whatever_the_validation_split_holds(tmp_path: Pa
 
 
 def test_parts_that_would_be_empty_are_refused(tmp_path: Path):
-    with pytest.raises(UserError, match=r"30 labelled training rows at a share of 0\.01 leave none for validation"):
+    with pytest.raises(UserError, match=r"a share of 0\.01 of 30 rows that can be scored leaves none for validation"):
         holdout(reviews_of(tmp_path), 0.01, tmp_path / "parts")
     assert not (tmp_path / "parts").exists()
 
