@@ -13,7 +13,7 @@ from kdcore.errors import UserError
 from kdcore.report.canvas import SIZE, heading, legend, line_style, panels, style, subtitle, within
 from kdcore.report.markdown import Block, Heading, Table, estimate_text
 from kdcore.report.methods import look, ordered
-from kdcore.report.points import problems
+from kdcore.report.points import Run, problems
 from kdcore.report.summary import Row
 
 TORCH, FLOAT32 = "torch", "ONNX float32"  # runtimes of a student with the same answers; int8's differ
@@ -67,6 +67,12 @@ class Latency(BaseModel):
             f"{requests} validation rows ({self.tokens} tokens on average), every request to all models in turn: "
             "compare within the table, and not with another machine's."
         )
+
+
+def timed(run: Run, latency: Latency | None) -> Run:
+    """The run with the milliseconds that one row takes by torch on one thread, where that was measured of its depth."""
+    one = latency.of(run["layers"], TORCH, 1, 1) if latency else None
+    return {**run, "cost": {**run["cost"], "ms": one.p50_ms}} if one else run
 
 
 def read_latency(path: Path) -> Latency:

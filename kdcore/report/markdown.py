@@ -18,6 +18,7 @@ COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how
     "encoder_and_pooler": ("encoder + pooler, M", lambda count: f"{count / 1e6:.2f}"),
     "total": ("all parameters, M", lambda count: f"{count / 1e6:.2f}"),
     "bytes": ("MB", lambda count: f"{count / 1e6:.1f}"),
+    "ms": ("one row, ms", lambda ms: f"{ms:.3g}"),  # of one machine, and only where it was measured
     "gflop": ("training, GFLOP", lambda gflop: f"{gflop:,.0f}" if gflop >= 10 else f"{gflop:.2g}"),
 }
 
@@ -188,8 +189,9 @@ def tables(
             header = [*titles.values(), *(CLOSENESS.get(name, name) for name in names)]
             blocks += [Heading(3, "Closeness to the teacher"), Table(header, lines, len(titles))]
         if any(row.cost for row in table):
-            cost = [[*_words(row, titles), *(_cost(row, name) for name in COST)] for row in table]
-            header = [*titles.values(), *(title for title, _ in COST.values())]
+            known = [name for name in COST if any(name in row.cost for row in table)]
+            cost = [[*_words(row, titles), *(_cost(row, name) for name in known)] for row in table]
+            header = [*titles.values(), *(COST[name][0] for name in known)]
             blocks += [Heading(3, "Cost"), Table(header, cost, len(titles))]
     return blocks
 

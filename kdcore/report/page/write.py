@@ -12,7 +12,7 @@ from kdcore.params.overrides import every
 from kdcore.params.sections import TaskEntry
 from kdcore.report import points
 from kdcore.report.analysis import Analysis, Errors, section
-from kdcore.report.latency import blocks, read_latency
+from kdcore.report.latency import blocks, read_latency, timed
 from kdcore.report.markdown import Block, over_tasks, tables
 from kdcore.report.methods import words
 from kdcore.report.page import alt
@@ -45,6 +45,9 @@ def write_page(
     """
     main = metrics / "main"
     scored = points.read(points.headline(main / "points", tasks, methods, seeds, teachers))
+    files = {task: metrics / "latency" / f"{task}.json" for task in tasks}
+    latencies = {task: read_latency(path) for task, path in files.items() if path.is_file()}
+    scored = [timed(run, latencies.get(run["task"])) for run in scored]
     rows, lines, _ = by_method(scored, confidence)
     facts = []
     for task in tasks:
@@ -78,15 +81,14 @@ def write_page(
             (study, *_study(study, metrics, tasks, seeds, teachers, confidence, grids)) for study in STUDIES.values()
         ],
     }
-    timed = [path for task in tasks if (path := metrics / "latency" / f"{task}.json").is_file()]
-    values["latency"] = [block for path in timed for block in blocks(read_latency(path))]
+    values["latency"] = [block for latency in latencies.values() for block in blocks(latency)]
     tradeoff = metrics / "tradeoff/figures/tradeoff.svg"
     values["tradeoff"] = (
         _picture(
             *(tradeoff, "tradeoff", "validation score against milliseconds, by depth"),
             "dvc repro stages/dvc.yaml:tradeoff",
         )
-        if tradeoff.is_file() and len(timed) == len(tasks)
+        if tradeoff.is_file() and len(latencies) == len(tasks)
         else None
     )
     publish(out, render(values).encode())

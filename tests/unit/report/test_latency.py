@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kdcore.errors import UserError
-from kdcore.report.latency import Latency, blocks, read_latency, tradeoff_blocks, tradeoff_figure
+from kdcore.report.latency import Latency, blocks, read_latency, timed, tradeoff_blocks, tradeoff_figure
 from kdcore.report.markdown import to_markdown
 from kdcore.report.summary import summarise
 
@@ -53,6 +53,13 @@ def run(method: str, layers: int, seed: int, score: float) -> dict[str, Any]:
 def rows() -> Any:
     runs = [run("teacher", 6, 0, 0.9), run("sid", 3, 0, 0.79), run("sid", 3, 1, 0.81), run("sid", 2, 0, 0.7)]
     return summarise(runs, ["method", "layers"], lambda _: {}, 0.95)
+
+
+def test_a_run_is_told_the_milliseconds_of_its_depth_and_only_those():
+    latency = Latency.model_validate(FACTS)
+    assert timed(run("sid", 3, 0, 0.8), latency)["cost"] == {"encoder_and_pooler": 3, "ms": 8.0}
+    assert timed(run("sid", 2, 0, 0.8), latency) == run("sid", 2, 0, 0.8)
+    assert timed(run("sid", 3, 0, 0.8), None) == run("sid", 3, 0, 0.8)
 
 
 def test_a_table_has_a_line_per_model_the_teachers_first_beside_which_others_are_read():
