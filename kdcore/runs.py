@@ -3,7 +3,6 @@
 A run lives in `work/<kind>-<fingerprint>/`, which DVC does not know and so never deletes.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from kdcore import processes
 from kdcore.artefacts import HOST, digest, named, new_folder, open_sealed, seal, store, write_bytes, write_json
@@ -70,17 +66,16 @@ class Run:
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         return self.result
 
-    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Write a checkpoint; the one before it is kept, older ones go."""
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
+        """Keep what `write(folder)` writes as a checkpoint; the one before it is kept, older ones go."""
         with new_folder(self._checkpoint(step)) as aside:
-            save_file(tensors, aside / "tensors.safetensors")
-            write_json(aside / "state.json", state)
+            write(aside)
             seal(aside)
         for old in self._checkpoints()[:-2]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def restore(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest checkpoint that is whole, or None. A damaged one is named, dropped and passed over.
+    def restore(self) -> Path | None:
+        """The folder of the newest checkpoint that is whole, or None. A damaged one is named, dropped and passed over.
 
         Several processes go on from the one that the first finds.
         """
@@ -90,17 +85,15 @@ class Run:
         folder = self._checkpoint(step)
         if not folder.is_dir():
             raise UserError(str(folder), "is not on this machine: machines that train together share one `work/`")
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        return load_file(folder / "tensors.safetensors"), state
+        return folder
 
     def _newest(self) -> int:
-        """The step of the newest checkpoint that can be read as it was written, or -1."""
+        """The step of the newest checkpoint that is as it was written, or -1."""
         for folder in reversed(self._checkpoints()):
             try:
                 open_sealed(folder, "dvc repro")
-                load_file(folder / "tensors.safetensors")
                 return int(folder.name)
-            except (UserError, SafetensorError) as error:
+            except UserError as error:
                 warn(f"checkpoint is damaged, falling back to the one before it: {error}")
                 shutil.rmtree(folder, ignore_errors=True)
         return -1
