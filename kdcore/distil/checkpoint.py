@@ -89,16 +89,19 @@ class Checkpoints:
         self.saved_at, self.saving = time.monotonic(), 0.0  # when the last one was written, and for how long
 
     def save_if_due(self, position: Position, record: Record) -> None:
-        """Save when the time has come. Raises Interrupted, after saving, where SIGTERM or Ctrl-C asked to stop."""
-        signum = interrupt.requested()
+        """Save when the time has come. Raises, after saving, what stops the run: Interrupted where SIGTERM or Ctrl-C
+        asked for it, LeaseLostError where another process has taken it over."""
+        signum, lost = interrupt.requested(), int(self.run.lost)
         # Where writing one takes long, they come less often.
         patience = max(self.patience, self.saving / SHARE) if self.patience else 0.0
         due = int(time.monotonic() - self.saved_at >= patience)
         if self.accelerator.num_processes > 1:  # all of them save at the same step, or none
-            wishes = torch.tensor([[signum, due]], device=self.accelerator.device)
-            signum, due = self.accelerator.gather(wishes).amax(0).tolist()
-        if due or signum:
+            wishes = torch.tensor([[signum, due, lost]], device=self.accelerator.device)
+            signum, due, lost = self.accelerator.gather(wishes).amax(0).tolist()
+        if due or signum or lost:
             self._save(position, record)
+        if lost:
+            raise self.run.stopped()
         if signum:
             raise interrupt.Interrupted(signum)
 

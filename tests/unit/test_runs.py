@@ -18,6 +18,7 @@ from kdcore import artefacts, runs
 from kdcore.artefacts import HOST
 from kdcore.distil import checkpoint
 from kdcore.runs import Run, open_run
+from kdcore.store import local
 
 ROOT = Path(__file__).parents[2]
 HOLDS = """
@@ -173,7 +174,7 @@ def test_an_owner_that_cannot_be_written_down_frees_the_run(store: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "write_bytes", full)
+        patch.setattr(local, "write_bytes", full)
         with pytest.raises(OSError, match=r"No space left on device: '.*student-"), open_run("student", {"seed": 0}):
             pytest.fail("the run was opened")
     with open_run("student", {"seed": 0}) as run:
