@@ -49,7 +49,7 @@ class Bucket:
 
     def __init__(self, url: str) -> None:
         scheme, _, place = url.partition("://")
-        self.name, _, self.prefix = place.strip("/").partition("/")
+        self.name, _, self.prefix = place.rstrip("/").partition("/")
         if scheme != "s3" or not self.name:
             raise UserError("KDCORE_WORK", f"must be a folder, or s3://BUCKET/PREFIX, found {shown(url)}")
         if find_spec("s3fs") is None:

@@ -64,8 +64,8 @@ def judged(mount: Mount) -> Locks:
         return Locks(True, f"{kind} keeps them for all machines")
     if kind in ("cifs", "smb3") and "nobrl" in options:
         return Locks(False, f"{kind}, mounted with nobrl")
-    if kind == "9p" and not any(option.startswith("version=9p2000.L") for option in options):
-        return Locks(False, "9p: only its version 9p2000.L asks the server for locks")
+    if kind == "9p" and (old := _given(options, "noextend", "version=9p2000.u")):
+        return Locks(False, f"9p, mounted with {old}: only version 9p2000.L asks the server for locks")
     return Locks(None, f"{kind}: whether locks reach other machines depends on its server")
 
 

@@ -3,17 +3,20 @@
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from kdcore import runs
 from kdcore.artefacts import HOST
 from kdcore.errors import LeaseLostError, UserError
 from kdcore.runs import Run, open_run
 from kdcore.store import bucket, objects
 from kdcore.store.bucket import AwayError
+from kdcore.store.lease import Lease
 from tests.s3 import Server
 from tests.unit.store.conftest import NAME
 
@@ -155,6 +158,22 @@ def test_a_seal_that_leads_out_of_its_folder_writes_nothing_there(
 # Two who want it
 
 
+def test_who_opens_a_run_in_other_hands_says_once_whose_and_waits(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(runs, "PATIENCE", 0.1)
+    with open_run("student", {"seed": 0}) as run:
+        name = run.folder.name
+    other = Lease(bucket.bucket(url), f"{name}/lease", "process 7 of node3", 60)
+    assert other.claim()
+    threading.Timer(1, other.release).start()
+    with open_run("student", {"seed": 0}) as run:
+        assert not run.finished
+    assert capsys.readouterr().out == (
+        f"{name}: process 7 of node3 works on it; waiting until it is done, or is stopped\n"
+    )
+
+
 def test_of_two_claimants_one_has_the_run_and_the_other_its_last_checkpoint_afterwards(machine: Machine):
     first, second = machine("first"), machine("second")
     assert take(first)
@@ -171,19 +190,27 @@ def test_of_two_claimants_one_has_the_run_and_the_other_its_last_checkpoint_afte
     assert json.loads((found / "state.json").read_text()) == {"step": 7}
 
 
-def test_who_lost_its_lease_is_told_publishes_nothing_and_keeps_what_it_has(machine: Machine, keys: Keys):
+def test_who_lost_its_lease_is_told_publishes_nothing_and_keeps_what_it_has(
+    machine: Machine, keys: Keys, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KDCORE_LEASE_SECONDS", "0.5")
     first, second = machine("first"), machine("second")
     assert take(first)
     save(first, 3)
     until(lambda: "checkpoints/000000003/seal.json" in keys())
     fall_silent(first)
     assert take(second, 30)
+    assert not first.lost
+    first.held._renew()  # type: ignore[union-attr]  # as its thread would
+    assert first.lost  # which the training loop asks after every step
+    assert str(first.stopped()).startswith(f"{NAME}: {SELF} has taken it over: nothing is published")
+    assert f"{SELF} has taken it over: this process stops at its next step" in capsys.readouterr().err
     second.finish(write)
     release(second)
     before = keys()
     with pytest.raises(LeaseLostError) as caught:
         first.finish(write_otherwise)
-    assert str(caught.value).startswith(f"{NAME}: another process has taken it over; its result is not published")
+    assert str(caught.value).startswith(f"{NAME}: {SELF} has taken it over; its result is not published")
     assert first.lost
     release(first)
     assert keys() == before
@@ -193,22 +220,9 @@ def test_who_lost_its_lease_is_told_publishes_nothing_and_keeps_what_it_has(mach
     assert (again.result / "model").read_text() == "weights"
 
 
-def test_an_owner_learns_in_its_training_loop_that_it_lost_its_lease(
-    machine: Machine, capsys: pytest.CaptureFixture[str]
-):
-    first, second = machine("first"), machine("second")
-    assert take(first)
-    fall_silent(first)
-    assert take(second, 30)
-    assert not first.lost
-    assert first.held._renew() is False  # type: ignore[union-attr]  # as its thread would
-    assert first.lost
-    assert f"{NAME}: {SELF} has taken it over: this process stops at its next step" in capsys.readouterr().err
-    assert str(first.stopped()).startswith(f"{NAME}: {SELF} has taken it over: nothing is published")
-
-
 def test_two_who_publish_at_once_never_overwrite_each_other(machine: Machine, monkeypatch: pytest.MonkeyPatch):
     """The lease runs out between the first's last look at it and its seal."""
+    monkeypatch.setenv("KDCORE_LEASE_SECONDS", "0.5")
     first, second = machine("first"), machine("second")
     assert take(first)
     fall_silent(first)
@@ -307,5 +321,5 @@ def test_who_waits_for_a_server_waits_for_so_long_and_no_longer(
     machine: Machine, server: Server, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(bucket, "PATIENCE", 0.3)
-    with server.away(), pytest.raises(AwayError, match="s3://runs/.*: does not answer"):
+    with server.away(), pytest.raises(AwayError, match=r"s3://runs/.*: does not answer"):
         take(machine("first"))
