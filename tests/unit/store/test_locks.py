@@ -7,9 +7,7 @@ import pytest
 from kdcore.store import locks
 from kdcore.store.locks import Mount, judged, locks_of, mount_of, warn_of_local_locks
 
-NFS = (
-    "rw,relatime,vers={},rsize=1048576,hard,proto=tcp,timeo=600,sec=sys,clientaddr=10.0.0.7,local_lock={},addr=10.0.0.2"
-)
+NFS = "rw,relatime,vers={},rsize=1048576,hard,proto=tcp,timeo=600,sec=sys,local_lock={},addr=10.0.0.2"
 
 
 @pytest.mark.parametrize(
@@ -27,13 +25,9 @@ NFS = (
         ("lustre", "rw,localflock,lazystatfs", False, "lustre, mounted with localflock"),
         ("lustre", "rw,lazystatfs", None, "lustre, mounted without flock"),
         ("ceph", "rw,name=admin", True, "ceph keeps them for all machines"),
-        ("9p", "rw,trans=virtio", False, "9p: only its version 9p2000.L asks the server for locks"),
-        (
-            "9p",
-            "rw,version=9p2000.L,trans=virtio",
-            None,
-            "9p: whether locks reach other machines depends on its server",
-        ),
+        ("9p", "rw,trans=virtio,version=9p2000.u", False, "9p, mounted with version=9p2000.u: only version 9p2000.L"),
+        ("9p", "rw,trans=virtio,noextend", False, "9p, mounted with noextend"),
+        ("9p", "rw,trans=virtio", None, "9p: whether locks reach other machines depends on its server"),
         ("cifs", "rw,vers=3.1.1,nobrl", False, "cifs, mounted with nobrl"),
         ("cifs", "rw,vers=3.1.1", None, "cifs: whether"),
         ("fuse.sshfs", "rw,user_id=0", None, "fuse.sshfs: whether locks reach other machines depends on its server"),
