@@ -8,15 +8,13 @@ The share of training that they take follows from their seconds and from `train.
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from ruamel.yaml import YAML
-from torch import Tensor
 
 from benchmarks.contenders import ours
 from benchmarks.machine import description
@@ -38,9 +36,9 @@ class Timed(Run):
     seconds: list[float] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
 
-    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
         start = time.perf_counter()
-        super().save(step, tensors, state)
+        super().save(step, write)
         self.seconds.append(time.perf_counter() - start)
         newest = max((self.folder / "checkpoints").iterdir())
         self.sizes.append(sum(file.stat().st_size for file in newest.iterdir()))

@@ -39,8 +39,13 @@ def sha256(path: Path) -> str:
 
 
 def store() -> Path:
-    """Where runs live: `work/` of the project, shared by DVC's temporary workspaces through DVC_ROOT; now it exists."""
-    folder = Path(os.environ.get("KDCORE_WORK") or Path(os.environ.get("DVC_ROOT", ".")) / "work")
+    """Where runs live on this machine: KDCORE_WORK, or KDCORE_CACHE where that names a bucket; now it exists.
+
+    Else it is `work/` of the project, shared by DVC's temporary workspaces through DVC_ROOT.
+    """
+    told = os.environ.get("KDCORE_WORK", "")
+    told = os.environ.get("KDCORE_CACHE", "") if "://" in told else told
+    folder = Path(told or Path(os.environ.get("DVC_ROOT", ".")) / "work")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -172,7 +177,7 @@ def _as_sealed(folder: Path) -> Iterator[Path]:
     except UserError:
         return
     said = {folder / name: facts for name, facts in files if isinstance(facts, dict)}
-    whole = [file for file, facts in said.items() if _differs(file, facts) is None]
+    whole = [file for file, facts in said.items() if differs(file, facts) is None]
     for file in whole:
         yield file
         if file.name == MANIFEST:
@@ -305,7 +310,7 @@ def open_sealed(folder: Path, rerun: str, only: Collection[str] = ()) -> dict[st
     return manifest
 
 
-def _differs(path: Path, facts: dict[str, Any]) -> str | None:
+def differs(path: Path, facts: dict[str, Any]) -> str | None:
     """How a file differs from what its manifest says of it."""
     if not path.is_file():
         return "is missing"
@@ -315,7 +320,7 @@ def _differs(path: Path, facts: dict[str, Any]) -> str | None:
 
 
 def _problem(path: Path, facts: dict[str, Any]) -> str | None:
-    problem = _differs(path, facts)
+    problem = differs(path, facts)
     if problem is None:
         return None
     # DVC's cache may have this very file by another name. While its file is read-only and no younger than it was, DVC

@@ -17,7 +17,7 @@ DOOR = ("cli", "code", "console", "door", "errors", "inputs", "interrupt", "memo
 # What decides nothing of a run beside it: modules that write or read, or whose results are in the run's identity
 # already (the content of data, the files of a model and its tokenizer, the values of params); "." is kdcore itself,
 # names for Python users. What OUTSIDE modules import (a tokenizer's set-up, say) counts.
-DOOR_OF_RUNS = (*DOOR, "artefacts", "distil/card", "runs", "studies")
+DOOR_OF_RUNS = (*DOOR, "artefacts", "distil/card", "runs", "store", "studies")
 OUTSIDE = (
     *(".", "data/embedded", "data/prepared", "data/tasks"),
     *("distil/finished", "distil/tracking", "model/foreign"),

@@ -14,7 +14,7 @@ from typing import Any, cast
 import typer
 
 from kdcore import processes
-from kdcore.errors import UserError, near
+from kdcore.errors import LeaseLostError, UserError, near
 from kdcore.interrupt import Interrupted, ending, requested
 from kdcore.params.overrides import of_study, of_task, own_lists, renamed, values, with_changes
 from kdcore.params.read import load
@@ -42,6 +42,9 @@ ADVICE = {
     errno.EIO: "the disk may be failing: look into the system's log",
     **dict.fromkeys((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ESTALE), LOCKS),
 }
+
+
+TAKEN_OVER = 75  # the exit code of a process whose run another one does by now; EX_TEMPFAIL, as other programs have it
 
 
 # In
@@ -146,7 +149,10 @@ def _is_knob(source: str) -> bool:
 
 
 def run(command: Callable[[], Any]) -> None:
-    """Run a command and end the process; a user's mistake is one message on stderr and exit code 2."""
+    """Run a command and end the process; a user's mistake is one message on stderr and exit code 2.
+
+    A run that another process has taken over ends in one message and exit code TAKEN_OVER.
+    """
     try:
         with ending():
             processes.check()
@@ -159,6 +165,10 @@ def run(command: Callable[[], Any]) -> None:
         else:
             print(explained(error) if isinstance(error, OSError) else error, file=sys.stderr)
         sys.exit(2)
+    except LeaseLostError as error:
+        if processes.first():
+            print(error, file=sys.stderr)
+        sys.exit(TAKEN_OVER)
     except Interrupted as stopped:
         if processes.first():
             print(f"stopped by {stopped}: {stopped.kept}", file=sys.stderr)

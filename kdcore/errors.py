@@ -29,6 +29,10 @@ class UserError(Exception):
         return "\n  ".join([*lines, f"... and {rest} more"] if rest > 0 else lines)
 
 
+class LeaseLostError(Exception):
+    """Another process has taken over what this one works on; str() says who, and what is kept."""
+
+
 @contextmanager
 def collected(source: str) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Yields part(): a UserError inside `with part():` waits until all parts are done, then one is raised."""

@@ -3,7 +3,6 @@
 A run lives in `work/<kind>-<fingerprint>/`, which DVC does not know and so never deletes.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,24 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
 from kdcore import processes
-from kdcore.artefacts import HOST, digest, named, new_folder, open_sealed, seal, store, write_bytes, write_json
+from kdcore.artefacts import digest, named, new_folder, open_sealed, seal, store, write_json
 from kdcore.console import say, warn
-from kdcore.errors import UserError
+from kdcore.errors import LeaseLostError, UserError
+from kdcore.store.hold import Hold, hold
+from kdcore.store.local import is_whole
 
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder, held by this process, or by the first of several that work on it together."""
+    """One run's folder, held by this process, or by the first of several that work on it together.
+
+    held: its place in the store; None where its folder is all that there is.
+    """
 
     folder: Path
+    held: Hold | None = None
 
     @property
     def result(self) -> Path:
@@ -42,45 +42,46 @@ class Run:
 
         Where it is, nothing is left to do together: only the first of several processes goes on.
         """
-        whole = bool(processes.agreed(self._is_finished))
+        whole = bool(processes.agreed(lambda: is_whole(self.result)))
         if whole:
             processes.dismiss()
         return whole
 
-    def _is_finished(self) -> bool:
-        if not self.result.is_dir():
-            return False
-        try:
-            open_sealed(self.result, "dvc repro")
-        except UserError as error:
-            warn(f"a finished run is damaged and made again: {error}")
-            shutil.rmtree(self.result)
-            return False
-        return True
+    @property
+    def lost(self) -> bool:
+        """Whether another process has taken the run over; a process that finds it so stops, and publishes nothing."""
+        return self.held is not None and self.held.lost
+
+    def stopped(self) -> LeaseLostError:
+        """What to raise then."""
+        holder = self.held.owner() if self.held else "another process"
+        kept = f"nothing is published; the checkpoint in {self.folder} is kept"
+        return LeaseLostError(f"{self.folder.name}: {holder} has taken it over: {kept}")
 
     def finish(self, write: Callable[[Path], None], **facts: Any) -> Path:
-        """Write the result through `write(folder)`, seal it with the facts, and drop the checkpoints.
+        """Write the result through `write(folder)`, seal it with the facts, drop the checkpoints, and publish it.
 
-        Only the first of several processes goes on from here.
+        Only the first of several processes goes on from here. Raises LeaseLostError where the run is another's by now.
         """
         processes.dismiss()
         with new_folder(self.result) as aside:
             write(aside)
             seal(aside, **facts)
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        if self.held:
+            self.held.publish()
         return self.result
 
-    def save(self, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Write a checkpoint; the one before it is kept, older ones go."""
+    def save(self, step: int, write: Callable[[Path], None]) -> None:
+        """Keep what `write(folder)` writes as a checkpoint; the one before it is kept, older ones go."""
         with new_folder(self._checkpoint(step)) as aside:
-            save_file(tensors, aside / "tensors.safetensors")
-            write_json(aside / "state.json", state)
+            write(aside)
             seal(aside)
         for old in self._checkpoints()[:-2]:
             shutil.rmtree(old, ignore_errors=True)
 
-    def restore(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest checkpoint that is whole, or None. A damaged one is named, dropped and passed over.
+    def restore(self) -> Path | None:
+        """The folder of the newest checkpoint that is whole, or None. A damaged one is named, dropped and passed over.
 
         Several processes go on from the one that the first finds.
         """
@@ -90,17 +91,15 @@ class Run:
         folder = self._checkpoint(step)
         if not folder.is_dir():
             raise UserError(str(folder), "is not on this machine: machines that train together share one `work/`")
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        return load_file(folder / "tensors.safetensors"), state
+        return folder
 
     def _newest(self) -> int:
-        """The step of the newest checkpoint that can be read as it was written, or -1."""
+        """The step of the newest checkpoint that is as it was written, or -1."""
         for folder in reversed(self._checkpoints()):
             try:
                 open_sealed(folder, "dvc repro")
-                load_file(folder / "tensors.safetensors")
                 return int(folder.name)
-            except (UserError, SafetensorError) as error:
+            except UserError as error:
                 warn(f"checkpoint is damaged, falling back to the one before it: {error}")
                 shutil.rmtree(folder, ignore_errors=True)
         return -1
@@ -137,15 +136,15 @@ def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
     if (folder / "result").is_dir() and not os.access(folder, os.W_OK):  # a group's store: finished runs can be read
         yield Run(folder)
         return
-    lock = FileLock(folder / "lock")
+    held = hold(folder)
     try:
         with named(folder):
-            _hold(lock, folder / "owner")
+            _take(held, folder.name)
             if processes.first():
                 write_json(folder / "identity.json", identity)
-            yield Run(folder)
+            yield Run(folder, held)
     finally:
-        lock.release()
+        held.release()
 
 
 def _check_same(folder: Path, number: int) -> None:
@@ -156,21 +155,9 @@ def _check_same(folder: Path, number: int) -> None:
         )
 
 
-def _hold(lock: FileLock, owner: Path) -> None:
-    """Take the lock and write down who has it; wait while another process does."""
-    if not processes.agreed(lambda: _taken(lock, 0)):
-        holder = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
-        say(f"{owner.parent.name}: {holder} works on it; waiting until it is done, or is stopped")
-        while not processes.agreed(lambda: _taken(lock, PATIENCE)):
+def _take(held: Hold, name: str) -> None:
+    """Take a run; while another process has it, say once who, and wait."""
+    if not processes.agreed(lambda: held.take(0)):
+        say(f"{name}: {held.owner()} works on it; waiting until it is done, or is stopped")
+        while not processes.agreed(lambda: held.take(PATIENCE)):
             pass
-    if processes.first():
-        write_bytes(owner, f"process {os.getpid()} of {HOST}".encode())
-
-
-def _taken(lock: FileLock, seconds: float) -> bool:
-    """Whether the lock could be taken within that time."""
-    try:
-        lock.acquire(timeout=seconds, poll_interval=0.5)
-    except Timeout:
-        return False
-    return True

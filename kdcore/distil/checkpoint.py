@@ -1,16 +1,20 @@
 """Checkpoints of the loop: where it is, what it has seen, weights, optimizer moments and random states; and when."""
 
+import json
 import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kdcore import interrupt
+from kdcore.artefacts import write_json
 from kdcore.console import say, warn
 from kdcore.model.encoder import Encoder
 from kdcore.model.words import OccurringWords
@@ -85,16 +89,19 @@ class Checkpoints:
         self.saved_at, self.saving = time.monotonic(), 0.0  # when the last one was written, and for how long
 
     def save_if_due(self, position: Position, record: Record) -> None:
-        """Save when the time has come. Raises Interrupted, after saving, where SIGTERM or Ctrl-C asked to stop."""
-        signum = interrupt.requested()
+        """Save when the time has come. Raises, after saving, what stops the run: Interrupted where SIGTERM or Ctrl-C
+        asked for it, LeaseLostError where another process has taken it over."""
+        signum, lost = interrupt.requested(), int(self.run.lost)
         # Where writing one takes long, they come less often.
         patience = max(self.patience, self.saving / SHARE) if self.patience else 0.0
         due = int(time.monotonic() - self.saved_at >= patience)
         if self.accelerator.num_processes > 1:  # all of them save at the same step, or none
-            wishes = torch.tensor([[signum, due]], device=self.accelerator.device)
-            signum, due = self.accelerator.gather(wishes).amax(0).tolist()
-        if due or signum:
+            wishes = torch.tensor([[signum, due, lost]], device=self.accelerator.device)
+            signum, due, lost = self.accelerator.gather(wishes).amax(0).tolist()
+        if due or signum or lost:
             self._save(position, record)
+        if lost:
+            raise self.run.stopped()
         if signum:
             raise interrupt.Interrupted(signum)
 
@@ -112,7 +119,8 @@ class Checkpoints:
                 "scaler": scaler.state_dict() if scaler else None,
             }
             values = {**tensors(self.encoder, self.optimizer), "random": random}
-            self.run.save(position.step, values | {f"best.{name}": v for name, v in best.weights.items()}, state)
+            values |= {f"best.{name}": v for name, v in best.weights.items()}
+            self.run.save(position.step, lambda folder: write(folder, values, state))
         self.accelerator.wait_for_everyone()
         self.saved_at = time.monotonic()
         self.saving = self.saved_at - started
@@ -122,7 +130,7 @@ class Checkpoints:
         checkpoint = self.run.restore()
         if checkpoint is None:
             return Position(), Record(), True
-        values, state = checkpoint
+        values, state = read(checkpoint)
         load(values, self.encoder, self.optimizer)
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
@@ -140,6 +148,18 @@ class Checkpoints:
             began, go_on = len(values["random"]), self.accelerator.num_processes
             warn(f"{name}: begun by {began} processes, goes on in {go_on}: dropout is drawn anew from here")
         return position, record, same
+
+
+def write(folder: Path, values: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write a checkpoint's tensors and its state, anything that JSON has, into a folder."""
+    save_file(values, folder / "tensors.safetensors")
+    write_json(folder / "state.json", state)
+
+
+def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write` wrote."""
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    return load_file(folder / "tensors.safetensors"), state
 
 
 def summed(sums: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:

@@ -16,7 +16,9 @@ import torch
 
 from kdcore import artefacts, runs
 from kdcore.artefacts import HOST
+from kdcore.distil import checkpoint
 from kdcore.runs import Run, open_run
+from kdcore.store import local
 
 ROOT = Path(__file__).parents[2]
 HOLDS = """
@@ -30,6 +32,15 @@ with open_run("student", {"seed": 0}) as run:
 
 def tensors(step: int) -> dict[str, torch.Tensor]:
     return {"weight": torch.full((8, 8), float(step)), "random": torch.arange(16, dtype=torch.uint8)}
+
+
+def save(run: Run, step: int, values: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+    run.save(step, lambda folder: checkpoint.write(folder, values, state))
+
+
+def restore(run: Run) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    found = run.restore()
+    return None if found is None else checkpoint.read(found)
 
 
 def checkpoints(run: Run) -> list[str]:
@@ -69,6 +80,13 @@ def test_the_store_is_in_the_project_and_shared_by_dvcs_other_workspaces(
     assert artefacts.store() == tmp_path / "project/work"
     monkeypatch.setenv("KDCORE_WORK", str(tmp_path / "elsewhere"))
     assert artefacts.store() == tmp_path / "elsewhere"
+
+
+def test_a_run_is_opened_without_torch(store: Path):
+    code = "import sys, kdcore.runs\nwith kdcore.runs.open_run('student', {}) as run: assert not run.finished\n"
+    code += "print(sorted({'torch', 'safetensors', 'numpy', 'pandas'} & {*sys.modules}))"
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said == "[]\n"
 
 
 # One process at a time
@@ -156,7 +174,7 @@ def test_an_owner_that_cannot_be_written_down_frees_the_run(store: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "write_bytes", full)
+        patch.setattr(local, "write_bytes", full)
         with pytest.raises(OSError, match=r"No space left on device: '.*student-"), open_run("student", {"seed": 0}):
             pytest.fail("the run was opened")
     with open_run("student", {"seed": 0}) as run:
@@ -174,9 +192,9 @@ def run(tmp_path: Path) -> Run:
 def test_a_run_comes_back_to_its_newest_checkpoint_bit_by_bit(run: Run):
     values = {"weight": torch.randn(7, 5), "step": torch.tensor(3.0), "random": torch.get_rng_state()}
     state = {"position": {"step": 3}, "record": {"sums": {"hard_labels": 0.1 + 0.2, "tiny": 5e-324}}}
-    run.save(2, tensors(2), {})
-    run.save(3, values, state)
-    found = run.restore()
+    save(run, 2, tensors(2), {})
+    save(run, 3, values, state)
+    found = restore(run)
     assert found is not None
     assert found[1] == state
     assert set(found[0]) == set(values)
@@ -186,28 +204,28 @@ def test_a_run_comes_back_to_its_newest_checkpoint_bit_by_bit(run: Run):
 
 
 def test_a_new_run_has_no_checkpoint(run: Run):
-    assert run.restore() is None
+    assert restore(run) is None
     assert not run.finished
 
 
 def test_the_two_newest_checkpoints_are_kept(run: Run):
     for step in (5, 10, 99, 100, 1000):
-        run.save(step, tensors(step), {})
+        save(run, step, tensors(step), {})
     assert checkpoints(run) == ["000000100", "000001000"]
 
 
 def test_a_checkpoint_that_fails_leaves_the_ones_before_it(run: Run, monkeypatch: pytest.MonkeyPatch):
-    run.save(1, tensors(1), {"n": 1})
-    run.save(2, tensors(2), {"n": 2})
+    save(run, 1, tensors(1), {"n": 1})
+    save(run, 2, tensors(2), {"n": 2})
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(runs, "write_json", full)
+    monkeypatch.setattr(checkpoint, "write_json", full)
     with pytest.raises(OSError, match="No space left"):
-        run.save(3, tensors(3), {"n": 3})
+        save(run, 3, tensors(3), {"n": 3})
     assert checkpoints(run) == ["000000001", "000000002"]
-    found = run.restore()
+    found = restore(run)
     assert found is not None
     assert found[1] == {"n": 2}
 
@@ -227,10 +245,10 @@ def flip(file: Path) -> None:
 def test_a_damaged_checkpoint_gives_way_to_the_one_before_it_and_says_so(
     run: Run, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], object], file: str
 ):
-    run.save(1, tensors(1), {"n": 1})
-    run.save(2, tensors(2), {"n": 2})
+    save(run, 1, tensors(1), {"n": 1})
+    save(run, 2, tensors(2), {"n": 2})
     damage(run.folder / "checkpoints/000000002" / file)
-    found = run.restore()
+    found = restore(run)
     assert found is not None
     assert found[1] == {"n": 1}
     assert torch.equal(found[0]["weight"], tensors(1)["weight"])
@@ -245,18 +263,18 @@ def test_where_every_checkpoint_is_damaged_the_run_starts_over_and_says_so_of_ea
     run: Run, capsys: pytest.CaptureFixture[str]
 ):
     for step in (1, 2):
-        run.save(step, tensors(step), {})
+        save(run, step, tensors(step), {})
         half(run.folder / f"checkpoints/{step:09d}/tensors.safetensors")
-    assert run.restore() is None
+    assert restore(run) is None
     assert capsys.readouterr().err.count("checkpoint is damaged") == 2
 
 
 def test_what_a_killed_process_left_half_written_is_no_checkpoint(run: Run):
-    run.save(1, tensors(1), {"n": 1})
+    save(run, 1, tensors(1), {"n": 1})
     aside = run.folder / "checkpoints/.000000002.4711"
     aside.mkdir()
     (aside / "tensors.safetensors").write_bytes(b"half")
-    found = run.restore()
+    found = restore(run)
     assert found is not None
     assert found[1] == {"n": 1}
 
@@ -269,7 +287,7 @@ def write(folder: Path) -> None:
 
 
 def test_a_finished_run_has_its_result_sealed_and_no_checkpoints(run: Run):
-    run.save(1, tensors(1), {})
+    save(run, 1, tensors(1), {})
     assert run.finish(write, layers=2) == run.result
     assert run.finished
     assert json.loads((run.result / "manifest.json").read_text())["layers"] == 2
@@ -277,7 +295,7 @@ def test_a_finished_run_has_its_result_sealed_and_no_checkpoints(run: Run):
 
 
 def test_a_run_whose_result_cannot_be_written_is_not_finished_and_keeps_its_checkpoints(run: Run):
-    run.save(1, tensors(1), {})
+    save(run, 1, tensors(1), {})
 
     def fails(folder: Path) -> None:
         write(folder)
@@ -286,7 +304,7 @@ def test_a_run_whose_result_cannot_be_written_is_not_finished_and_keeps_its_chec
     with pytest.raises(OSError, match="No space left"):
         run.finish(fails)
     assert not run.finished
-    assert run.restore() is not None
+    assert restore(run) is not None
 
 
 def test_a_damaged_result_is_named_and_dropped_so_that_it_is_made_again(run: Run, capsys: pytest.CaptureFixture[str]):

@@ -9,6 +9,7 @@ import torch
 from filelock import FileLock
 
 from kdcore.artefacts import check_file, publish
+from kdcore.distil import checkpoint
 from kdcore.door import explained
 from kdcore.errors import UserError
 from kdcore.runs import open_run
@@ -67,7 +68,8 @@ def test_what_a_run_writes_has_the_mode_that_the_umask_gives(store: Path, umask:
     before = os.umask(umask)
     try:
         with open_run("student", {"seed": 0}) as run:
-            run.save(1, {"weights": torch.ones(2)}, {"step": 1})  # safetensors writes 0600
+            weights = {"weights": torch.ones(2)}  # safetensors writes 0600
+            run.save(1, lambda folder: checkpoint.write(folder, weights, {"step": 1}))
         finish("weights")
         publish(store.parent / "table.md", b"one")
     finally:

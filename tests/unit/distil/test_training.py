@@ -324,7 +324,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name_and_keeps_the_checkpoin
     assert "learning rate (now 0.1)" in message
     found = Run(tmp_path / "run").restore()
     assert found is not None
-    tensors, state = found
+    tensors, state = checkpoint.read(found)
     assert state["position"]["step"] == 4
     assert all(tensor.isfinite().all() for name, tensor in tensors.items() if name != "random")
 
