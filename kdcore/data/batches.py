@@ -1,7 +1,7 @@
 """Token ids → padded batches of examples of about the same length."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,11 +14,15 @@ POOL = 50  # batches that are sorted by length together: long enough to pad litt
 
 @dataclass(frozen=True)
 class Batch:
-    """rows: (B,) positions in Examples; inputs: what the encoder takes, (B, T) each; labels: (B,)."""
+    """rows: (B,) positions in Examples; inputs: what the encoder takes, (B, T) each; labels: (B,).
+
+    padded: whether any of them is shorter than the longest, None where nobody knows yet.
+    """
 
     rows: np.ndarray
     inputs: dict[str, Tensor]
     labels: Tensor
+    padded: bool | None = None
 
     @property
     def mask(self) -> Tensor:
@@ -26,7 +30,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         inputs = {name: moved(value, device) for name, value in self.inputs.items()}
-        return Batch(self.rows, inputs, moved(self.labels, device))
+        return replace(self, inputs=inputs, labels=moved(self.labels, device))
 
 
 def moved(values: Tensor, device: torch.device) -> Tensor:
@@ -45,7 +49,7 @@ def collate(examples: Examples, rows: np.ndarray) -> Batch:
     inputs["attention_mask"] = torch.from_numpy(real.astype(np.int64))
     if examples.types is not None:
         inputs["token_type_ids"] = _padded(examples.types[flat], real, 0)
-    return Batch(rows, inputs, torch.from_numpy(examples.labels[rows]))
+    return Batch(rows, inputs, torch.from_numpy(examples.labels[rows]), padded=not real.all())
 
 
 def _padded(values: np.ndarray, real: np.ndarray, fill: int) -> Tensor:

@@ -29,7 +29,8 @@ class Objective:
     def __call__(self, encoder: nn.Module, batch: Batch, phase: Phase) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of each example (B,), and its unweighted terms by name, each (B,) without gradient."""
         maps = phase.internal if compare_maps(self.weights) else ()
-        internals = encoder(batch.inputs, depth=None if phase.classification else max(phase.internal), attention=maps)
+        depth = None if phase.classification else max(phase.internal)
+        internals = encoder(batch.inputs, depth, maps, batch.padded)
         if self.signals is None:
             hard = losses.hard_labels(internals.logits, batch.labels)
             return hard, {"hard_labels": hard.detach()}

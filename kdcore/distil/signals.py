@@ -62,7 +62,7 @@ class Live:
     @torch.no_grad()
     def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
         depth = None if logits else max((*attention, *cls))  # nothing of the layers above is wanted
-        internals = self.teacher.to(batch.mask.device)(batch.inputs, depth=depth, attention=attention)
+        internals = self.teacher.to(batch.mask.device)(batch.inputs, depth, attention, batch.padded)
         mask = batch.mask[:, None, :, None]
         return Teaching(
             # The softmax of log-probabilities is the probabilities; torch's exp is slow where they are 0.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.masking_utils import AttentionMaskInterface
 from transformers.utils import strtobool
 
 from kdcore.model.attention import attend
@@ -23,6 +23,7 @@ from kdcore.model.families import family
 from kdcore.model.last_layer import attend_first, shorten
 from kdcore.model.linear import replace_linear
 from kdcore.model.loading import load_classifier
+from kdcore.model.mask import mask
 
 ATTENTION = "kdcore"  # the name under which `attention` is registered with transformers
 
@@ -59,7 +60,7 @@ def attention(
 
 
 AttentionInterface.register(ATTENTION, attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+AttentionMaskInterface.register(ATTENTION, mask)
 
 
 class Encoder(nn.Module):
@@ -128,13 +129,15 @@ class Encoder(nn.Module):
         inputs: Mapping[str, Tensor],
         depth: int | None = None,
         attention: Collection[int] = (),
+        padded: bool | None = None,
     ) -> Internals:
         """Run the whole classifier, or layers 1…depth only, and hand out its internals.
 
         inputs: input_ids and attention_mask (B, T), token_type_ids where the family has them;
-        attention: the layers whose maps are wanted. [CLS] vectors are handed out for every layer that runs.
+        attention: the layers whose maps are wanted; padded: whether attention_mask holds a 0, None to have a look.
+        [CLS] vectors are handed out for every layer that runs.
         """
-        with captured(attention, self.last_layer(depth)) as internals:
+        with captured(attention, self.last_layer(depth), padded) as internals:
             if depth is None:
                 internals.logits = self.model(**inputs).logits
             else:
