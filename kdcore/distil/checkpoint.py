@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from kdcore.model.words import OccurringWords
 from kdcore.runs import Run
 
 SHARE = 0.03  # of the time may go into writing them, at most
+MANY = 10  # steps after which GPUs that train together ask each other whether to save: they wait for the answer
 
 
 @dataclass
@@ -83,9 +84,15 @@ class Checkpoints:
         self.run, self.accelerator, self.best, self.patience = run, accelerator, best, patience
         self.encoder, self.optimizer, self.words = encoder, optimizer, words
         self.saved_at, self.saving = time.monotonic(), 0.0  # when the last one was written, and for how long
+        self.many = MANY if accelerator.num_processes > 1 and accelerator.device.type != "cpu" else 1
 
-    def save_if_due(self, position: Position, record: Record) -> None:
-        """Save when the time has come. Raises Interrupted, after saving, where SIGTERM or Ctrl-C asked to stop."""
+    def save_if_due(self, position: Position, read: Callable[[], Record]) -> None:
+        """Save when the time has come. Raises Interrupted, after saving, where SIGTERM or Ctrl-C asked to stop.
+
+        read: gives the record up to here; it raises where training has diverged, and nothing is saved.
+        """
+        if position.batch and position.step % self.many:  # the same steps for all; and where an epoch is finished
+            return
         signum = interrupt.requested()
         # Where writing one takes long, they come less often.
         patience = max(self.patience, self.saving / SHARE) if self.patience else 0.0
@@ -94,13 +101,13 @@ class Checkpoints:
             wishes = torch.tensor([[signum, due]], device=self.accelerator.device)
             signum, due = self.accelerator.gather(wishes).amax(0).tolist()
         if due or signum:
-            self._save(position, record)
+            self._save(position, read())
         if signum:
             raise interrupt.Interrupted(signum)
 
     def _save(self, position: Position, record: Record) -> None:
         started = time.monotonic()
-        random, sums = random_states(self.accelerator), summed(record.sums, self.accelerator)
+        random, sums = random_states(self.accelerator), of_all(record.sums, self.accelerator)
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             best = self.best
@@ -142,7 +149,7 @@ class Checkpoints:
         return position, record, same
 
 
-def summed(sums: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:
+def of_all(sums: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:
     """The sums of all processes."""
     local = torch.tensor(list(sums.values()), dtype=torch.float64)
     everyones = accelerator.reduce(local.to(accelerator.device), "sum")

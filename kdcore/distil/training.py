@@ -18,13 +18,13 @@ from kdcore.data.batches import Batch, collate, shuffled
 from kdcore.data.examples import Examples
 from kdcore.data.metrics import labelled_metrics
 from kdcore.data.tasks import Task
-from kdcore.distil.checkpoint import Best, Checkpoints, Position, Record, summed
+from kdcore.distil.checkpoint import Best, Checkpoints, Position, Record, of_all
 from kdcore.distil.methods import THRESHOLD
 from kdcore.distil.objective import Objective
+from kdcore.distil.readings import Readings, Step, summed
 from kdcore.distil.schedule import Phase, learning_rate
 from kdcore.distil.tracking import Tracking, tracking
-from kdcore.errors import UserError
-from kdcore.model.cost import training_flops
+from kdcore.model.cost import training_cost
 from kdcore.model.encoder import Encoder, device
 from kdcore.model.predict import logits_of
 from kdcore.model.words import OccurringWords
@@ -63,6 +63,7 @@ class Trainer:
         self.checkpoints = Checkpoints(
             run, self.accelerator, encoder, self.optimizer, self.words, self.best, train.checkpoint_seconds
         )
+        self.readings = Readings(run.folder.name, train.learning_rate, self.accelerator.device)
         self.position, self.record, self.tracking = Position(), Record(), Tracking([])
 
     def _seed(self, step: int) -> None:
@@ -91,12 +92,12 @@ class Trainer:
                 while self.position.epoch < phase.epochs:
                     for _ in self._epoch(phase, update):
                         self.record.seconds = time.monotonic() - started
-                        self.checkpoints.save_if_due(self.position, self.record)
+                        self.checkpoints.save_if_due(self.position, self._read)
                     if self._finish_epoch(phase):
                         break
                 self.position.phase, self.position.epoch = self.position.phase + 1, 0
                 # A signal may have come while the last epoch was scored.
-                self.checkpoints.save_if_due(self.position, self.record)
+                self.checkpoints.save_if_due(self.position, self._read)
         if self.best.epoch is not None:
             self.best.put_back(self.encoder, self.words)
             self.record.selected = self.best.epoch
@@ -110,13 +111,19 @@ class Trainer:
         lengths = self.examples.lengths
         batches = shuffled(lengths, self.settings.batch_size, self.seed, self.position.epochs)
         depth = None if phase.classification else phase.depth(len(self.encoder.layers))
+        cost = training_cost(self.encoder, depth, phase.trains)
         for rows in batches[self.position.batch :]:
-            loss = self._step(rows, phase, self._rate(phase, len(batches)))
-            self.record.gflop += training_flops(self.encoder, lengths[rows], depth, phase.trains) / 1e9
+            self._step(rows, phase, self._rate(phase, len(batches)))
+            self.record.gflop += cost(lengths[rows]) / 1e9
             self.position.batch += 1
             self.position.step += 1
-            update(len(rows), f"{phase.name}, loss {loss:.4f}")
+            update(len(rows), f"{phase.name}, loss {self.readings.loss:.4f}")
             yield
+
+    def _read(self) -> Record:
+        """The record with every step that was taken. Raises UserError where one has diverged."""
+        self.readings.read(self.record.sums)
+        return self.record
 
     def _rate(self, phase: Phase, batches: int) -> float:
         peak, warmup = self.settings.learning_rate, self.settings.warmup
@@ -125,54 +132,38 @@ class Trainer:
         done = self.position.epoch * batches + self.position.batch
         return learning_rate(peak, done, batches * phase.epochs, warmup)
 
-    def _step(self, rows: np.ndarray, phase: Phase, rate: float) -> float:
-        """One optimizer step over one global batch; returns the mean loss of this process's share."""
+    def _step(self, rows: np.ndarray, phase: Phase, rate: float) -> None:
+        """One optimizer step over one global batch."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         processes, first = self.accelerator.num_processes, self.accelerator.process_index
         parts = np.array_split(rows, max(1, min(self.settings.accumulate, len(rows) // processes)))
-        total, mine = 0.0, 0
+        sums, terms, mine = list[Tensor](), dict[str, Tensor](), 0
         for index, part in enumerate(parts):
             share = part[first::processes]
             # Every process must take part in every backward pass. Where the batch has too few rows for all, one that
             # has none takes another's row, with no weight.
             batch = collate(self.examples, share if len(share) else part[:1]).to(self.accelerator.device)
-            weight = float(len(share) > 0)
             with nullcontext() if index == len(parts) - 1 else self.accelerator.no_sync(self.model):
                 with self.accelerator.autocast():
                     loss, terms = self.model(batch, phase)
                 # Processes average their gradients, so each scales its share of the batch's sum.
-                self.accelerator.backward(loss.sum() * (weight * processes / len(rows)))
-            total += self._add(loss.detach() * weight, {name: v * weight for name, v in terms.items()}, phase)
+                self.accelerator.backward(loss.sum() * (bool(len(share)) * processes / len(rows)))
+            sums.append(summed(loss, terms) if len(share) else summed(loss, terms) * 0.0)
             mine += len(share)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip or math.inf)
-        if self.accelerator.scaler is None:  # with fp16 the scaler leaves such a step out, and lowers its scale
-            self._check_finite("the gradient norm", float(norm), phase)
+        # With fp16 the scaler leaves a step out whose norm is not finite, and lowers its scale.
+        known = norm if self.accelerator.scaler is None else None
+        self.readings.add(Step(self.position.step, phase.name, mine, tuple(terms), sums, known), self.record.sums)
         self.optimizer.step()
         if not self.accelerator.optimizer_step_was_skipped:
             self.words.decay(rate * self.settings.weight_decay)
         self.optimizer.zero_grad(set_to_none=True)
-        return total / max(1, mine)
-
-    def _add(self, loss: Tensor, terms: dict[str, Tensor], phase: Phase) -> float:
-        """Add a micro-batch to the epoch's sums; returns the sum of its losses."""
-        sums = torch.stack([values.double().sum() for values in (loss, *terms.values())]).tolist()
-        for name, total in zip(terms, sums[1:], strict=True):
-            self._check_finite(name, total, phase)
-            self.record.sums[name] = self.record.sums.get(name, 0.0) + total
-        return sums[0]
-
-    def _check_finite(self, name: str, value: float, phase: Phase) -> None:
-        if not math.isfinite(value):
-            raise UserError(
-                self.run.folder.name,
-                f"{name} is {value} in phase {phase.name!r}, step {self.position.step}: training has diverged; "
-                f"lower the learning rate (now {self.settings.learning_rate}). The last checkpoint is kept",
-            )
 
     def _finish_epoch(self, phase: Phase) -> bool:
         """Score, write the epoch down, and say whether the phase is over."""
-        means = {name: total / len(self.examples) for name, total in summed(self.record.sums, self.accelerator).items()}
+        everyones = of_all(self._read().sums, self.accelerator)
+        means = {name: total / len(self.examples) for name, total in everyones.items()}
         self.position.epoch += 1
         self.position.epochs += 1
         self.position.batch = 0
