@@ -28,6 +28,9 @@ class Batch:
     def mask(self) -> Tensor:
         return self.inputs["attention_mask"]
 
+    def tensors(self) -> Iterator[Tensor]:
+        return iter((*self.inputs.values(), self.labels))
+
     def to(self, device: torch.device) -> "Batch":
         inputs = {name: moved(value, device) for name, value in self.inputs.items()}
         return replace(self, inputs=inputs, labels=moved(self.labels, device))
@@ -42,9 +45,10 @@ def moved(values: Tensor, device: torch.device) -> Tensor:
 
 def collate(examples: Examples, rows: np.ndarray) -> Batch:
     """Pad the examples at `rows` to the longest of them."""
-    lengths = examples.lengths[rows]
+    start = examples.start[rows]
+    lengths = examples.start[rows + 1] - start
     real = np.arange(lengths.max()) < lengths[:, None]  # (B, T)
-    flat = np.concatenate([np.arange(examples.start[row], examples.start[row + 1]) for row in rows])
+    flat = (start[:, None] + np.arange(real.shape[1]))[real]
     inputs = {"input_ids": _padded(examples.tokens[flat], real, examples.pad)}
     inputs["attention_mask"] = torch.from_numpy(real.astype(np.int64))
     if examples.types is not None:

@@ -226,6 +226,9 @@ def test_reading_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch):
             now[0] += 2.0
             return Teaching({}, {}, None)
 
+        def are_stored(self, attention: Collection[int]) -> bool:
+            return False
+
     now = [10.0]
     monkeypatch.setattr(jobs.time, "perf_counter", lambda: now[0])
     signals = jobs.Timed(Slow())
