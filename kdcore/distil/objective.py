@@ -56,7 +56,8 @@ class Objective:
                     # What is only measured must not lead to the weights: they would wait for a gradient.
                     value = losses.FUNCTIONS[loss.name](own if weight else own.detach(), theirs, batch.mask)
                     terms[f"{loss.term}_{layer}"] = weight, value
-        total = torch.stack([weight * value for weight, value in terms.values() if weight]).sum(0)
+        weighted = [value if weight == 1.0 else weight * value for weight, value in terms.values() if weight]
+        total = torch.stack(weighted).sum(0)
         return total, {name: value.detach() for name, (_, value) in terms.items()}
 
     def ahead(self, batch: Batch, phase: Phase) -> Teaching | None:

@@ -18,7 +18,7 @@ from transformers.utils import strtobool
 
 from kdcore.model.attention import attend
 from kdcore.model.capture import Internals, captured, in_progress, watch
-from kdcore.model.dropout import replace_dropout
+from kdcore.model.dropout import drawn_here, replace_dropout
 from kdcore.model.families import family
 from kdcore.model.last_layer import attend_first, shorten
 from kdcore.model.linear import replace_linear
@@ -49,7 +49,7 @@ def attention(
         return attend_first(running, query, key, value, attention_mask, scaling, dropout), None
     # sdpa gives no map, and Hugging Face's own maps are those after dropout, whose rows do not sum to 1. Where nobody
     # asks for a map sdpa is the faster one, but for dropout on a CPU: there it draws its masks number by number.
-    if not running.wants_map and not (dropout and query.device.type == "cpu"):
+    if not running.wants_map and not (dropout and drawn_here(query)):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
