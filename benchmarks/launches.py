@@ -98,9 +98,14 @@ def as_on_a_gpu() -> Iterator[None]:
         yield
 
 
-def counted(loop: Trainer) -> list[Count]:
-    """A count of every step of a whole run that goes the ways of a GPU: read late, and fed by a thread."""
+def like_a_gpu(loop: Trainer) -> None:
+    """Read late, and fed by a thread."""
     loop.readings.many, loop.ahead = readings.MANY, ahead.DEPTH
+
+
+def counted(loop: Trainer) -> list[Count]:
+    """A count of every step of a whole run that goes the ways of a GPU."""
+    like_a_gpu(loop)
     with as_on_a_gpu(), counting() as counts:
         loop.train()
     return counts[:-1]
