@@ -91,9 +91,9 @@ def as_on_a_gpu() -> Iterator[None]:
     fused = F.scaled_dot_product_attention
     with (
         patch.object(F, fused.__name__, lambda *args, dropout_p, **kwargs: fused(*args, **kwargs)),
-        patch("kdcore.model.dropout.drawn_here", return_value=False),
-        patch("kdcore.model.encoder.drawn_here", return_value=False),
-        patch("kdcore.model.linear.by_onednn", return_value=False),
+        patch("kdcore.model.dropout.drawn_here", lambda _: False),
+        patch("kdcore.model.encoder.drawn_here", lambda _: False),
+        patch("kdcore.model.linear.by_onednn", lambda: False),
     ):
         yield
 

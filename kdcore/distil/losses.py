@@ -95,7 +95,7 @@ def cls_cosine(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> 
     return 1.0 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)
 
 
-# (student's, teacher's, mask) of a layer and the one that it matches -> (B,)
+# (student's, teacher's, mask) of a layer and the one that it matches -> (B,); the teacher's may be of 16 bits
 FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"kl": attention_kl, "cos": cls_cosine}
 # The same in more detail, (B, A), where a mean over heads says too little.
 BY_HEAD: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"kl": attention_kl_by_head}

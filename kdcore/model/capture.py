@@ -69,7 +69,7 @@ def in_progress() -> Pass:
 def captured(maps: Collection[int], last: int | None, padded: bool | None) -> Iterator[Internals]:
     """While the body runs the model, its layers fill the internals that are yielded."""
     global _pass
-    _pass = Pass(maps, last, padded)
+    _pass = Pass(maps, last, padded, Internals())
     try:
         yield _pass.internals
     finally:
