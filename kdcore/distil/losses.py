@@ -3,6 +3,7 @@
 FUNCTIONS, at the end, has the internal ones by their names in methods.py.
 
 Shapes: B examples, A heads, T tokens of the longest example, H hidden size, K classes.
+A teacher's signals come in the precision that they are stored in, float16 say: each loss converts them to float32.
 """
 
 from collections.abc import Callable, Mapping
@@ -95,7 +96,7 @@ def cls_cosine(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> 
     return 1.0 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)
 
 
-# (student's, teacher's, mask) of a layer and the one that it matches -> (B,); the teacher's may be of 16 bits
+# (student's, teacher's, mask) of a layer and the one that it matches -> (B,)
 FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"kl": attention_kl, "cos": cls_cosine}
 # The same in more detail, (B, A), where a mean over heads says too little.
 BY_HEAD: Mapping[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"kl": attention_kl_by_head}
