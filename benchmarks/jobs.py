@@ -113,3 +113,6 @@ class Timed:
         said = self.signals.at(batch, attention, cls, logits)
         self.seconds += time.perf_counter() - start
         return said
+
+    def are_stored(self, attention: Collection[int]) -> bool:
+        return self.signals.are_stored(attention)

@@ -50,9 +50,9 @@ def lay_out(folder: Path, glue: Path | None, rows: int | None, depths: tuple[int
     return material
 
 
-def mapped(layers: int) -> tuple[int, ...]:
+def mapped(layers: int, teacher_layers: int = TEACHER_LAYERS) -> tuple[int, ...]:
     """The teacher's layer, from 1, that each layer of a student of this depth is compared with."""
-    return layer_map("uniform", layers, TEACHER_LAYERS)
+    return layer_map("uniform", layers, teacher_layers)
 
 
 def save_models(material: Material, depths: tuple[int, ...]) -> None:
@@ -60,6 +60,10 @@ def save_models(material: Material, depths: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     load_pretrained(place, None, {"num_labels": 2}).save_pretrained(material.teacher)
     tokenizer_of(place).save_pretrained(material.teacher)
+    save_students(material, depths)
+
+
+def save_students(material: Material, depths: tuple[int, ...]) -> None:
     for layers in depths:
         student = build(material.teacher, "", layers=layers, init="teacher", mapped="uniform", seed=0)
         student.model.save_pretrained(material.student(layers))
@@ -86,10 +90,15 @@ def load_examples(path: Path) -> Examples:
 
 def equal_lengths(rows: int, tokens: int) -> Examples:
     """Random token ids, every example as long as the others; labels take turns."""
+    return of_lengths(np.full(rows, tokens))
+
+
+def of_lengths(lengths: np.ndarray) -> Examples:
+    """Random token ids, examples of these lengths; labels take turns."""
     random = np.random.default_rng(0)
-    ids = random.integers(1000, 20_000, rows * tokens, dtype=np.int32)  # whole words of BERT's vocabulary
-    start = np.arange(rows + 1, dtype=np.int64) * tokens
-    return Examples(ids, np.zeros_like(ids), start, (np.arange(rows) % 2).astype(np.float64), 0)
+    start = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    ids = random.integers(1000, 20_000, start[-1], dtype=np.int32)  # whole words of BERT's vocabulary
+    return Examples(ids, np.zeros_like(ids), start, (np.arange(len(lengths)) % 2).astype(np.float64), 0)
 
 
 def as_rows(examples: Examples) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ class Terms:
     epochs_per_layer: int = 2
     classification_epochs: int = 4
     layers: int = 3
+    teacher_layers: int = 6
     batch_size: int = 32
     learning_rate: float = 1e-4
     warmup: float = 0.1

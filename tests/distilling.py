@@ -1,6 +1,7 @@
 """What the tests of models and of distillation share: tokenised examples, encoders, phases and the loop."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from kdcore.distil import training
 from kdcore.distil.methods import INTERNAL, Method
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Phase, phases
-from kdcore.distil.signals import Live, Stored
+from kdcore.distil.signals import Live, Stored, Teaching
 from kdcore.distil.targets import extract
 from kdcore.distil.training import Trainer
 from kdcore.model.encoder import Encoder
@@ -144,16 +145,29 @@ def train(**knobs: Any) -> sections.Train:
     return sections.Train.model_validate(usual | knobs)
 
 
+@dataclass(frozen=True)
+class Scripted(Objective):
+    """An objective that a test makes up: (model, batch, phase) -> loss and terms."""
+
+    losses: Callable[..., Any] = lambda *_: None
+
+    def __call__(
+        self, encoder: nn.Module, batch: Batch, phase: Phase, teaching: Teaching | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.losses(encoder, batch, phase)
+
+
 def trainer(
     student: Encoder,
     found: Examples,
     stretch: tuple[Phase, ...],
-    what: Objective,
+    what: Objective | Callable[..., Any],
     folder: Path,
     validate: Callable[[Encoder], float] = lambda _: 0.0,
     **knobs: Any,
 ) -> Trainer:
     """The loop over `found`, with its run in `folder`."""
+    what = what if isinstance(what, Objective) else Scripted(losses=what)
     seed = knobs.pop("seed", 0)
     return Trainer(student, found, stretch, what, train(**knobs), seed, Run(folder), validate, {"method": "sid"})
 

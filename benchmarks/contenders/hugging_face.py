@@ -54,6 +54,6 @@ def epoch_gflop(material: Material, layers: int) -> float:
     return training_flops(Encoder.load(material.student(layers)), lengths) / 1e9
 
 
-def pairs(layers: int) -> list[tuple[int, int]]:
+def pairs(layers: int, teacher_layers: int) -> list[tuple[int, int]]:
     """(student layer, teacher layer), from 1."""
-    return list(enumerate(mapped(layers), start=1))
+    return list(enumerate(mapped(layers, teacher_layers), start=1))

@@ -60,11 +60,22 @@ def write_signals(teacher: Encoder, examples: Examples, folder: Path, teacher_fo
     return Stored(signals, teacher_folder)
 
 
-def train(student: Encoder, examples: Examples, signals: Signals, folder: Path, terms: Terms, method: str) -> Record:
-    """The project's own loop, in a run of its own under `folder`; no scoring, which the peers don't do either."""
+def train(
+    student: Encoder,
+    examples: Examples,
+    signals: Signals,
+    folder: Path,
+    terms: Terms,
+    method: str,
+    change: Callable[[Trainer], None] = lambda _: None,
+) -> Record:
+    """The project's own loop, in a run of its own under `folder`; no scoring, which the peers don't do either.
+
+    change: of the loop, before it trains.
+    """
     parsed = Method.parse(method)
     with TemporaryDirectory(dir=folder) as run:
-        return Trainer(
+        loop = Trainer(
             student,
             examples,
             phases_of(parsed, terms),
@@ -73,13 +84,17 @@ def train(student: Encoder, examples: Examples, signals: Signals, folder: Path, 
             0,
             Run(Path(run)),
             lambda _: 0.0,
-        ).train()
+        )
+        change(loop)
+        return loop.train()
 
 
 def objective(method: Method, signals: Signals, terms: Terms) -> Objective:
     knobs = distill(terms)
     weights = method.minimised(knobs.weights)
-    return Objective(signals, mapped(terms.layers), weights, hard_label_weight=knobs.hard_label_weight)
+    return Objective(
+        signals, mapped(terms.layers, terms.teacher_layers), weights, hard_label_weight=knobs.hard_label_weight
+    )
 
 
 def phases_of(method: Method, terms: Terms) -> tuple[Phase, ...]:

@@ -21,18 +21,15 @@ def make(material: Material, terms: Terms) -> Callable[[], Outcome]:
     return lambda: outcome(train, material, batches, terms)
 
 
-def train(student: Any, teacher: Any, batches: Any, terms: Terms) -> None:
+def train(student: Any, teacher: Any, batches: Any, terms: Terms, losses: Callable[..., Tensor] | None = None) -> None:
+    """losses: in the place of `losses_of`, as when it is compiled."""
     optimizer = optimizer_of(student, terms)
     schedule = schedule_of(optimizer, terms.epochs * len(batches), terms)
-    wanted = {"output_attentions": True, "output_hidden_states": True}
     for _ in range(terms.epochs):
         for rows in batches:
             batch = {name: values.to(device()) for name, values in rows.items()}
             with torch.autocast(device().type, torch.bfloat16, enabled=terms.precision == "bf16"):
-                with torch.no_grad():
-                    said = teacher(**batch, **wanted)
-                found = student(**batch, **wanted)
-                loss = loss_of(found, said, batch["attention_mask"], terms.layers, terms.hard_label_weight)
+                loss = (losses or losses_of)(student, teacher, batch, terms)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), terms.clip)
             optimizer.step()
@@ -40,11 +37,20 @@ def train(student: Any, teacher: Any, batches: Any, terms: Terms) -> None:
             optimizer.zero_grad()
 
 
+def losses_of(student: Any, teacher: Any, batch: dict[str, Tensor], terms: Terms) -> Tensor:
+    """A batch's loss, both models run side by side."""
+    wanted = {"output_attentions": True, "output_hidden_states": True}
+    with torch.no_grad():
+        said = teacher(**batch, **wanted)
+    found = student(**batch, **wanted)
+    return loss_of(found, said, batch["attention_mask"], terms.layers, terms.hard_label_weight)
+
+
 def loss_of(student: Any, teacher: Any, mask: Tensor, layers: int, hard_label_weight: float) -> Tensor:
     """The losses of `all`: soft and hard labels, attention KL and [CLS] cosine of every student layer."""
     soft = F.cross_entropy(student.logits, teacher.logits.softmax(-1))
     loss = soft + hard_label_weight * student.loss
-    for layer, matched in pairs(layers):
+    for layer, matched in pairs(layers, len(teacher.attentions)):
         loss = loss + attention_kl(student.attentions[layer - 1], teacher.attentions[matched - 1], mask)
         ours, theirs = student.hidden_states[layer][:, 0], teacher.hidden_states[matched][:, 0]
         loss = loss + (1 - F.cosine_similarity(ours, theirs)).mean()

@@ -45,11 +45,11 @@ def train(student: Any, teacher: Any, batches: Any, terms: Terms) -> None:
 def matches(terms: Terms) -> DistillationConfig:
     attention = [
         {"feature": "attention", "loss": "attention_mse", "layer_S": layer - 1, "layer_T": matched - 1, "weight": 1}
-        for layer, matched in pairs(terms.layers)
+        for layer, matched in pairs(terms.layers, terms.teacher_layers)
     ]
     hidden = [  # the first of these states is that of the embeddings
         {"feature": "hidden", "loss": "pkd", "layer_S": layer, "layer_T": matched, "weight": 0.5}
-        for layer, matched in pairs(terms.layers)
+        for layer, matched in pairs(terms.layers, terms.teacher_layers)
     ]
     return DistillationConfig(
         temperature=1, hard_label_weight=terms.hard_label_weight, intermediate_matches=[*attention, *hidden]

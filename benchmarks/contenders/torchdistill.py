@@ -6,7 +6,7 @@ sees no attention mask, so the rows of padding count too.
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -117,6 +117,7 @@ def train(student: Any, teacher: Any, rows: Rows, terms: Terms) -> None:
 
 def configuration(terms: Terms, steps: int) -> dict[str, Any]:
     """What its YAML files say."""
+    layers, matched = zip(*pairs(terms.layers, terms.teacher_layers), strict=True)
     return {
         "num_epochs": terms.epochs,
         "train_data_loader": {
@@ -125,8 +126,8 @@ def configuration(terms: Terms, steps: int) -> dict[str, Any]:
             "collate_fn": "pairs",
             "kwargs": {"batch_size": terms.batch_size},
         },
-        "teacher": {"requires_grad": False, **_model([matched for _, matched in pairs(terms.layers)])},
-        "student": _model([layer for layer, _ in pairs(terms.layers)]),
+        "teacher": {"requires_grad": False, **_model(matched)},
+        "student": _model(layers),
         "optimizer": {
             "key": "AdamW",
             "kwargs": {"lr": terms.learning_rate, "weight_decay": terms.weight_decay, "fused": True},
@@ -137,7 +138,7 @@ def configuration(terms: Terms, steps: int) -> dict[str, Any]:
     }
 
 
-def _model(layers: list[int]) -> dict[str, Any]:
+def _model(layers: Sequence[int]) -> dict[str, Any]:
     hooked = [place for layer in layers for place in (_map(layer), _states(layer))]
     return {"forward_proc": "forward_batch_only_as_kwargs", "forward_hook": {"output": ["classifier", *hooked]}}
 
@@ -146,7 +147,7 @@ def _losses(terms: Terms) -> dict[str, Any]:
     logits = {f"{who}_module_{what}": name for who in ("student", "teacher") for what, name in LOGITS.items()}
     labels = {"temperature": 1.0, "alpha": terms.hard_label_weight, "beta": 1.0}
     found = {"labels": _term("KDLoss", **logits, **labels)}
-    for layer, matched in pairs(terms.layers):
+    for layer, matched in pairs(terms.layers, terms.teacher_layers):
         found[f"attention {layer}"] = _term("AttentionKL", student=_map(layer), teacher=_map(matched))
         found[f"states {layer}"] = _term("CLSCosine", student=_states(layer), teacher=_states(matched))
     return found

@@ -1,7 +1,7 @@
 """Token ids → padded batches of examples of about the same length."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,19 +14,26 @@ POOL = 50  # batches that are sorted by length together: long enough to pad litt
 
 @dataclass(frozen=True)
 class Batch:
-    """rows: (B,) positions in Examples; inputs: what the encoder takes, (B, T) each; labels: (B,)."""
+    """rows: (B,) positions in Examples; inputs: what the encoder takes, (B, T) each; labels: (B,).
+
+    padded: whether any of them is shorter than the longest, None where nobody knows yet.
+    """
 
     rows: np.ndarray
     inputs: dict[str, Tensor]
     labels: Tensor
+    padded: bool | None = None
 
     @property
     def mask(self) -> Tensor:
         return self.inputs["attention_mask"]
 
+    def tensors(self) -> Iterator[Tensor]:
+        return iter((*self.inputs.values(), self.labels))
+
     def to(self, device: torch.device) -> "Batch":
         inputs = {name: moved(value, device) for name, value in self.inputs.items()}
-        return Batch(self.rows, inputs, moved(self.labels, device))
+        return replace(self, inputs=inputs, labels=moved(self.labels, device))
 
 
 def moved(values: Tensor, device: torch.device) -> Tensor:
@@ -38,14 +45,15 @@ def moved(values: Tensor, device: torch.device) -> Tensor:
 
 def collate(examples: Examples, rows: np.ndarray) -> Batch:
     """Pad the examples at `rows` to the longest of them."""
-    lengths = examples.lengths[rows]
+    start = examples.start[rows]
+    lengths = examples.start[rows + 1] - start
     real = np.arange(lengths.max()) < lengths[:, None]  # (B, T)
-    flat = np.concatenate([np.arange(examples.start[row], examples.start[row + 1]) for row in rows])
+    flat = (start[:, None] + np.arange(real.shape[1]))[real]
     inputs = {"input_ids": _padded(examples.tokens[flat], real, examples.pad)}
     inputs["attention_mask"] = torch.from_numpy(real.astype(np.int64))
     if examples.types is not None:
         inputs["token_type_ids"] = _padded(examples.types[flat], real, 0)
-    return Batch(rows, inputs, torch.from_numpy(examples.labels[rows]))
+    return Batch(rows, inputs, torch.from_numpy(examples.labels[rows]), padded=not real.all())
 
 
 def _padded(values: np.ndarray, real: np.ndarray, fill: int) -> Tensor:

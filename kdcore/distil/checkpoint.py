@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from kdcore.model.words import OccurringWords
 from kdcore.runs import Run
 
 SHARE = 0.03  # of the time may go into writing them, at most
+MANY = 10  # steps after which GPUs that train together ask each other whether to save: they wait for the answer
 
 
 @dataclass
@@ -87,10 +88,16 @@ class Checkpoints:
         self.run, self.accelerator, self.best, self.patience = run, accelerator, best, patience
         self.encoder, self.optimizer, self.words = encoder, optimizer, words
         self.saved_at, self.saving = time.monotonic(), 0.0  # when the last one was written, and for how long
+        self.many = MANY if accelerator.num_processes > 1 and accelerator.device.type != "cpu" else 1
 
-    def save_if_due(self, position: Position, record: Record) -> None:
+    def save_if_due(self, position: Position, read: Callable[[], Record]) -> None:
         """Save when the time has come. Raises, after saving, what stops the run: Interrupted where SIGTERM or Ctrl-C
-        asked for it, LeaseLostError where another process has taken it over."""
+        asked for it, LeaseLostError where another process has taken it over.
+
+        read: gives the record up to here; it raises where training has diverged, and nothing is saved.
+        """
+        if position.batch and position.step % self.many:  # the same steps for all; and where an epoch is finished
+            return
         signum, lost = interrupt.requested(), int(self.run.lost)
         # Where writing one takes long, they come less often.
         patience = max(self.patience, self.saving / SHARE) if self.patience else 0.0
@@ -99,7 +106,7 @@ class Checkpoints:
             wishes = torch.tensor([[signum, due, lost]], device=self.accelerator.device)
             signum, due, lost = self.accelerator.gather(wishes).amax(0).tolist()
         if due or signum or lost:
-            self._save(position, record)
+            self._save(position, read())
         if lost:
             raise self.run.stopped()
         if signum:
@@ -107,7 +114,7 @@ class Checkpoints:
 
     def _save(self, position: Position, record: Record) -> None:
         started = time.monotonic()
-        random, sums = random_states(self.accelerator), summed(record.sums, self.accelerator)
+        random, sums = random_states(self.accelerator), of_all(record.sums, self.accelerator)
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
             best = self.best
@@ -162,7 +169,7 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return load_file(folder / "tensors.safetensors"), state
 
 
-def summed(sums: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:
+def of_all(sums: Mapping[str, float], accelerator: Accelerator) -> dict[str, float]:
     """The sums of all processes."""
     local = torch.tensor(list(sums.values()), dtype=torch.float64)
     everyones = accelerator.reduce(local.to(accelerator.device), "sum")

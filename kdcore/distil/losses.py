@@ -3,6 +3,7 @@
 FUNCTIONS, at the end, has the internal ones by their names in methods.py.
 
 Shapes: B examples, A heads, T tokens of the longest example, H hidden size, K classes.
+A teacher's signals come in the precision that they are stored in, float16 say: each loss converts them to float32.
 """
 
 from collections.abc import Callable, Mapping

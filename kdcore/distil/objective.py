@@ -10,7 +10,7 @@ from kdcore.data.batches import Batch
 from kdcore.distil import losses
 from kdcore.distil.methods import INTERNAL, THRESHOLD, compare_maps
 from kdcore.distil.schedule import Phase
-from kdcore.distil.signals import Signals
+from kdcore.distil.signals import Signals, Teaching
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,20 @@ class Objective:
     temperature: float = 1.0
     hard_label_weight: float = 1.0
 
-    def __call__(self, encoder: nn.Module, batch: Batch, phase: Phase) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of each example (B,), and its unweighted terms by name, each (B,) without gradient."""
-        maps = phase.internal if compare_maps(self.weights) else ()
-        internals = encoder(batch.inputs, depth=None if phase.classification else max(phase.internal), attention=maps)
+    def __call__(
+        self, encoder: nn.Module, batch: Batch, phase: Phase, teaching: Teaching | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of each example (B,), and its unweighted terms by name, each (B,) without gradient.
+
+        teaching: what `ahead` gave of this batch, if it was asked.
+        """
+        depth = None if phase.classification else max(phase.internal)
+        internals = encoder(batch.inputs, depth, self._maps(phase), batch.padded)
         if self.signals is None:
             hard = losses.hard_labels(internals.logits, batch.labels)
             return hard, {"hard_labels": hard.detach()}
-        matched = {layer: self.layer_map[layer - 1] for layer in phase.internal}
-        teaching = self.signals.at(
-            batch,
-            attention=[matched[layer] for layer in maps],
-            cls=list(matched.values()),
-            logits=phase.classification,
-        )
+        teaching = teaching or self._teaching(self.signals, batch, phase)
+        matched = self._matched(phase)
         terms: dict[str, tuple[float, Tensor]] = {}  # name -> weight and value
         if phase.classification:
             hard = losses.hard_labels(internals.logits, batch.labels)
@@ -56,5 +56,25 @@ class Objective:
                     # What is only measured must not lead to the weights: they would wait for a gradient.
                     value = losses.FUNCTIONS[loss.name](own if weight else own.detach(), theirs, batch.mask)
                     terms[f"{loss.term}_{layer}"] = weight, value
-        total = torch.stack([weight * value for weight, value in terms.values() if weight]).sum(0)
+        weighted = [value if weight == 1.0 else weight * value for weight, value in terms.values() if weight]
+        total = torch.stack(weighted).sum(0)
         return total, {name: value.detach() for name, (_, value) in terms.items()}
+
+    def ahead(self, batch: Batch, phase: Phase) -> Teaching | None:
+        """The teacher's signals for this batch, where they are read and no model has to run for them."""
+        if self.signals is None or not self.signals.are_stored(self._maps(phase)):
+            return None
+        return self._teaching(self.signals, batch, phase)
+
+    def _teaching(self, signals: Signals, batch: Batch, phase: Phase) -> Teaching:
+        matched = self._matched(phase)
+        maps = [matched[layer] for layer in self._maps(phase)]
+        return signals.at(batch, attention=maps, cls=list(matched.values()), logits=phase.classification)
+
+    def _matched(self, phase: Phase) -> dict[int, int]:
+        """The teacher layer of each student layer that the phase compares."""
+        return {layer: self.layer_map[layer - 1] for layer in phase.internal}
+
+    def _maps(self, phase: Phase) -> tuple[int, ...]:
+        """The student layers whose maps the phase compares."""
+        return phase.internal if compare_maps(self.weights) else ()

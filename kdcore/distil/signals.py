@@ -3,7 +3,7 @@
 Stored signals are ragged: an example of n tokens keeps n×n numbers per layer and head, and no padding.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ RERUN = "dvc repro -f targets"
 
 @dataclass(frozen=True)
 class Teaching:
-    """The teacher's signals for one batch, by 1-based teacher layer.
+    """The teacher's signals for one batch, by 1-based teacher layer, in the precision that they are stored in.
 
     attention: (B, A, T, T) probabilities, 0 at padding; cls: (B, H); logits: (B, K).
     """
@@ -34,6 +34,9 @@ class Teaching:
     attention: Mapping[int, Tensor]
     cls: Mapping[int, Tensor]
     given_logits: Tensor | None
+
+    def tensors(self) -> Iterator[Tensor]:
+        return iter((*self.attention.values(), *self.cls.values(), *filter(torch.is_tensor, [self.given_logits])))
 
     @property
     def logits(self) -> Tensor:
@@ -51,6 +54,9 @@ class Signals(Protocol):
     def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
         """The signals of a batch; attention and cls name the layers that are wanted."""
 
+    def are_stored(self, attention: Collection[int]) -> bool:
+        """Whether `at` runs no model for these layers' maps, so that a thread may call it before its turn."""
+
 
 class Live:
     """Signals from the teacher itself, in eval mode and without gradient."""
@@ -62,7 +68,7 @@ class Live:
     @torch.no_grad()
     def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
         depth = None if logits else max((*attention, *cls))  # nothing of the layers above is wanted
-        internals = self.teacher.to(batch.mask.device)(batch.inputs, depth=depth, attention=attention)
+        internals = self.teacher.to(batch.mask.device)(batch.inputs, depth, attention, batch.padded)
         mask = batch.mask[:, None, :, None]
         return Teaching(
             # The softmax of log-probabilities is the probabilities; torch's exp is slow where they are 0.
@@ -70,6 +76,9 @@ class Live:
             {layer: internals.cls[layer] for layer in cls},
             internals.logits,
         )
+
+    def are_stored(self, attention: Collection[int]) -> bool:
+        return False
 
 
 class Stored:
@@ -97,24 +106,36 @@ class Stored:
         return np.asarray(self._logits)
 
     def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
-        rows = batch.rows
+        rows, device = batch.rows, batch.mask.device
+        places = np.asarray([layer - 1 for layer in cls], np.int64)
+        vectors = moved(torch.from_numpy(self._cls[rows, places[:, None]]), device)  # (layers, B, H)
         return Teaching(
             self._attention(batch, attention) if attention else {},
-            {layer: self._tensor(self._cls[rows, layer - 1], batch) for layer in cls},
-            self._tensor(self._logits[rows], batch) if logits else None,
+            dict(zip(cls, vectors, strict=True)),
+            moved(torch.from_numpy(self._logits[rows]), device) if logits else None,
         )
+
+    def are_stored(self, attention: Collection[int]) -> bool:
+        return self._live is None or not attention
 
     def _attention(self, batch: Batch, layers: Collection[int]) -> Mapping[int, Tensor]:
         if self._live is not None:
             return self._live.at(batch, layers, (), logits=False).attention
-        size, longest = len(batch.rows), batch.mask.shape[1]
-        maps = {layer: np.zeros((size, self._heads, longest, longest), self._shards[0].dtype) for layer in layers}
-        for index, row in enumerate(batch.rows):
+        device = batch.mask.device
+        maps = self._gathered(batch.rows, layers, batch.mask.shape[1], pinned=device.type == "cuda")
+        return dict(zip(layers, moved(maps, device), strict=True))
+
+    def _gathered(self, rows: np.ndarray, layers: Collection[int], longest: int, pinned: bool) -> Tensor:
+        """(layers, B, A, T, T) maps of these rows, padded to the longest, in one piece of memory."""
+        dtype = getattr(torch, self._shards[0].dtype.name)
+        maps = torch.empty((len(layers), len(rows), self._heads, longest, longest), dtype=dtype, pin_memory=pinned)
+        for index, row in enumerate(rows.tolist()):
             n = int(self._lengths[row])
-            stored = self._example(int(row), n)
-            for layer, target in maps.items():
-                target[index, :, :n, :n] = stored[layer - 1]
-        return {layer: self._tensor(target, batch) for layer, target in maps.items()}
+            stored, target = self._example(row, n), maps[:, index].numpy()
+            target[..., n:, :], target[..., :n, n:] = 0, 0
+            for place, layer in enumerate(layers):
+                target[place, :, :n, :n] = stored[layer - 1]
+        return maps
 
     def _example(self, row: int, n: int) -> np.ndarray:
         """(L, A, n, n) of one example."""
@@ -122,10 +143,6 @@ class Stored:
         start = int(self._offsets[row])
         flat = self._shards[shard][start : start + self.layers * self._heads * n * n]
         return flat.reshape(self.layers, self._heads, n, n)
-
-    @staticmethod
-    def _tensor(values: np.ndarray, batch: Batch) -> Tensor:
-        return moved(torch.from_numpy(np.ascontiguousarray(values)), batch.mask.device).float()
 
 
 @dataclass(frozen=True)
@@ -173,5 +190,6 @@ def offsets(lengths: np.ndarray, bounds: np.ndarray, maps: int) -> np.ndarray:
     return ends - size - first
 
 
-def _map(path: Path) -> Any:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+def _map(path: Path) -> np.ndarray:
+    # As an ordinary array: every part of a np.memmap is one too, which takes longer to make than a short text to copy.
+    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,15 @@ from kdcore.data.batches import Batch, collate, shuffled
 from kdcore.data.examples import Examples
 from kdcore.data.metrics import labelled_metrics
 from kdcore.data.tasks import Task
-from kdcore.distil.checkpoint import Best, Checkpoints, Position, Record, summed
+from kdcore.distil import ahead
+from kdcore.distil.checkpoint import Best, Checkpoints, Position, Record, of_all
 from kdcore.distil.methods import THRESHOLD
 from kdcore.distil.objective import Objective
+from kdcore.distil.readings import Readings, Step, summed
 from kdcore.distil.schedule import Phase, learning_rate
+from kdcore.distil.signals import Teaching
 from kdcore.distil.tracking import Tracking, tracking
-from kdcore.errors import UserError
-from kdcore.model.cost import training_flops
+from kdcore.model.cost import training_cost
 from kdcore.model.encoder import Encoder, device
 from kdcore.model.predict import logits_of
 from kdcore.model.words import OccurringWords
@@ -51,7 +53,7 @@ class Trainer:
         validate: Callable[[Encoder], float],
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        self.encoder, self.examples, self.phases = encoder, examples, phases
+        self.encoder, self.examples, self.phases, self.objective = encoder, examples, phases, objective
         self.settings, self.seed, self.run, self.validate, self.facts = train, seed, run, validate, facts or {}
         self.accelerator = accelerator(train.precision)
         torch.set_num_threads(train.threads)
@@ -63,6 +65,8 @@ class Trainer:
         self.checkpoints = Checkpoints(
             run, self.accelerator, encoder, self.optimizer, self.words, self.best, train.checkpoint_seconds
         )
+        self.readings = Readings(run.folder.name, train.learning_rate, self.accelerator.device)
+        self.ahead = ahead.depth(self.accelerator.device)
         self.position, self.record, self.tracking = Position(), Record(), Tracking([])
 
     def _seed(self, step: int) -> None:
@@ -89,14 +93,15 @@ class Trainer:
                 for parameter in self.encoder.parameters():
                     parameter.requires_grad_(phase.trains == "model" or id(parameter) in head)
                 while self.position.epoch < phase.epochs:
-                    for _ in self._epoch(phase, update):
-                        self.record.seconds = time.monotonic() - started
-                        self.checkpoints.save_if_due(self.position, self.record)
+                    with closing(self._epoch(phase, update)) as steps:
+                        for _ in steps:
+                            self.record.seconds = time.monotonic() - started
+                            self.checkpoints.save_if_due(self.position, self._read)
                     if self._finish_epoch(phase):
                         break
                 self.position.phase, self.position.epoch = self.position.phase + 1, 0
                 # A signal may have come while the last epoch was scored.
-                self.checkpoints.save_if_due(self.position, self.record)
+                self.checkpoints.save_if_due(self.position, self._read)
         if self.best.epoch is not None:
             self.best.put_back(self.encoder, self.words)
             self.record.selected = self.best.epoch
@@ -104,19 +109,27 @@ class Trainer:
         self.record.seconds = time.monotonic() - started
         return self.record
 
-    def _epoch(self, phase: Phase, update: Update) -> Iterator[None]:
+    def _epoch(self, phase: Phase, update: Update) -> Generator[None, None, None]:
         """Train on the rest of the epoch's batches; yield after each optimizer step."""
         self.model.train()
         lengths = self.examples.lengths
         batches = shuffled(lengths, self.settings.batch_size, self.seed, self.position.epochs)
         depth = None if phase.classification else phase.depth(len(self.encoder.layers))
-        for rows in batches[self.position.batch :]:
-            loss = self._step(rows, phase, self._rate(phase, len(batches)))
-            self.record.gflop += training_flops(self.encoder, lengths[rows], depth, phase.trains) / 1e9
-            self.position.batch += 1
-            self.position.step += 1
-            update(len(rows), f"{phase.name}, loss {loss:.4f}")
-            yield
+        cost = training_cost(self.encoder, depth, phase.trains)
+        left = batches[self.position.batch :]
+        with closing(self._fetched(left, phase)) as fetched:
+            for rows in left:
+                self._step(rows, phase, self._rate(phase, len(batches)), fetched)
+                self.record.gflop += cost(lengths[rows]) / 1e9
+                self.position.batch += 1
+                self.position.step += 1
+                update(len(rows), f"{phase.name}, loss {self.readings.loss:.4f}")
+                yield
+
+    def _read(self) -> Record:
+        """The record with every step that was taken. Raises UserError where one has diverged."""
+        self.readings.read(self.record.sums)
+        return self.record
 
     def _rate(self, phase: Phase, batches: int) -> float:
         peak, warmup = self.settings.learning_rate, self.settings.warmup
@@ -125,54 +138,55 @@ class Trainer:
         done = self.position.epoch * batches + self.position.batch
         return learning_rate(peak, done, batches * phase.epochs, warmup)
 
-    def _step(self, rows: np.ndarray, phase: Phase, rate: float) -> float:
-        """One optimizer step over one global batch; returns the mean loss of this process's share."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+    def _fetched(self, batches: Sequence[np.ndarray], phase: Phase) -> Generator[ahead.Fetched, None, None]:
+        """Every micro-batch of these global ones, with the signals that are read."""
+
+        def fetch(rows: np.ndarray) -> ahead.Fetched:
+            batch = collate(self.examples, rows).to(self.accelerator.device)
+            return batch, self.objective.ahead(batch, phase)
+
+        rows = (own for rows in batches for own, _ in self._micro_batches(rows))
+        return ahead.fetched(fetch, rows, self.accelerator.device, self.ahead)
+
+    def _micro_batches(self, rows: np.ndarray) -> list[tuple[np.ndarray, int]]:
+        """This process's rows of each micro-batch of a global batch, and how many of them count.
+
+        Every process must take part in every backward pass. Where the batch has too few rows for all, one that has
+        none takes another's row, which does not count.
+        """
         processes, first = self.accelerator.num_processes, self.accelerator.process_index
         parts = np.array_split(rows, max(1, min(self.settings.accumulate, len(rows) // processes)))
-        total, mine = 0.0, 0
-        for index, part in enumerate(parts):
-            share = part[first::processes]
-            # Every process must take part in every backward pass. Where the batch has too few rows for all, one that
-            # has none takes another's row, with no weight.
-            batch = collate(self.examples, share if len(share) else part[:1]).to(self.accelerator.device)
-            weight = float(len(share) > 0)
-            with nullcontext() if index == len(parts) - 1 else self.accelerator.no_sync(self.model):
+        shares = [part[first::processes] for part in parts]
+        return [(share if len(share) else part[:1], len(share)) for part, share in zip(parts, shares, strict=True)]
+
+    def _step(self, rows: np.ndarray, phase: Phase, rate: float, fetched: Iterator[ahead.Fetched]) -> None:
+        """One optimizer step over one global batch, whose micro-batches come next in `fetched`."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        counts = [count for _, count in self._micro_batches(rows)]
+        scale = self.accelerator.num_processes / len(rows)
+        sums, terms = list[Tensor](), dict[str, Tensor]()
+        for index, (count, (batch, teaching)) in enumerate(zip(counts, fetched, strict=False)):
+            with nullcontext() if index == len(counts) - 1 else self.accelerator.no_sync(self.model):
                 with self.accelerator.autocast():
-                    loss, terms = self.model(batch, phase)
+                    loss, terms = self.model(batch, phase, teaching)
                 # Processes average their gradients, so each scales its share of the batch's sum.
-                self.accelerator.backward(loss.sum() * (weight * processes / len(rows)))
-            total += self._add(loss.detach() * weight, {name: v * weight for name, v in terms.items()}, phase)
-            mine += len(share)
+                self.accelerator.backward(loss.sum() * (scale if count else 0.0))
+            sums.append(summed(loss, terms) if count else summed(loss, terms) * 0.0)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip or math.inf)
-        if self.accelerator.scaler is None:  # with fp16 the scaler leaves such a step out, and lowers its scale
-            self._check_finite("the gradient norm", float(norm), phase)
+        if self.accelerator.scaler is not None:  # with fp16 it leaves such a step out, and lowers its scale
+            norm = None
+        step = Step(self.position.step, phase.name, sum(counts), tuple(terms), sums, norm)
+        self.readings.add(step, self.record.sums)
         self.optimizer.step()
         if not self.accelerator.optimizer_step_was_skipped:
             self.words.decay(rate * self.settings.weight_decay)
         self.optimizer.zero_grad(set_to_none=True)
-        return total / max(1, mine)
-
-    def _add(self, loss: Tensor, terms: dict[str, Tensor], phase: Phase) -> float:
-        """Add a micro-batch to the epoch's sums; returns the sum of its losses."""
-        sums = torch.stack([values.double().sum() for values in (loss, *terms.values())]).tolist()
-        for name, total in zip(terms, sums[1:], strict=True):
-            self._check_finite(name, total, phase)
-            self.record.sums[name] = self.record.sums.get(name, 0.0) + total
-        return sums[0]
-
-    def _check_finite(self, name: str, value: float, phase: Phase) -> None:
-        if not math.isfinite(value):
-            raise UserError(
-                self.run.folder.name,
-                f"{name} is {value} in phase {phase.name!r}, step {self.position.step}: training has diverged; "
-                f"lower the learning rate (now {self.settings.learning_rate}). The last checkpoint is kept",
-            )
 
     def _finish_epoch(self, phase: Phase) -> bool:
         """Score, write the epoch down, and say whether the phase is over."""
-        means = {name: total / len(self.examples) for name, total in summed(self.record.sums, self.accelerator).items()}
+        everyones = of_all(self._read().sums, self.accelerator)
+        means = {name: total / len(self.examples) for name, total in everyones.items()}
         self.position.epoch += 1
         self.position.epochs += 1
         self.position.batch = 0
@@ -211,8 +225,8 @@ class _Learner(nn.Module):
         super().__init__()
         self.encoder, self.objective = encoder, objective
 
-    def forward(self, batch: Batch, phase: Phase) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.objective(self.encoder, batch, phase)
+    def forward(self, batch: Batch, phase: Phase, teaching: Teaching | None) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.objective(self.encoder, batch, phase, teaching)
 
 
 def accelerator(precision: str) -> Accelerator:

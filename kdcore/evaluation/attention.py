@@ -124,7 +124,7 @@ def _seen(
     """Every model on one example, which is a batch of its own: no padding."""
     batch = collate(examples, np.array([position]))
     teaching = signals.at(batch, layer_map, ())
-    maps = np.concatenate([teaching.attention[layer].numpy() for layer in layer_map])
+    maps = np.concatenate([teaching.attention[layer].float().numpy() for layer in layer_map])
     seen = {TEACHER: Seen(teaching.logits[0].numpy(), maps, None)}
     pairs = list(enumerate(layer_map, start=1))
     for name, model in models.items():

@@ -33,12 +33,13 @@ class Pass:
     """One forward pass.
 
     maps: the layers whose attention maps are wanted; last: the layer of which only [CLS] is read, None where every
-    layer's tokens are; layer: the one at work; held: its values' linear layer and that layer's input (B, T, H), while
-    last_layer.py holds the values back.
+    layer's tokens are; padded: whether any token is padding, None where nobody knows yet; layer: the one at work;
+    held: its values' linear layer and that layer's input (B, T, H), while last_layer.py holds the values back.
     """
 
     maps: Collection[int]
     last: int | None
+    padded: bool | None = None
     internals: Internals = field(default_factory=Internals)
     layer: int = 0
     held: tuple[nn.Linear, Tensor] | None = None
@@ -65,10 +66,10 @@ def in_progress() -> Pass:
 
 
 @contextmanager
-def captured(maps: Collection[int], last: int | None) -> Iterator[Internals]:
+def captured(maps: Collection[int], last: int | None, padded: bool | None) -> Iterator[Internals]:
     """While the body runs the model, its layers fill the internals that are yielded."""
     global _pass
-    _pass = Pass(maps, last)
+    _pass = Pass(maps, last, padded, Internals())
     try:
         yield _pass.internals
     finally:

@@ -1,6 +1,6 @@
 """What a run costs in useful arithmetic: floating-point operations of real tokens, padding not counted."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 from torch import nn
@@ -9,27 +9,37 @@ from kdcore.model.encoder import Encoder
 
 
 def forward_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = None) -> float:
-    """Operations of one forward pass over examples of these lengths through layers 1…depth (None: all and head).
+    """Operations of one forward pass over examples of these lengths through layers 1…depth (None: all and head)."""
+    return forward_cost(encoder, depth)(lengths)
+
+
+def forward_cost(encoder: Encoder, depth: int | None = None) -> Callable[[np.ndarray], float]:
+    """`forward_flops` as a function of the lengths, for many batches: it looks at the encoder's modules once.
 
     A linear layer costs 2 per weight and token. Attention costs 4·n²·H per example and layer: 2·n²·H for the products
     of queries with keys, 2·n²·H for the mean of the values. The last layer computes [CLS] alone (last_layer.py): its
     queries' one row costs 2·n·H and so does the mean of the values, or 2·n·H for each of the A heads where the heads
     mix the layer's input instead. The other rows, which only an attention loss asks for, are not counted.
     """
-    layers, last = encoder.layers[:depth], encoder.last_layer(depth)
-    tokens, examples = float(lengths.sum()), len(lengths)
-    pairs = float(np.square(lengths.astype(np.float64)).sum())
-    linear = products = 0.0
-    for number, layer in enumerate(layers, start=1):
-        if number == last:
+    per_token = per_example = mixes = squares = 0  # weights, and vectors as wide as H
+    for number, layer in enumerate(encoder.layers[:depth], start=1):
+        if number == encoder.last_layer(depth):
             every, mixed = _weights_of_every_token(encoder, layer)
-            linear += every * tokens + (linear_weights(layer) - every) * examples
-            products += tokens * (1 + mixed) / 2
+            per_token, per_example = per_token + every, per_example + linear_weights(layer) - every
+            mixes += 1 + mixed
         else:
-            linear += linear_weights(layer) * tokens
-            products += pairs
-    head = 0 if depth is not None else sum(p.numel() for p in encoder.head_parameters() if p.ndim == 2)
-    return 2.0 * (linear + head * examples) + 4.0 * products * encoder.config.hidden_size
+            per_token += linear_weights(layer)
+            squares += 1
+    if depth is None:
+        per_example += sum(p.numel() for p in encoder.head_parameters() if p.ndim == 2)
+    width = encoder.config.hidden_size
+
+    def cost(lengths: np.ndarray) -> float:
+        tokens, pairs = float(lengths.sum()), float(np.square(lengths.astype(np.float64)).sum())
+        products = squares * pairs + mixes * tokens / 2
+        return 2.0 * (per_token * tokens + per_example * len(lengths)) + 4.0 * products * width
+
+    return cost
 
 
 def _weights_of_every_token(encoder: Encoder, layer: nn.Module) -> tuple[int, int]:
@@ -43,8 +53,13 @@ def _weights_of_every_token(encoder: Encoder, layer: nn.Module) -> tuple[int, in
 
 def training_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = None, trains: str = "model") -> float:
     """Operations of one training step: the backward pass costs twice the forward pass where weights train."""
-    forward = forward_flops(encoder, lengths, depth)
-    return forward if trains == "head" else 3.0 * forward
+    return training_cost(encoder, depth, trains)(lengths)
+
+
+def training_cost(encoder: Encoder, depth: int | None = None, trains: str = "model") -> Callable[[np.ndarray], float]:
+    """`training_flops` as a function of the lengths, for many batches."""
+    forward, passes = forward_cost(encoder, depth), 1.0 if trains == "head" else 3.0
+    return lambda lengths: passes * forward(lengths)
 
 
 def linear_weights(module: nn.Module) -> int:

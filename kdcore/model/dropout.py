@@ -46,10 +46,15 @@ def keep(values: Tensor, p: float) -> tuple[Tensor, float]:
     return kept, 1.0 - level / LEVELS
 
 
+def drawn_here(values: Tensor) -> bool:
+    """Whether masks for these values are drawn by this module: on a CPU, where torch draws them number by number."""
+    return values.device.type == "cpu"
+
+
 def _level(values: Tensor, p: float) -> int:
     """How many of 65,536 numbers drop a value; 0 where draws are torch's own."""
     level = round(p * LEVELS)
-    return level if values.device.type == "cpu" and 0 < level < LEVELS else 0
+    return level if drawn_here(values) and 0 < level < LEVELS else 0
 
 
 def _lanes(values: Tensor) -> Tensor:

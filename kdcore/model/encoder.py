@@ -13,16 +13,17 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.masking_utils import AttentionMaskInterface
 from transformers.utils import strtobool
 
 from kdcore.model.attention import attend
 from kdcore.model.capture import Internals, captured, in_progress, watch
-from kdcore.model.dropout import replace_dropout
+from kdcore.model.dropout import drawn_here, replace_dropout
 from kdcore.model.families import family
 from kdcore.model.last_layer import attend_first, shorten
 from kdcore.model.linear import replace_linear
 from kdcore.model.loading import load_classifier
+from kdcore.model.mask import mask
 
 ATTENTION = "kdcore"  # the name under which `attention` is registered with transformers
 
@@ -48,7 +49,7 @@ def attention(
         return attend_first(running, query, key, value, attention_mask, scaling, dropout), None
     # sdpa gives no map, and Hugging Face's own maps are those after dropout, whose rows do not sum to 1. Where nobody
     # asks for a map sdpa is the faster one, but for dropout on a CPU: there it draws its masks number by number.
-    if not running.wants_map and not (dropout and query.device.type == "cpu"):
+    if not running.wants_map and not (dropout and drawn_here(query)):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
@@ -59,7 +60,7 @@ def attention(
 
 
 AttentionInterface.register(ATTENTION, attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+AttentionMaskInterface.register(ATTENTION, mask)
 
 
 class Encoder(nn.Module):
@@ -128,13 +129,15 @@ class Encoder(nn.Module):
         inputs: Mapping[str, Tensor],
         depth: int | None = None,
         attention: Collection[int] = (),
+        padded: bool | None = None,
     ) -> Internals:
         """Run the whole classifier, or layers 1…depth only, and hand out its internals.
 
         inputs: input_ids and attention_mask (B, T), token_type_ids where the family has them;
-        attention: the layers whose maps are wanted. [CLS] vectors are handed out for every layer that runs.
+        attention: the layers whose maps are wanted; padded: whether attention_mask holds a 0, None to have a look.
+        [CLS] vectors are handed out for every layer that runs.
         """
-        with captured(attention, self.last_layer(depth)) as internals:
+        with captured(attention, self.last_layer(depth), padded) as internals:
             if depth is None:
                 internals.logits = self.model(**inputs).logits
             else:

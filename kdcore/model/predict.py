@@ -15,5 +15,5 @@ def logits_of(encoder: Encoder, examples: Examples, batch_size: int) -> np.ndarr
     logits = np.empty((len(examples), encoder.output.out_features), np.float32)
     for rows in in_order(examples.lengths, batch_size):
         batch = collate(examples, rows).to(encoder.device)
-        logits[rows] = encoder(batch.inputs).logits.float().cpu().numpy()
+        logits[rows] = encoder(batch.inputs, padded=batch.padded).logits.float().cpu().numpy()
     return logits

@@ -1,7 +1,7 @@
 """One process of several that train students together; the first writes their weights and their histories.
 
-Arguments: a folder to work in, the names of the cases (a;b;c), and the number of optimizer steps after which it stops,
-if any.
+Arguments: a folder to work in, the names of the cases (a;b;c), and when it stops, if at all: as often as it has looked
+whether it should. Until then it goes the ways of GPUs, which look at every other step here, read late and work ahead.
 """
 
 import json
@@ -29,10 +29,10 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 def main(folder: Path, cases: list[str], stop: int | None) -> None:
     torch.set_num_threads(1)
     training.adamw = descent  # type: ignore[assignment]
-    steps = iter(range(1, 10**6))
+    looks = iter(range(1, 10**6))
 
     def stop_in_time() -> int:
-        return 15 if next(steps) == stop else 0
+        return 15 if next(looks) == stop else 0
 
     interrupt.requested = stop_in_time
     for case in cases:
@@ -43,6 +43,8 @@ def main(folder: Path, cases: list[str], stop: int | None) -> None:
         what, stretch = objective(method, teacher, hard_label_weight=0.5, **knobs), phases_of(method, **phases)
         run = folder / "runs" / case
         loop = trainer(student, rows, stretch, what, run, batch_size=5, accumulate=2, clip=1.0, weight_decay=0.1)
+        if stop is not None:
+            loop.checkpoints.many, loop.readings.many, loop.ahead = 2, 50, 2
         try:
             history = loop.train().history
         except interrupt.Interrupted:

@@ -25,9 +25,13 @@ class Whole(nn.Module):
         self.inner = inner
 
     def forward(
-        self, inputs: Mapping[str, Tensor], depth: int | None = None, attention: Collection[int] = ()
+        self,
+        inputs: Mapping[str, Tensor],
+        depth: int | None = None,
+        attention: Collection[int] = (),
+        padded: bool | None = None,
     ) -> Internals:
-        return self.inner(inputs, attention=attention)
+        return self.inner(inputs, attention=attention, padded=padded)
 
 
 def learned(family: str, phase: Phase, method: str, whole: bool) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:

@@ -3,6 +3,7 @@
 import importlib
 import operator
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 from transformers import BertConfig
 
-from benchmarks import jobs, peers, scaling, start, step, study
+from benchmarks import gpu, jobs, peers, scaling, start, step, study
 from benchmarks.machine import Sgemm, peak_resident, private_now
 from benchmarks.material import TEACHER_LAYERS, Material, save_examples
 from benchmarks.table import best, markdown, number, ratio, spread
@@ -20,7 +21,9 @@ from benchmarks.terms import Outcome, Terms
 from benchmarks.worker import JobError, NotInstalledError, Worker, working
 from kdcore.data.batches import Batch
 from kdcore.data.examples import Examples
+from kdcore.distil import training
 from kdcore.distil.signals import Teaching
+from kdcore.distil.training import Trainer
 from tests import tiny
 
 HEADER = 128  # bytes that open a .npy file
@@ -226,6 +229,9 @@ def test_reading_is_timed_by_itself(monkeypatch: pytest.MonkeyPatch):
             now[0] += 2.0
             return Teaching({}, {}, None)
 
+        def are_stored(self, attention: Collection[int]) -> bool:
+            return False
+
     now = [10.0]
     monkeypatch.setattr(jobs.time, "perf_counter", lambda: now[0])
     signals = jobs.Timed(Slow())
@@ -305,3 +311,46 @@ def test_a_project_with_something_to_do_is_not_run(tmp_path: Path, monkeypatch: 
     with pytest.raises(start.UnmeasurableError, match=r"`dvc status dvc\.yaml` says that there is something to do"):
         start.headline()
     assert (tmp_path / "said").read_text(encoding="utf-8") == "status\n"
+
+
+# On a GPU, tried with tiny shapes wherever this runs
+
+
+def test_the_script_for_a_gpu_runs_where_there_is_none(capsys: pytest.CaptureFixture[str]):
+    """Everything but the compiled loop, the GPU's own figures and TextBrewer, which is not installed."""
+    shape = gpu.TINY[1]
+    with gpu.laid_out(shape, steps=4, threads=1) as bench:
+        profile, found = gpu.profiled(bench), gpu.measured(bench, 1, float("inf"))
+    loop, *others = found
+    assert loop == gpu.LOOP
+    assert {"kdcore all", "kdcore sid, bf16", *(f"kdcore all{option}" for option in gpu.OPTIONS)} <= {*others}
+    assert [timing.steps for timing in found["kdcore all"]] == [2 * 4 - gpu.WARM]  # two epochs
+    assert [timing.examples for timing in found[loop]] == [(4 - gpu.WARM) * shape.batch]
+    assert capsys.readouterr().out.startswith("TextBrewer: left out, ModuleNotFoundError")
+    assert cells(gpu.table(shape, found), 2)[::3] == [loop, "1.00 ×"]
+    assert cells(gpu.profile_table({shape.name: profile}), 2)[2:] == ["0", "", "", ""]  # waits
+
+
+def test_what_there_is_no_time_for_on_a_gpu_is_said(capsys: pytest.CaptureFixture[str]):
+    with gpu.laid_out(gpu.TINY[0], steps=1, threads=1) as bench:
+        assert gpu.measured(bench, 1, 0.0) == {}
+        names = list(bench.contenders())
+    assert capsys.readouterr().out.splitlines() == [f"{name}: left out, no time is left" for name in names]
+
+
+def test_the_options_of_a_gpu_undo_what_they_say():
+    with gpu.laid_out(gpu.TINY[1], steps=2, threads=1) as bench:
+        seen = []
+        for change in gpu.OPTIONS.values():
+
+            def undone(loop: Trainer, change: Callable[[Trainer], None] = change) -> None:
+                loop.readings.many, loop.ahead = 50, 2
+                change(loop)
+                with gpu.unknown_padding() if change in gpu.LOOKING else nullcontext():
+                    batch = training.collate(loop.examples, np.arange(2))
+                seen.append((batch.padded, loop.readings.many, loop.ahead))
+
+            bench.ours("all", undone)
+    known = seen[0][0]
+    assert known is not None
+    assert seen == [(known, 50, 2), (None, 50, 2), (known, 1, 2), (known, 50, 0), (None, 1, 0)]

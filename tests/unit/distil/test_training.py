@@ -573,6 +573,20 @@ def test_a_checkpoint_comes_only_when_its_time_has_come(tmp_path: Path, monkeypa
         assert sorted(set(saved)) == expected
 
 
+def test_gpus_that_train_together_look_at_some_steps_and_at_a_phases_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of two phases of two epochs of three steps."""
+    saved = []
+    monkeypatch.setattr(Run, "save", lambda self, step, *_: saved.append(step))
+    stretch = (Phase("one", 2), Phase("other", 2))
+    run = loop(tmp_path, "none", stretch, checkpoint_seconds=0)
+    assert run.checkpoints.many == 1, "a CPU looks after every step"
+    run.checkpoints.many = 5
+    run.train()
+    assert saved == [5, 6, 10, 12]
+
+
 def test_checkpoints_that_take_long_come_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Every step takes 1 s and a checkpoint 0.1 s: 3 % of the time is one for every four steps."""
     now, saved = [0.0], []
