@@ -29,12 +29,12 @@ from kdcore.console import say
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
 from kdcore.data.columns import text_columns
-from kdcore.data.examples import encode
 from kdcore.data.metrics import without_labels
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
 from kdcore.data.tables import READERS, Table
 from kdcore.data.tasks import LABEL, Task
+from kdcore.data.tokens import tokenised
 from kdcore.distil.card import Scores
 from kdcore.distil.finished import Finished, copy_model
 from kdcore.distil.signals import Live, Targets, Teaching
@@ -142,7 +142,7 @@ class Student:
         """
         place = Path(folder)
         check_folder(place, self.path, self.data)
-        rows = encode(names.tokenizer_of(self.path), Data.open(self.data).frame("validation"), self.max_length)
+        rows = tokenised(Data.open(self.data), "validation", names.tokenizer_of(self.path), self.max_length)
         return export(self.path, self.task, rows, place, int8, BATCH, self._scores())
 
     def _scores(self) -> Scores:

@@ -12,7 +12,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,17 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         aside.replace(path)
         _flush(path.parent)
+
+
+def moving(source: Path) -> Callable[[Path], None]:
+    """A function that moves what is in the folder `source` into the folder that it is given; `source` then is gone."""
+
+    def move(target: Path) -> None:
+        for file in source.iterdir():
+            file.replace(target / file.name)
+        source.rmdir()
+
+    return move
 
 
 # What may be replaced

@@ -18,12 +18,12 @@ class Update(Protocol):
 
 
 def say(line: str) -> None:
-    if processes.first():
+    if processes.speaks():
         print(line, flush=True)
 
 
 def warn(line: str) -> None:
-    if processes.first():
+    if processes.speaks():
         print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
@@ -39,7 +39,7 @@ def in_words(seconds: float) -> str:
 def progress(title: str, total: int, done: int = 0, unit: str = "rows") -> Iterator[Update]:
     """Yield update(advance, note): a bar with the rate, which goes at the end, or a plain line every ten seconds."""
     drawn = _below_the_cell if _in_notebook() else _bar if sys.stderr.isatty() else _lines
-    with (drawn if processes.first() else _lines)(title, total, done, unit) as update:
+    with (drawn if processes.speaks() else _lines)(title, total, done, unit) as update:
         yield update
 
 

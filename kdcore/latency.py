@@ -15,8 +15,9 @@ import torch
 
 from kdcore.console import say
 from kdcore.data.batches import Batch, collate
-from kdcore.data.examples import Examples, encode
+from kdcore.data.examples import Examples
 from kdcore.data.prepared import Data
+from kdcore.data.tokens import tokenised
 from kdcore.distil.finished import Finished, versions
 from kdcore.export import check_installed, write_float32, write_int8
 from kdcore.model.build import build
@@ -39,7 +40,7 @@ def latency(
     left out. Raises UserError where the extra `export` is not installed.
     """
     check_installed()
-    examples = encode(teacher.tokenizer, data.frame("validation"), teacher.max_length)
+    examples = tokenised(data, "validation", teacher.tokenizer, teacher.max_length)
     usual = torch.get_num_threads()
     measured = []
     with tempfile.TemporaryDirectory() as scratch:

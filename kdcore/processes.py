@@ -5,7 +5,8 @@ The first does everything else, alone: it holds the run, writes, scores and spea
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kdcore.errors import UserError, shown
@@ -21,6 +22,7 @@ REFUSED = {
 }
 
 _dismissed = False
+_apart = False
 
 
 def check() -> None:
@@ -50,11 +52,27 @@ def launched() -> int:
 
 def count() -> int:
     """How many processes work together now."""
-    return 1 if _dismissed else launched()
+    return 1 if _dismissed or _apart else launched()
 
 
 def first() -> bool:
     return count() == 1 or not _number("RANK")
+
+
+def speaks() -> bool:
+    """Whether this process says what happens: the first of those that the launcher started."""
+    return launched() == 1 or not _number("RANK")
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Inside, each process works for itself: for what the first of them to come makes, and the others then find."""
+    global _apart
+    before, _apart = _apart, True
+    try:
+        yield
+    finally:
+        _apart = before
 
 
 def agreed(find: Callable[[], int]) -> int:
@@ -94,4 +112,4 @@ def dismiss() -> None:
     global _dismissed
     if not first():
         raise SystemExit(0)
-    _dismissed = True
+    _dismissed = _dismissed or not _apart

@@ -107,7 +107,7 @@ def export(
     set_up_libraries()
     from kdcore.artefacts import check_folder
     from kdcore.console import say
-    from kdcore.data.examples import encode
+    from kdcore.data.tokens import tokenised
     from kdcore.distil.finished import Finished
     from kdcore.export import export as write
     from kdcore.report.card import known_scores
@@ -117,7 +117,7 @@ def export(
     folder = data or Path("data") / made.task.name
     check_folder(out, folder)
     prepared = open_data(made.task.name, folder)
-    rows = encode(made.tokenizer, prepared.frame("validation"), made.max_length)
+    rows = tokenised(prepared, "validation", made.tokenizer, made.max_length)
     scores = known_scores(made.facts, points or Path("metrics/main/points") / made.task.name)
     facts = write(model, prepared.task, rows, out, int8, batch_size, scores)
     for kind in [kind for kind in ("float32", "int8") if kind in facts]:

@@ -22,6 +22,8 @@ from kdcore.errors import UserError
 if TYPE_CHECKING:
     from kdcore.params import sections
 
+GROUP = 2**16  # rows that a reader has to take into memory at once
+
 
 def prepare(task: Task, data: sections.Data, out: Path | str) -> None:
     """Write the prepared task to `out`, in place of an older one.
@@ -63,7 +65,8 @@ def holdout(data: Data, share: float, out: Path) -> None:
 def _write(folder: Path, task: Task, frames: dict[str, pd.DataFrame], origin: dict[str, Any], odd: checks.Odd) -> None:
     (folder / TASK).write_text(tasks.to_json(task), encoding="utf-8")
     for split, frame in frames.items():
-        pq.write_table(_table(task, _ordered(task, frame)), folder / f"{split}.parquet")
+        table = _table(task, _ordered(task, frame))
+        pq.write_table(table, folder / f"{split}.parquet", row_group_size=GROUP)
     libraries = {name: importlib.metadata.version(name) for name in ("pandas", "pyarrow")}
     facts = {
         "task": task.name,

@@ -1,7 +1,7 @@
 """A prepared task, data/<task>/: its rows and description, verified when it is opened."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from kdcore.errors import UserError
 RERUN = "dvc repro -f prepare"
 PROVENANCE = "provenance.json"
 TASK = "task.json"
+COLUMNS = ("row", "text_a", "text_b", "label")
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,45 @@ class Data:
         """How many training rows are used where `rows` are asked for (None: all): `rows` is a cap."""
         return self.splits["train"] if rows is None else min(rows, self.splits["train"])
 
-    def frame(self, split: str, rows: int | None = None) -> pd.DataFrame:
-        """The first `rows` rows of a split, its stratified subset of that size; all where there are no more, or None.
+    def take(self, split: str, rows: int | None) -> int:
+        """How many rows of a split are taken where `rows` are asked for (None: all); says so where they are fewer.
 
-        Columns: row (int64, in the source), text_a (str), text_b (str, null for single texts), label (Int64 ids,
-        or float64 for a regression; null = unlabelled). Raises UserError for an absent split.
+        Raises UserError for an absent split.
         """
         if split not in self.splits:
             raise UserError(str(self.folder), f"has no split {split!r}, has {', '.join(self.splits)}")
-        table = pq.read_table(self.folder / f"{split}.parquet")
-        if rows is not None and rows > len(table):
-            say(f"{self.task.name}/{split}: {rows:,} rows are asked for, and all {len(table):,} are taken")
-        table = table.slice(0, rows)
-        kind = "float64" if pa.types.is_floating(table.schema.field("label").type) else "Int64"
-        label = table.column("label").to_pylist()  # not through floats, which pandas takes for integers with nulls
-        frame = table.drop_columns("label").to_pandas(ignore_metadata=True)
-        return frame.astype({"text_a": "str", "text_b": "str"}).assign(label=pd.array(label, dtype=kind))
+        there = self.splits[split]
+        if rows is not None and rows > there:
+            say(f"{self.task.name}/{split}: {rows:,} rows are asked for, and all {there:,} are taken")
+        return there if rows is None else min(rows, there)
+
+    def frame(self, split: str, rows: int | None = None, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+        """The first `rows` rows of a split, its stratified subset of that size; all where there are no more, or None.
+
+        columns: those of row (int64, in the source), text_a (str), text_b (str, null for single texts), label (Int64
+        ids, or float64 for a regression; null = unlabelled) that are read. Raises UserError for an absent split.
+        """
+        taken = self.take(split, rows)
+        return _framed(pq.read_table(self.folder / f"{split}.parquet", columns=list(columns)).slice(0, taken))
+
+    def frames(self, split: str, start: int, stop: int, most: int) -> Iterator[pd.DataFrame]:
+        """The rows start … stop of a split, at most so many at a time: no more than those are read into memory."""
+        file, at = pq.ParquetFile(self.folder / f"{split}.parquet"), 0
+        for batch in file.iter_batches(most):
+            first, last = max(start - at, 0), min(stop - at, len(batch))
+            if first < last:
+                yield _framed(pa.table(batch).slice(first, last - first))
+            at += len(batch)
+            if at >= stop:
+                return
+
+
+def _framed(table: pa.Table) -> pd.DataFrame:
+    columns = [name for name in table.column_names if name != "label"]
+    frame = table.select(columns).to_pandas(ignore_metadata=True)
+    frame = frame.astype({name: "str" for name in columns if name.startswith("text")})
+    if "label" not in table.column_names:
+        return frame
+    kind = "float64" if pa.types.is_floating(table.schema.field("label").type) else "Int64"
+    label = table.column("label").to_pylist()  # not through floats, which pandas takes for integers with nulls
+    return frame.assign(label=pd.array(label, dtype=kind))

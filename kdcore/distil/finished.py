@@ -74,6 +74,7 @@ class Finished:
 def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str, Any], record: "Record") -> None:
     """An ordinary Hugging Face folder; beside it the run's facts, its history and, of a student, its model card."""
     encoder.save(folder)
+    tokenizer("", truncation=True, max_length=facts["max_length"])  # saved, it cuts texts as in training
     save_tokenizer(tokenizer, folder)
     facts = {
         **facts,

@@ -7,9 +7,9 @@ import numpy as np
 
 from kdcore.artefacts import read_manifest
 from kdcore.code import code_digest
-from kdcore.data.examples import encode
 from kdcore.data.metrics import predictions
 from kdcore.data.prepared import Data
+from kdcore.data.tokens import tokenised
 from kdcore.distil import signals
 from kdcore.distil.finished import Finished, write_model
 from kdcore.distil.methods import Method, compare_maps
@@ -80,8 +80,7 @@ def distil(
     what = recipe(method, seed, student, distill, train, model, data, teacher, targets)
     with open_run("student", what) as run:
         if not run.finished:
-            frame = data.frame("train", student.rows)
-            examples = encode(teacher.tokenizer, frame, teacher.max_length)
+            examples = tokenised(data, "train", teacher.tokenizer, teacher.max_length, student.rows)
             unlabelled = int(np.isnan(examples.labels).sum())
             if labels_only and unlabelled:
                 raise UserError(
@@ -113,7 +112,7 @@ def distil(
                 temperature=distill.temperature,
                 hard_label_weight=distill.hard_label_weight,
             )
-            validation = encode(teacher.tokenizer, data.frame("validation"), teacher.max_length)
+            validation = tokenised(data, "validation", teacher.tokenizer, teacher.max_length)
             if data.task.by_teacher:
                 validation = validation.answered(predictions(targets.validation.logits))
             validate = validator(data.task, validation, train)

@@ -5,19 +5,19 @@ Maps are ragged: an example of n tokens keeps n×n numbers per layer and head, a
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from kdcore.artefacts import link_folder, new_folder, seal, store, write_json
+from kdcore.artefacts import link_folder, moving, new_folder, seal, store, write_json
 from kdcore.code import code_digest
 from kdcore.console import progress, say
 from kdcore.data.batches import collate, in_order
-from kdcore.data.examples import Examples, encode
+from kdcore.data.examples import Examples
 from kdcore.data.prepared import Data
+from kdcore.data.tokens import tokenised
 from kdcore.distil.finished import Finished
 from kdcore.distil.signals import Live, offsets
 from kdcore.errors import UserError
@@ -38,11 +38,8 @@ def write_targets(
     """
     encoder = Encoder.load(teacher.folder)
     with new_folder(out) as aside:
-        for split, frame in (
-            ("train", data.frame("train", rows)),
-            ("validation", data.frame("validation")),
-        ):
-            examples = encode(teacher.tokenizer, frame, teacher.max_length)
+        for split, most in (("train", rows), ("validation", None)):
+            examples = tokenised(data, split, teacher.tokenizer, teacher.max_length, most)
             stored = stores_maps(encoder, examples, targets)
             owners = {"data": data.fingerprint, "teacher": teacher.fingerprint, "rows": len(examples)}
             how = {"split": split, "dtype": targets.dtype, "attention": stored, "code": code_digest(__name__)}
@@ -53,20 +50,9 @@ def write_targets(
                     facts = extract(
                         encoder, examples, partial, dtype=targets.dtype, attention=stored, batch_size=batch_size
                     )
-                    run.finish(_moving(partial), **facts, **owners)
+                    run.finish(moving(partial), **facts, **owners)
                 link_folder(run.result, aside / split)
         seal(aside)
-
-
-def _moving(partial: Path) -> Callable[[Path], None]:
-    """A function that moves what is in the folder `partial` into the one that it is given."""
-
-    def move(target: Path) -> None:
-        for file in partial.iterdir():
-            file.replace(target / file.name)
-        partial.rmdir()
-
-    return move
 
 
 def stores_maps(encoder: Encoder, examples: Examples, targets: sections.Targets) -> bool:

@@ -9,9 +9,9 @@ import torch
 from kdcore.artefacts import read_manifest
 from kdcore.code import code_digest
 from kdcore.console import say
-from kdcore.data.examples import encode
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
+from kdcore.data.tokens import tokenised
 from kdcore.distil.card import origin
 from kdcore.distil.checkpoint import Record
 from kdcore.distil.finished import Finished, write_model
@@ -51,7 +51,7 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared, seed: 
         if not run.finished:
             place = places.resolve(model.name)
             tokenizer = tokenizer_of(place, revision=model.revision)
-            examples = encode(tokenizer, data.frame("train", teacher.rows), model.max_length)
+            examples = tokenised(data, "train", tokenizer, model.max_length, teacher.rows)
             if np.isnan(examples.labels).all():
                 raise UserError(
                     f"{data.task.name}/train",
@@ -62,7 +62,7 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared, seed: 
             torch.manual_seed(seed)
             encoder = Encoder(load_pretrained(place, model.revision, labels_of(data.task)))
             check_length(encoder.config, model.max_length, model.name)
-            validate = validator(data.task, encode(tokenizer, data.frame("validation"), model.max_length), train)
+            validate = validator(data.task, tokenised(data, "validation", tokenizer, model.max_length), train)
             facts = _facts(data.task, encoder, model, origin(model.name, model.revision))
             facts |= {"rows": len(examples), "seed": seed}
             record = Trainer(encoder, examples, phases, Objective(), train, seed, run, validate, facts).train()
@@ -84,7 +84,7 @@ def adopt(data: Data, name: str, revision: str | None, model: Model) -> Finished
             check_length(encoder.config, model.max_length, name)
             match_labels(encoder, data.task, name)
             if data.task.regression:
-                some = encode(tokenizer, data.frame("validation").head(256), model.max_length)
+                some = tokenised(data, "validation", tokenizer, model.max_length).first(256)
                 check_scale(logits_of(encoder, some, 32)[:, 0], some.labels, name)
             facts = _facts(data.task, encoder, model, origin(name, revision)) | {"rows": None, "seed": None}
             run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, Record()))

@@ -58,7 +58,7 @@ class Trainer:
         self.accelerator = accelerator(train.precision)
         torch.set_num_threads(train.threads)
         self._seed(0)
-        self.words = OccurringWords(encoder, np.append(examples.tokens, examples.pad))
+        self.words = OccurringWords(encoder, examples.words())
         optimizer = adamw(encoder, train.learning_rate, train.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(_Learner(encoder, objective), optimizer)
         self.best = Best()

@@ -14,10 +14,11 @@ import torch
 from scipy.special import log_softmax, rel_entr, softmax
 
 from kdcore.data.batches import collate
-from kdcore.data.examples import Examples, encode
+from kdcore.data.examples import Examples
 from kdcore.data.metrics import predictions
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
+from kdcore.data.tokens import tokenised
 from kdcore.distil.finished import Finished
 from kdcore.distil.losses import attention_kl_by_head
 from kdcore.distil.signals import Stored, Targets
@@ -102,7 +103,7 @@ def compare(
         )
     layer_map = next(iter(maps.values()), tuple(range(1, teacher.layers + 1)))
     frame = data.frame("validation")
-    examples = encode(teacher.tokenizer, frame, teacher.max_length)
+    examples = tokenised(data, "validation", teacher.tokenizer, teacher.max_length)
     predicted = {name: read_logits(path, frame) for name, path in logits.items()}
     chosen = choose(examples.lengths, predicted[TEACHER], [predicted[name] for name in students], count)
     models = {name: Encoder.load(student.folder).eval() for name, student in students.items()}

@@ -12,10 +12,11 @@ import pandas as pd
 
 from kdcore.artefacts import write_json
 from kdcore.code import code_digest
-from kdcore.data.examples import Examples, encode
+from kdcore.data.examples import Examples
 from kdcore.data.metrics import degenerate, labelled_metrics, predictions
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
+from kdcore.data.tokens import tokenised
 from kdcore.distil.finished import Finished
 from kdcore.distil.signals import Targets
 from kdcore.evaluation import sanity
@@ -47,8 +48,9 @@ def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets |
     }
     with open_run("evaluation", what) as run:
         if not run.finished:
-            frames = {split: data.frame(split) for split in data.splits if split.startswith("validation")}
-            examples = {split: encode(teacher.tokenizer, frame, teacher.max_length) for split, frame in frames.items()}
+            splits = [split for split in data.splits if split.startswith("validation")]
+            frames = {split: data.frame(split, columns=("row", "label")) for split in splits}
+            examples = {split: tokenised(data, split, teacher.tokenizer, teacher.max_length) for split in splits}
             encoder = Encoder.load(model.folder)
             logits = {split: logits_of(encoder, rows, batch_size) for split, rows in examples.items()}
             if data.task.by_teacher:
@@ -62,9 +64,9 @@ def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets |
             point["parameters"] = encoder.parameter_counts()
             point["bytes"] = (model.folder / "model.safetensors").stat().st_size
             tables = [
-                frame[["row", "label"]]
-                .assign(split=split)
-                .join(pd.DataFrame(logits[split], columns=[f"logit_{k}" for k in range(logits[split].shape[1])]))
+                frame.assign(split=split).join(
+                    pd.DataFrame(logits[split], columns=[f"logit_{k}" for k in range(logits[split].shape[1])])
+                )
                 for split, frame in frames.items()
             ]
 
@@ -93,8 +95,8 @@ def score_test(model: Finished, data: Data, teacher: Finished, batch_size: int) 
     what = {"data": data.fingerprint, "model": model.fingerprint, "teacher": teacher.fingerprint, "splits": splits}
     with open_run("test", {**what, "code": code_digest(__name__)}) as run:
         if not run.finished:
-            frames = {split: data.frame(split).dropna(subset="label", ignore_index=True) for split in splits}
-            examples = {split: encode(teacher.tokenizer, frame, teacher.max_length) for split, frame in frames.items()}
+            every = {split: tokenised(data, split, teacher.tokenizer, teacher.max_length) for split in splits}
+            examples = {split: rows.labelled() for split, rows in every.items()}
             encoder = Encoder.load(model.folder)
             logits = {split: logits_of(encoder, rows, batch_size) for split, rows in examples.items()}
             scored = score(data.task, logits, examples, "test")

@@ -1,9 +1,11 @@
 """What determines the models that params.yaml names, and their tokenizers."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 from transformers import AutoTokenizer
 
 from kdcore.artefacts import digest, write_json
@@ -48,6 +50,20 @@ def tokenizer_of(place: str | Path, revision: str | None = None) -> Any:
     if problems:
         raise UserError(name, problems)
     return tokenizer
+
+
+def tokenizer_identity(tokenizer: Any) -> str:
+    """What determines the ids that a tokenizer gives to a text, wherever it was read from."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # one that is written in Python, or by another library
+        with tempfile.TemporaryDirectory() as folder:
+            save_tokenizer(tokenizer, Path(folder))
+            parts: Any = fingerprint(Path(folder))
+    else:
+        parts = json.loads(backend.to_str())
+        del parts["truncation"], parts["padding"]  # those of the last call
+    facts = {name: getattr(tokenizer, name) for name in ("pad_token_id", "model_input_names", "truncation_side")}
+    return digest({"parts": parts, **facts, "tokenizers": tokenizers.__version__})
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:

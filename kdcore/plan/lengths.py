@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import gamma
 
-from kdcore.data.examples import encode
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
+from kdcore.data.tokens import tokenised
 from kdcore.errors import UserError
 from kdcore.model.names import tokenizer_of
 from kdcore.model.places import resolve
@@ -72,7 +72,7 @@ def counted(task: Task, folder: Path, model: str, max_length: int) -> Lengths:
     """The true lengths of a prepared task."""
     data, tokenizer = Data.open(folder), tokenizer_of(resolve(model))
     names = ("train", *(split for split in data.splits if split.startswith("validation")))
-    splits = {name: encode(tokenizer, data.frame(name), max_length) for name in names}
+    splits = {name: tokenised(data, name, tokenizer, max_length) for name in names}
     train = splits.pop("train")
     validation = {name: split.lengths for name, split in splits.items()}
     return Lengths(task, train.lengths, ~np.isnan(train.labels), validation, f"counted in {folder}")

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kdcore import artefacts, cli, processes
-from kdcore.data import prepared
+from kdcore.data import prepared, tokens
 from tests.on_disk import Ingredients
 from tests.pipeline.conftest import ROOT, SMALL, TASK, edit_params
 
@@ -28,11 +29,17 @@ def run(
     def ran(command: str, before: list[str], after: list[str]) -> tuple[Counter[str], Counter[str]]:
         hashed: Counter[str] = Counter()
         parsed: Counter[str] = Counter()
-        sha256, read_table = artefacts.sha256, prepared.pq.read_table
+
+        def counted(path: Path, read: Callable[..., Any], **how: Any) -> Any:
+            parsed.update([path.stem])
+            return read(path, **how)
+
+        sha256, read_table, file = artefacts.sha256, prepared.pq.read_table, prepared.pq.ParquetFile
         with monkeypatch.context() as patch:
             patch.setattr(processes, "_dismissed", False)
             patch.setattr(artefacts, "sha256", lambda path: hashed.update([str(path)]) or sha256(path))
-            patch.setattr(prepared.pq, "read_table", lambda path: parsed.update([path.stem]) or read_table(path))
+            patch.setattr(prepared.pq, "read_table", lambda path, **how: counted(path, read_table, **how))
+            patch.setattr(prepared.pq, "ParquetFile", lambda path: counted(path, file))
             cli.app([command, TASK, *before, *places, *after], standalone_mode=False)
         return hashed, parsed
 
@@ -48,7 +55,16 @@ def test_a_student_proves_each_file_once(run: Run, tiny_ingredients: Ingredients
     assert set(hashed.values()) == {1}
     needed = (tiny_ingredients.data, tiny_ingredients.teacher, tiny_ingredients.targets)
     assert set().union(*map(files, needed)) <= set(hashed)
-    assert parsed == {"train": 1, "validation": 2}  # for its history, and to score it
+    assert parsed == {"train": 1, "validation": 2}  # to tokenise them, and the labels once more to score it
+
+
+def test_what_was_tokenised_once_is_not_parsed_again(run: Run):
+    run("student", ["soft", "0"], ["students/soft-s0"])
+    tokens._opened.clear()  # another process
+    hashed, parsed = run("student", ["sid", "0"], ["students/sid-s0"])
+    assert parsed == {"validation": 1}  # its labels
+    assert set(hashed.values()) == {1}
+    assert sum("tokens-" in path for path in hashed) == 2 * len(["tokens", "types", "start", "labels"])
 
 
 def test_an_evaluation_of_several_models_proves_each_file_once(run: Run, tiny_ingredients: Ingredients, tmp_path: Path):

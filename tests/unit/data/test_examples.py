@@ -110,3 +110,29 @@ def test_tokens_types_and_labels_of_one_example_stay_together():
     assert found.types is not None
     assert found.types.tolist() == whole.types[start:stop].tolist()
     assert 0 < found.types.sum() < len(found.types)
+
+
+def test_examples_are_taken_stretch_by_stretch(monkeypatch: pytest.MonkeyPatch):
+    whole, rows = examples(pairs=True), np.asarray([9, 2, 2, 11, 0])
+    together = whole.take(rows)
+    monkeypatch.setattr("kdcore.data.examples.STRETCH", 2)
+    apart = whole.take(rows)
+    for name in ("tokens", "types", "start", "labels"):
+        assert np.array_equal(getattr(apart, name), getattr(together, name))
+    assert [tokens_of(apart, place) for place in range(5)] == [tokens_of(whole, int(row)) for row in rows]
+
+
+def test_the_first_examples_are_a_view():
+    whole = examples(pairs=True)
+    found, taken = whole.first(5), whole.take(np.arange(5))
+    assert np.shares_memory(found.tokens, whole.tokens)
+    for name in ("tokens", "types", "start", "labels"):
+        assert np.array_equal(getattr(found, name), getattr(taken, name))
+
+
+def test_words_are_those_that_occur_and_padding(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("kdcore.data.examples.STRETCH", 3)
+    ids = np.asarray([7, 3, 3, 9, 7, 2], np.uint16)
+    found = Examples(ids, None, np.asarray([0, 2, 6]), np.zeros(2), 5)
+    assert found.words().tolist() == [2, 3, 5, 7, 9]
+    assert Examples(ids[:0], None, np.asarray([0]), np.zeros(0), 5).words().tolist() == [5]
