@@ -242,6 +242,90 @@ def test_a_damaged_file_is_named_with_what_to_run(sealed: Path, damage: str):
     assert str(caught.value) == f"{sealed}: deep/three.bin: {problem}; run `dvc repro -f targets`"
 
 
+# What was read once
+
+
+@pytest.fixture
+def proofs(sealed: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """proofs(): open the folder, and the names of the files that were read for it. Files count as large, and as old."""
+    monkeypatch.setattr(artefacts, "SMALL", 1000)
+    monkeypatch.setattr(artefacts, "CLOCK", -3600)
+    monkeypatch.delenv("KDCORE_VERIFY", raising=False)
+
+    def opened() -> list[str]:
+        read: list[str] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(artefacts, "sha256", lambda path: read.append(path.name) or sha256(path))
+            open_sealed(sealed, "dvc repro")
+        return read
+
+    return opened
+
+
+def test_a_large_file_is_read_once_and_a_small_one_each_time(proofs: Callable[[], list[str]]):
+    assert proofs() == ["three.bin", "one.bin", "two.bin"]
+    assert proofs() == ["one.bin", "two.bin"]  # 700 bytes each, three.bin has 1400
+
+
+@pytest.mark.parametrize("change", [os.utime, flip, lambda file: file.write_bytes(file.read_bytes())])
+def test_what_was_touched_or_written_is_read_again(
+    sealed: Path, proofs: Callable[[], list[str]], change: Callable[[Path], object]
+):
+    proofs()
+    change(sealed / "deep/three.bin")
+    if change is flip:
+        with pytest.raises(UserError, match=r"three\.bin: its content is not what was written"):
+            proofs()
+    else:
+        assert "three.bin" in proofs()
+        assert "three.bin" not in proofs()
+
+
+def test_a_bit_that_was_flipped_with_its_time_set_back_is_seen(sealed: Path, proofs: Callable[[], list[str]]):
+    proofs()
+    file = sealed / "deep/three.bin"
+    before = file.stat()
+    with file.open("r+b") as opened:  # in place: the same file
+        opened.seek(700)
+        opened.write(b"!")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    with pytest.raises(UserError, match=r"three\.bin: its content is not what was written"):
+        proofs()
+
+
+def test_damage_beneath_the_file_system_is_seen_when_asked_for(
+    sealed: Path, proofs: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(artefacts, "STATE", ("st_size", "st_ino"))  # a disk that rots changes no time
+    proofs()
+    with (sealed / "deep/three.bin").open("r+b") as opened:
+        opened.write(b"!")
+    proofs()
+    monkeypatch.setenv("KDCORE_VERIFY", "1")
+    with pytest.raises(UserError, match=r"three\.bin: its content is not what was written .* run `dvc repro`"):
+        proofs()
+
+
+def test_another_machines_proof_is_none(proofs: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch):
+    proofs()
+    monkeypatch.setattr(artefacts, "MACHINE", ["elsewhere", 1])
+    assert "three.bin" in proofs()
+
+
+def test_a_file_that_is_as_new_as_the_clock_is_fine_is_not_noted(
+    proofs: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(artefacts, "CLOCK", 3600)
+    assert proofs() == proofs() == ["three.bin", "one.bin", "two.bin"]
+
+
+def test_a_read_only_store_keeps_no_proof(sealed: Path, proofs: Callable[[], list[str]], store: Path):
+    store.mkdir()
+    (store / "proved").write_text("in the way, as a read-only folder would be")
+    assert proofs() == proofs() == ["three.bin", "one.bin", "two.bin"]
+
+
 def test_files_that_changed_places_are_both_named(sealed: Path):
     one, two = sealed / "one.bin", sealed / "two.bin"
     assert one.stat().st_size == two.stat().st_size
