@@ -86,6 +86,56 @@ def test_an_order_is_of_its_seed_and_epoch(found: np.ndarray, size: int, seed: i
     assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
 
 
+def one_block(found: np.ndarray, size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The order as it was before there were blocks, written out."""
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(found))
+    pools = [order[start : start + size * POOL] for start in range(0, len(order), size * POOL)]
+    sorted_pools = [pool[np.argsort(found[pool], kind="stable")] for pool in pools]
+    cut = [pool[start : start + size] for pool in sorted_pools for start in range(0, len(pool), size)]
+    return [cut[index] for index in random.permutation(len(cut))]
+
+
+@given(lengths, sizes, seeds, st.integers(0, 5))
+def test_up_to_a_block_all_rows_are_shuffled_together(found: np.ndarray, size: int, seed: int, epoch: int):
+    expected, batches = one_block(found, size, seed, epoch), shuffled(found, size, seed, epoch)
+    assert [batch.tolist() for batch in batches] == [batch.tolist() for batch in expected]
+
+
+@given(lengths, sizes, seeds, st.integers(0, 5), st.integers(1, 100))
+def test_an_epoch_of_blocks_has_every_row_once_in_full_batches(
+    found: np.ndarray, size: int, seed: int, epoch: int, block: int
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kdcore.data.batches.BLOCK", block)
+        batches = shuffled(found, size, seed, epoch)
+        assert sorted(np.concatenate(batches).tolist()) == list(range(len(found)))
+        assert len(batches) == -(-len(found) // size)
+        assert sorted(len(batch) for batch in batches)[1:] == [size] * (len(batches) - 1)
+
+
+@given(lengths, sizes, seeds, st.integers(0, 300), st.integers(1, 100))
+def test_what_is_left_of_an_epoch_is_its_end(found: np.ndarray, size: int, seed: int, begin: int, block: int):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kdcore.data.batches.BLOCK", block)
+        whole, left = shuffled(found, size, seed, 1), shuffled(found, size, seed, 1)[begin:]
+        assert [batch.tolist() for batch in left] == [batch.tolist() for batch in whole][begin:]
+
+
+def test_blocks_mix_over_the_epochs_and_stay_random(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("kdcore.data.batches.BLOCK", 100)
+    found = np.random.default_rng(0).integers(3, 30, size=1000)
+    starts = set()
+    for epoch in range(4):
+        order = np.concatenate(shuffled(found, 10, 0, epoch))
+        blocks = [order[start : start + 100] for start in range(0, 1000, 100)]
+        firsts = [min(((block - anchor) % 1000).max() for anchor in block) for block in blocks]
+        assert firsts == [99] * 10  # each block is one stretch of rows, which may go over the end
+        assert all((np.diff(block) != 1).mean() > 0.9 for block in blocks)
+        starts.add(tuple(int(block.min()) for block in blocks))
+    assert len(starts) == 4
+
+
 def test_other_seeds_and_epochs_have_other_orders():
     found = np.random.default_rng(0).integers(3, 30, size=200)
     orders = [np.concatenate(shuffled(found, 8, seed, epoch)) for seed in range(3) for epoch in range(3)]
