@@ -198,7 +198,8 @@ def distil(
         sanity.check("the teacher", above)
         if starts_elsewhere:
             names.check_vocabulary(start, None, teacher.folder)
-        targets = _targets(data, teacher, own["targets"], rows)
+        mapped = layer_map(own["student"].layer_map, layers, teacher.layers)
+        targets = _targets(data, teacher, own["targets"], rows, mapped)
         ingredients = (own["student"], own["distill"], own["train"], model, data, teacher, targets)
         made = distilled(method, seed, *ingredients)
         point = read_point(score_run(made, data, teacher, targets, BATCH))
@@ -371,10 +372,13 @@ def _texts(file: RawFile, label: str) -> tuple[str, ...]:
     return found
 
 
-def _targets(data: Data, teacher: Finished, section: sections.Targets, rows: int | None) -> Targets:
+def _targets(
+    data: Data, teacher: Finished, section: sections.Targets, rows: int | None, mapped: tuple[int, ...]
+) -> Targets:
     """The teacher's signals of the first `rows` training rows, written where they are not in the store."""
-    what = {"data": data.fingerprint, "teacher": teacher.fingerprint, "rows": data.used(rows)}
+    owners = {"data": data.fingerprint, "teacher": teacher.fingerprint}
+    what = {**owners, "rows": data.used(rows), "mapped": mapped}
     with open_run("signals", what | section.model_dump()) as run:
         folder = run.folder / "targets"
-        write_targets(data, teacher, folder, section, rows, BATCH)
+        write_targets(data, teacher, folder, section, rows, BATCH, mapped)
         return Targets.open(folder, data, teacher)

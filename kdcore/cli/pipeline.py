@@ -93,7 +93,12 @@ def teacher(
     publish(point, scores)
 
 
-@command(reads=("student.rows", "study.{study}", "targets", "evaluate.batch_size", "task.{task}"))
+@command(
+    reads=(
+        *("student.layers", "student.layer_map", "student.rows", "study.{study}"),
+        *("targets", "evaluate.batch_size", "task.{task}"),
+    )
+)
 def targets(
     params: Params,
     task: str,
@@ -102,19 +107,34 @@ def targets(
     out: Path,
     study: StudyOption = None,
 ) -> None:
-    """Write the teacher's logits, [CLS] vectors and attention maps, of as many rows as the students need."""
+    """Write the teacher's logits, [CLS] vectors and attention maps, of as many rows as the students need.
+
+    Where there is no room for the maps of all layers, those that the students map are written alone.
+    """
     set_up_libraries()
     from kdcore.artefacts import check_folder
     from kdcore.distil.targets import write_targets
+    from kdcore.model.layers import layer_map
 
     check_folder(out, data, teacher)
-    entry, usual = params.task[task], {"student.rows": params.student.rows}
+    own, made = params.student, open_teacher(teacher)
+    usual = {f"student.{name}": getattr(own, name) for name in ("layers", "layer_map", "rows")}
+    entry = params.task[task]
     asked: list[tuple[str | None, Any]] = [(method, {}) for method in (None, *entry.methods)]
     if study:
         asked = [(cell.method, cell.sets) for cell in cells(STUDIES[study], params.study[study])]
-    rows = [(usual | values(of_task(task, entry, method)) | sets)["student.rows"] for method, sets in asked]
-    most = None if None in rows else max(filter(None, rows))
-    write_targets(open_data(task, data), open_teacher(teacher), out, params.targets, most, params.evaluate.batch_size)
+    students = [usual | values(of_task(task, entry, method)) | sets for method, sets in asked]
+    rows = [student["student.rows"] for student in students]
+    maps = [layer_map(one["student.layer_map"], one["student.layers"], made.layers) for one in students]
+    write_targets(
+        open_data(task, data),
+        made,
+        out,
+        params.targets,
+        None if None in rows else max(filter(None, rows)),
+        params.evaluate.batch_size,
+        set().union(*maps),
+    )
 
 
 @command(

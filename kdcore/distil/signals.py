@@ -49,8 +49,6 @@ class Teaching:
 class Signals(Protocol):
     """A source of the teacher's signals."""
 
-    layers: int
-
     def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
         """The signals of a batch; attention and cls name the layers that are wanted."""
 
@@ -87,14 +85,15 @@ class Stored:
     def __init__(self, folder: Path, teacher: Path) -> None:
         """Raises UserError where the folder is incomplete or was changed since it was written."""
         manifest = open_sealed(folder, RERUN)
-        self.layers: int = manifest["layers"]
+        self.layers: tuple[int, ...] = tuple(manifest["layers"])
+        self._place = {layer: place for place, layer in enumerate(self.layers)}
         self._heads: int = manifest["heads"]
         self._logits = _map(folder / "logits.npy")  # (N, K)
         self._cls = _map(folder / "cls.npy")  # (N, L, H)
         self._lengths = _map(folder / "lengths.npy")  # (N,)
         self._shards = [_map(folder / f"attention-{k:05d}.npy") for k in range(len(manifest["shards"]))]
         self._bounds = np.asarray([0, *manifest["shards"]])
-        self._offsets = offsets(self._lengths, self._bounds, self.layers * self._heads)
+        self._offsets = offsets(self._lengths, self._bounds, len(self.layers) * self._heads)
         self._live = None if self._shards else Live(Encoder.load(teacher))
 
     def __len__(self) -> int:
@@ -107,7 +106,7 @@ class Stored:
 
     def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
         rows, device = batch.rows, batch.mask.device
-        places = np.asarray([layer - 1 for layer in cls], np.int64)
+        places = np.asarray([self._place[layer] for layer in cls], np.int64)
         vectors = moved(torch.from_numpy(self._cls[rows, places[:, None]]), device)  # (layers, B, H)
         return Teaching(
             self._attention(batch, attention) if attention else {},
@@ -134,15 +133,15 @@ class Stored:
             stored, target = self._example(row, n), maps[:, index].numpy()
             target[..., n:, :], target[..., :n, n:] = 0, 0
             for place, layer in enumerate(layers):
-                target[place, :, :n, :n] = stored[layer - 1]
+                target[place, :, :n, :n] = stored[self._place[layer]]
         return maps
 
     def _example(self, row: int, n: int) -> np.ndarray:
         """(L, A, n, n) of one example."""
         shard = int(np.searchsorted(self._bounds, row, side="right")) - 1
         start = int(self._offsets[row])
-        flat = self._shards[shard][start : start + self.layers * self._heads * n * n]
-        return flat.reshape(self.layers, self._heads, n, n)
+        flat = self._shards[shard][start : start + len(self.layers) * self._heads * n * n]
+        return flat.reshape(len(self.layers), self._heads, n, n)
 
 
 @dataclass(frozen=True)
@@ -161,6 +160,8 @@ class Targets:
         """Raises UserError where the signals are of another teacher, or of other data, than those given."""
         manifests = {split: read_manifest(folder / split, RERUN) for split in SPLITS}
         for split, manifest in manifests.items():
+            if not isinstance(manifest.get("layers"), list):
+                raise UserError(str(folder / split), f"were written by an older kdcore; run `{RERUN}`")
             for name, given in (("teacher", teacher), ("data", data)):
                 if manifest.get(name) != given.fingerprint:
                     raise UserError(
@@ -172,6 +173,17 @@ class Targets:
         """How exact the signals are: their type, and whether attention comes from the teacher instead."""
         manifest = self.manifests[split]
         return manifest["dtype"] if manifest["shards"] else f"{manifest['dtype']}, live attention"
+
+    def check(self, split: str, mapped: Collection[int]) -> None:
+        """Raises UserError where a student maps teacher layers whose signals of this split were not stored."""
+        there = self.manifests[split]["layers"]
+        if lacking := [layer for layer in mapped if layer not in there]:
+            raise UserError(
+                str(self.folder / split),
+                f"holds signals of teacher layers {_listed(there)}, and the student maps {_listed(lacking)} too: name "
+                "its depth and map in student.layers and student.layer_map, or let targets.disk_gb have room for all "
+                f"layers, and run `{RERUN}`",
+            )
 
     @cached_property
     def train(self) -> Stored:
@@ -188,6 +200,10 @@ def offsets(lengths: np.ndarray, bounds: np.ndarray, maps: int) -> np.ndarray:
     ends = np.cumsum(size)
     first = np.concatenate([[0], ends])[bounds[np.searchsorted(bounds, np.arange(len(lengths)), "right") - 1]]
     return ends - size - first
+
+
+def _listed(layers: Collection[int]) -> str:
+    return ", ".join(map(str, layers))
 
 
 def _map(path: Path) -> np.ndarray:

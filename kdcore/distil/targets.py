@@ -5,6 +5,7 @@ Maps are ragged: an example of n tokens keeps n×n numbers per layer and head, a
 
 import os
 import shutil
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,82 +31,112 @@ SHARD_BYTES = 256 * 2**20  # of attention maps; the unit of resuming and of chec
 
 
 def write_targets(
-    data: Data, teacher: Finished, out: Path, targets: sections.Targets, rows: int | None, batch_size: int
+    data: Data,
+    teacher: Finished,
+    out: Path,
+    targets: sections.Targets,
+    rows: int | None,
+    batch_size: int,
+    mapped: Collection[int] | None = None,
 ) -> None:
     """The signals of the first `rows` training rows and of all validation rows, in out/train and out/validation.
 
-    Raises UserError where maps must be stored and the disk has no room for them.
+    mapped: the teacher layers that students map (None: every one), which are stored alone where there is no room for
+    all. Raises UserError where maps must be stored and the disk has no room for them.
     """
     encoder = Encoder.load(teacher.folder)
+    every = tuple(range(1, teacher.layers + 1))
     with new_folder(out) as aside:
         for split, most in (("train", rows), ("validation", None)):
             examples = tokenised(data, split, teacher.tokenizer, teacher.max_length, most)
-            stored = stores_maps(encoder, examples, targets)
+            stored = stored_layers(encoder, examples.lengths, sorted(mapped or every), targets)
             owners = {"data": data.fingerprint, "teacher": teacher.fingerprint, "rows": len(examples)}
             how = {"split": split, "dtype": targets.dtype, "attention": stored, "code": code_digest(__name__)}
             with open_run("targets", {**owners, **how}) as run:
                 partial = run.folder / "partial"
                 if not run.finished:
                     partial.mkdir(exist_ok=True)
-                    facts = extract(
-                        encoder, examples, partial, dtype=targets.dtype, attention=stored, batch_size=batch_size
-                    )
+                    keep: dict[str, Any] = {"dtype": targets.dtype, "attention": bool(stored), "layers": stored}
+                    facts = extract(encoder, examples, partial, batch_size=batch_size, **keep)
                     run.finish(moving(partial), **facts, **owners)
                 link_folder(run.result, aside / split)
         seal(aside)
 
 
-def stores_maps(encoder: Encoder, examples: Examples, targets: sections.Targets) -> bool:
-    """Whether attention maps are stored. Raises UserError where they must be and the disk is too full."""
-    itemsize = np.dtype(targets.dtype).itemsize
-    need = attention_bytes(examples.lengths, len(encoder.layers), encoder.config.num_attention_heads, itemsize)
+def stored_layers(
+    encoder: Encoder, lengths: np.ndarray, mapped: Sequence[int], targets: sections.Targets
+) -> tuple[int, ...]:
+    """The layers whose maps are stored, none where the teacher is to be live; says which, and how much they take.
+
+    Raises UserError where maps must be stored and the disk is too full.
+    """
+    every, heads = len(encoder.layers), encoder.config.num_attention_heads
+    each = attention_bytes(lengths, 1, heads, np.dtype(targets.dtype).itemsize)
     free = shutil.disk_usage(store()).free
-    if targets.store == "disk" and need > free:
+    stored = kept_layers(targets.store, every, mapped, each, free, targets.disk_gb)
+    if targets.store == "disk" and not stored:
         raise UserError(
             "targets.store",
-            f"disk needs {need / 1e9:.1f} GB for the attention maps, and {free / 1e9:.1f} GB are free; "
+            f"disk needs {each * len(mapped) / 1e9:.1f} GB for the attention maps, and {free / 1e9:.1f} GB are free; "
             "use live, or fewer rows",
         )
-    stored = keeps_maps(targets.store, need, free, targets.disk_gb)
-    say(f"targets: {len(examples):,} rows, attention maps of {need / 1e9:.2f} GB {'stored' if stored else 'live'}")
+    which = "" if len(stored) in (0, every) else f" of layers {', '.join(map(str, stored))}, which students map,"
+    size, where = each * (len(stored) or len(mapped)), "stored" if stored else "live"
+    say(f"targets: {len(lengths):,} rows, attention maps{which} of {size / 1e9:.2f} GB {where}")
     return stored
 
 
-def keeps_maps(keep: str, need: int, free: int, disk_gb: float) -> bool:
-    """Whether attention maps of `need` bytes are stored where `free` bytes are free: the rule of targets.store."""
-    return keep == "disk" or (keep == "auto" and need <= min(disk_gb * 1e9, 0.9 * free))
+def kept_layers(keep: str, every: int, mapped: Sequence[int], each: int, free: int, disk_gb: float) -> tuple[int, ...]:
+    """The layers whose maps are stored, none where the teacher is to be live: the rule of targets.store.
+
+    All of them where there is room, so that students of any depth find theirs; else those that are mapped. every: the
+    teacher's layers; each: bytes of one layer's maps; free: bytes of disk.
+    """
+    room = {"disk": float(free), "auto": min(disk_gb * 1e9, 0.9 * free), "live": -1.0}[keep]
+    if every * each <= room:
+        return tuple(range(1, every + 1))
+    return tuple(mapped) if len(mapped) * each <= room else ()
 
 
 def extract(
-    teacher: Encoder, examples: Examples, folder: Path, *, dtype: str, attention: bool, batch_size: int
+    teacher: Encoder,
+    examples: Examples,
+    folder: Path,
+    *,
+    dtype: str,
+    attention: bool,
+    batch_size: int,
+    layers: Collection[int] = (),
 ) -> dict[str, Any]:
     """Write the teacher's signals for `examples` into `folder`; shards that are there already are kept.
 
-    logits.npy (N, K) float32; cls.npy (N, L, H) and attention-*.npy (flat, ragged) of `dtype`;
-    lengths.npy (N,) int32. Returns the facts that reading needs: they belong in the folder's manifest.
+    layers: whose [CLS] vectors and maps are written, in that order; every one where none is named. logits.npy (N, K)
+    float32; cls.npy (N, L, H) and attention-*.npy (flat, ragged) of `dtype`; lengths.npy (N,) int32. Returns the facts
+    that reading needs: they belong in the folder's manifest.
     """
-    live, size = Live(teacher), len(examples)
-    layers, heads = live.layers, teacher.config.num_attention_heads
-    bounds = shard_bounds(examples.lengths, layers * heads * np.dtype(dtype).itemsize)
+    live, size, heads = Live(teacher), len(examples), teacher.config.num_attention_heads
+    kept = tuple(layers) or tuple(range(1, live.layers + 1))
+    # By all layers' bytes, whichever are kept: a shard's rows are computed together, and that decides the last bits.
+    bounds = shard_bounds(examples.lengths, live.layers * heads * np.dtype(dtype).itemsize)
     markers = [folder / f"shard-{shard:05d}.json" for shard in range(len(bounds) - 1)]
     mode = "r+" if any(marker.exists() for marker in markers) else "w+"
     _array(folder / "lengths.npy", mode, "int32", (size,))[:] = examples.lengths
     logits = _array(folder / "logits.npy", mode, "float32", (size, teacher.output.out_features))
-    cls = _array(folder / "cls.npy", mode, dtype, (size, layers, teacher.config.hidden_size))
+    cls = _array(folder / "cls.npy", mode, dtype, (size, len(kept), teacher.config.hidden_size))
     with progress("targets", size) as update:
         for shard, marker in enumerate(markers):
             rows = np.arange(bounds[shard], bounds[shard + 1])
             if not marker.exists():
                 maps = None
                 if attention:  # a new file, Σ n² numbers for each layer and head
-                    numbers = int(np.square(examples.lengths[rows].astype(np.int64)).sum()) * layers * heads
+                    numbers = int(np.square(examples.lengths[rows].astype(np.int64)).sum()) * len(kept) * heads
                     maps = _array(folder / f"attention-{shard:05d}.npy", "w+", dtype, (numbers,))
-                _extract_rows(live, examples, rows, batch_size, logits, cls, maps)
+                _extract_rows(live, examples, rows, batch_size, kept, logits, cls, maps)
                 write_json(marker, {"rows": [int(rows[0]), int(rows[-1]) + 1]})
             update(len(rows))
     for marker in markers:
         marker.unlink()
-    return {"layers": layers, "heads": heads, "dtype": dtype, "shards": bounds[1:] if attention else []}
+    return {"layers": kept, "heads": heads, "dtype": dtype, "shards": bounds[1:] if attention else []}
 
 
 def _extract_rows(
@@ -113,21 +144,25 @@ def _extract_rows(
     examples: Examples,
     rows: np.ndarray,
     batch_size: int,
+    layers: Collection[int],
     logits: np.ndarray,
     cls: np.ndarray,
     maps: np.memmap | None,
 ) -> None:
-    """The signals of one shard's rows, written to disk when this returns. maps: the shard's flat array."""
+    """The signals of one shard's rows, written to disk when this returns. maps: the shard's flat array.
+
+    The teacher hands out the maps of all layers, whichever are kept: without that it computes other last bits.
+    """
     every = range(1, live.layers + 1)
     lengths = examples.lengths[rows]
-    starts = offsets(lengths, np.asarray([0, len(rows)]), live.layers * live.teacher.config.num_attention_heads)
+    starts = offsets(lengths, np.asarray([0, len(rows)]), len(layers) * live.teacher.config.num_attention_heads)
     for positions in in_order(lengths, batch_size):
         batch = collate(examples, rows[positions]).to(live.teacher.device)
         teaching = live.at(batch, every if maps is not None else (), every)
         logits[batch.rows] = teaching.logits.float().cpu().numpy()
-        cls[batch.rows] = torch.stack([teaching.cls[layer] for layer in every], 1).cpu().numpy()
+        cls[batch.rows] = torch.stack([teaching.cls[layer] for layer in layers], 1).cpu().numpy()
         if maps is not None:
-            rounded = [teaching.attention[layer].to(getattr(torch, maps.dtype.name)) for layer in every]
+            rounded = [teaching.attention[layer].to(getattr(torch, maps.dtype.name)) for layer in layers]
             _write_maps(maps, starts[positions], lengths[positions], torch.stack(rounded, 1).cpu().numpy())
     for array in (logits, cls, maps):
         if isinstance(array, np.memmap):

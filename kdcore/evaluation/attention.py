@@ -101,7 +101,8 @@ def compare(
         raise UserError(
             "attention", [f"{name}: matches teacher layers {list(mapped)}" for name, mapped in maps.items()]
         )
-    layer_map = next(iter(maps.values()), tuple(range(1, teacher.layers + 1)))
+    layer_map = next(iter(maps.values()), tuple(targets.manifests["validation"]["layers"]))
+    targets.check("validation", layer_map)
     frame = data.frame("validation")
     examples = tokenised(data, "validation", teacher.tokenizer, teacher.max_length)
     predicted = {name: read_logits(path, frame) for name, path in logits.items()}

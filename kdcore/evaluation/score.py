@@ -59,6 +59,7 @@ def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets |
             point = {key: model.facts.get(key) for key in KEPT} | score(data.task, logits, examples)
             if targets is not None:
                 mapped = tuple(model.facts["mapped"])
+                targets.check("validation", mapped)
                 point["fidelity"] = fidelity(encoder, examples["validation"], targets.validation, mapped, batch_size)
             point["warnings"] = sanity.warnings(point)
             point["parameters"] = encoder.parameter_counts()

@@ -167,9 +167,11 @@ def _works(works: Sequence[Work], speeds: Mapping[Kind, float], total_only: bool
 
 
 def _bytes(plan: TaskPlan) -> str:
-    lines = []
+    lines = [["tokens", "", "", size(plan.tokens)]]
     for split, signals in plan.signals.items():
-        maps = size(signals.maps) if plan.stored[split] else "live teacher"
+        kept, every = plan.kept[split], plan.config.num_hidden_layers
+        part = "" if kept == every else f", {kept} of {every} layers"
+        maps = f"{size(signals.maps)}{part}" if plan.stored[split] else "live teacher"
         lines.append([f"signals, {split}", maps, size(signals.rest), size(signals.maps + signals.rest)])
     lines.append(["checkpoints of one run", "", "", size(plan.checkpoints)])
     lines.append(["models", "", "", size(plan.models)])

@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from kdcore.data.tokens import rows_made, token_bytes
 from kdcore.distil.methods import Method, compare_maps
 from kdcore.distil.schedule import Phase, phases
-from kdcore.distil.targets import keeps_maps, shard_bounds
+from kdcore.distil.targets import kept_layers, shard_bounds
 from kdcore.model.cost import attention_bytes, forward_flops, training_flops
 from kdcore.model.encoder import Encoder
 from kdcore.model.layers import layer_map
@@ -119,10 +120,12 @@ class SignalBytes:
     rest: int
 
 
-def signal_bytes(teacher: Encoder, lengths: np.ndarray, dtype: str, stored: bool) -> SignalBytes:
-    """The files of one split, to the byte, but for its manifest."""
-    layers, heads, size = len(teacher.layers), teacher.config.num_attention_heads, np.dtype(dtype).itemsize
-    shards = len(shard_bounds(lengths, layers * heads * size)) - 1
+def signal_bytes(
+    teacher: Encoder, lengths: np.ndarray, dtype: str, stored: bool, kept: int | None = None
+) -> SignalBytes:
+    """The files of one split, to the byte, but for its manifest. kept: how many layers' signals; None: every one's."""
+    every, heads, size = len(teacher.layers), teacher.config.num_attention_heads, np.dtype(dtype).itemsize
+    layers, shards = kept or every, len(shard_bounds(lengths, every * heads * size)) - 1
     maps = attention_bytes(lengths, layers, heads, size) + shards * HEADER if stored else 0
     row = layers * teacher.config.hidden_size * size + teacher.output.out_features * 4 + 4
     return SignalBytes(maps, len(lengths) * row + 3 * HEADER)
@@ -158,16 +161,22 @@ class TaskPlan:
         self.mapped = {one.name: layer_map(one.student.layer_map, one.student.layers, depth) for one in planned}
         # Lengths of the rows that the teacher is fine-tuned on; none where it is fine-tuned already.
         first = lengths.train[: 0 if params.teacher.finetuned else params.teacher.rows]
+        self._tuned = len(first)
         self.taught = first[lengths.labelled[: len(first)]]
         self.splits = {"train": lengths.train[:rows], "validation": lengths.validation["validation"]}
-        self.map_bytes: dict[str, int] = {}  # needed, wherever the maps then come from
+        self.map_bytes: dict[str, int] = {}  # at least needed, wherever the maps then come from
         self.stored: dict[str, bool] = {}
+        self.kept: dict[str, int] = {}  # layers whose maps are stored
         self.signals: dict[str, SignalBytes] = {}
         how = params.targets
         for split, tokens in self.splits.items():
-            self.map_bytes[split] = signal_bytes(self.teacher, tokens, how.dtype, stored=True).maps
-            self.stored[split] = keeps_maps(how.store, self.map_bytes[split], free, how.disk_gb)
-            one = signal_bytes(self.teacher, tokens, how.dtype, self.stored[split])
+            each = attention_bytes(tokens, 1, self.config.num_attention_heads, np.dtype(how.dtype).itemsize)
+            asked = sorted(set().union(*self.mapped.values()))
+            self.map_bytes[split] = len(asked) * each
+            kept = kept_layers(how.store, depth, asked, each, free, how.disk_gb)
+            kept = kept or (tuple(asked) if how.store == "disk" else ())
+            self.kept[split], self.stored[split] = len(kept), bool(kept)
+            one = signal_bytes(self.teacher, tokens, how.dtype, self.stored[split], len(kept))
             self.signals[split] = SignalBytes(self.teachers * one.maps, self.teachers * one.rest)
             free -= self.signals[split].maps + self.signals[split].rest
 
@@ -249,5 +258,14 @@ class TaskPlan:
         return WEIGHT * (self.teachers * parameters(self.teacher) + self.seeds * students)
 
     @property
+    def tokens(self) -> int:
+        """Bytes of the rows' token ids."""
+        train, rows = self.lengths.train, max(len(self.splits["train"]), self._tuned)
+        splits = [train[: rows_made(rows, len(train))], *self.lengths.validation.values()]
+        typed = getattr(self.config, "type_vocab_size", 1) > 1
+        return sum(token_bytes(int(one.sum()), len(one), self.config.vocab_size - 1, typed) for one in splits)
+
+    @property
     def disk(self) -> int:
-        return self.checkpoints + self.models + sum(size.maps + size.rest for size in self.signals.values())
+        signals = sum(size.maps + size.rest for size in self.signals.values())
+        return self.tokens + signals + self.checkpoints + self.models

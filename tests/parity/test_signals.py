@@ -156,4 +156,4 @@ def test_a_live_teacher_runs_no_deeper_than_it_is_asked_and_says_the_same(family
 def test_both_sources_know_the_teachers_depth(tmp_path: Path):
     read = stored(encoder(layers=3), examples(), tmp_path)
     assert isinstance(read, Stored)
-    assert (read.layers, Live(encoder(layers=3)).layers, len(read)) == (3, 3, 12)
+    assert (read.layers, Live(encoder(layers=3)).layers, len(read)) == ((1, 2, 3), 3, 12)

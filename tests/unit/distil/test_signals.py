@@ -133,3 +133,13 @@ def test_a_manifest_that_cannot_be_read_is_named(folder: Path, content: bytes | 
         (folder / "manifest.json").write_bytes(content)
     with pytest.raises(UserError, match=r"manifest\.json can't be read .*run `dvc repro -f targets`"):
         Stored(folder, folder)
+
+
+def test_a_layer_is_found_among_those_that_were_kept(folder: Path, tmp_path: Path):
+    kept = tmp_path / "kept"
+    extract_sealed(encoder(), examples(), kept, dtype="float16", attention=True, batch_size=4, layers=(2, 4))
+    every, some, batch = Stored(folder, folder), Stored(kept, kept), whole_batch(examples())
+    expected, said = every.at(batch, (4, 2), (2, 4)), some.at(batch, (4, 2), (2, 4))
+    for layer in (2, 4):
+        assert torch.equal(said.cls[layer], expected.cls[layer])
+        assert torch.equal(said.attention[layer], expected.attention[layer])

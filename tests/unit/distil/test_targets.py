@@ -60,7 +60,7 @@ def test_the_other_files_have_a_row_per_example(tmp_path: Path):
         "lengths": ((ROWS,), "int32"),
     }
     assert kept["lengths"].tolist() == found.lengths.tolist()
-    assert facts == {"layers": LAYERS, "heads": HEADS, "dtype": "float16", "shards": [ROWS]}
+    assert facts == {"layers": (1, 2, 3, 4), "heads": HEADS, "dtype": "float16", "shards": [ROWS]}
     assert sorted(contents(tmp_path)) == ["attention-00000.npy", "cls.npy", "lengths.npy", "logits.npy"]
 
 
@@ -172,31 +172,59 @@ def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(targets.shutil, "disk_usage", lambda _: usage)
 
 
-def stored(store: str, dtype: str, disk_gb: float) -> bool:
-    """Whether the maps of the examples are, with these values of the section `targets`."""
+def stored(store: str, dtype: str, disk_gb: float, mapped: tuple[int, ...] = (2, 4)) -> tuple[int, ...]:
+    """The layers whose maps are, with these values of the section `targets`."""
     section = sections.Targets.model_validate({"store": store, "dtype": dtype, "disk_gb": disk_gb})
-    return targets.stores_maps(encoder(), examples(), section)
+    return targets.stored_layers(encoder(), examples().lengths, mapped, section)
 
 
-def test_maps_are_stored_where_they_fit(monkeypatch: pytest.MonkeyPatch):
+EVERY, MAPPED, LIVE = (1, 2, 3, 4), (2, 4), ()
+
+
+def test_maps_are_stored_where_they_fit_those_of_all_layers_or_those_that_are_mapped(monkeypatch: pytest.MonkeyPatch):
     found = examples()
     need = attention_bytes(found.lengths, LAYERS, HEADS, 2)
     free(monkeypatch, 100 * need)
-    assert stored("auto", "float16", need / 1e9)
-    assert not stored("auto", "float16", 0.99 * need / 1e9)
-    assert not stored("auto", "float32", need / 1e9)
-    assert not stored("live", "float16", 1.0)
-    assert stored("disk", "float16", 0.0)
+    assert stored("auto", "float16", need / 1e9) == EVERY
+    assert stored("auto", "float16", 0.99 * need / 1e9) == MAPPED
+    assert stored("auto", "float16", 0.49 * need / 1e9) == LIVE
+    assert stored("auto", "float32", need / 1e9) == MAPPED
+    assert stored("auto", "float16", 0.99 * need / 1e9, EVERY) == LIVE
+    assert stored("live", "float16", 1.0) == LIVE
+    assert stored("disk", "float16", 0.0) == EVERY
 
 
 def test_a_full_disk_is_refused_where_maps_must_be_stored_and_passed_over_where_they_may(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    found = examples()
-    free(monkeypatch, attention_bytes(found.lengths, LAYERS, HEADS, 2) - 1)
-    assert not stored("auto", "float16", 20.0)
+    need = attention_bytes(examples().lengths, LAYERS, HEADS, 2)
+    free(monkeypatch, need - 1)
+    assert stored("auto", "float16", 20.0) == stored("disk", "float16", 20.0) == MAPPED
+    free(monkeypatch, need // 2 - 1)
+    assert stored("auto", "float16", 20.0) == LIVE
     with pytest.raises(UserError, match=r"targets\.store: disk needs .* GB are free; use live, or fewer rows"):
         stored("disk", "float16", 20.0)
+
+
+def test_kept_layers_have_the_bits_of_all_layers(tmp_path: Path):
+    found = examples()
+    for name, layers in (("all", ()), ("two", (2, 4))):
+        (tmp_path / name).mkdir()
+        facts = targets.extract(encoder(), found, tmp_path / name, layers=layers, **HOW)
+    assert facts["layers"] == (2, 4)
+    every, two = (
+        {kind: np.load(tmp_path / name / f"{kind}.npy") for kind in ("logits", "cls", "attention-00000")}
+        for name in ("all", "two")
+    )
+    assert np.array_equal(every["logits"], two["logits"])
+    assert np.array_equal(every["cls"][:, [1, 3]], two["cls"])
+    start = 0
+    for n in map(int, found.lengths):
+        whole = every["attention-00000"][2 * start : 2 * start + LAYERS * HEADS * n * n]
+        size = 2 * HEADS * n * n
+        maps = whole.reshape(LAYERS, HEADS, n, n)[[1, 3]].ravel()
+        assert np.array_equal(two["attention-00000"][start : start + size], maps)
+        start += size
 
 
 def test_float16_signals_are_finite(tmp_path: Path):

@@ -69,12 +69,18 @@ def test_what_fits_warns_of_nothing():
 
 def test_maps_beyond_disk_gb_mean_a_live_teacher_and_its_price():
     # 400 and 100 rows of 16 tokens, five layers of four heads, two bytes: 4.1 and 1.0 MB.
-    made = plan(targets={"disk_gb": 0.002})
+    made = plan(targets={"disk_gb": 0.0015})
     assert made.stored == {"train": False, "validation": True}
     assert ("student", "live teacher", 6, 400) in lines(made)
     (said,) = complaints(made)
-    assert said.startswith("movies: targets.store: auto falls back to a live teacher for train: its maps need 4.1 MB")
+    assert said.startswith("movies: targets.store: auto falls back to a live teacher for train: its maps need 1.64 MB")
     assert "TFLOP beside the students" in said
+
+
+def test_maps_of_all_layers_beyond_disk_gb_leave_those_that_are_mapped():
+    made = plan(targets={"disk_gb": 0.002})
+    assert (made.kept, complaints(made)) == ({"train": 2, "validation": 5}, [])
+    assert "1.64 MB, 2 of 5 layers" in written("", [made], {}, PLENTY)
 
 
 def test_a_live_teacher_that_was_asked_for_is_no_surprise():
@@ -84,9 +90,9 @@ def test_a_live_teacher_that_was_asked_for_is_no_surprise():
 
 
 def test_a_disk_that_is_too_full_for_the_maps_is_said_before_targets_refuses():
-    made = plan(free=3_000_000, targets={"store": "disk"})
-    said = complaints(made, free=3_000_000)
+    made = plan(free=1_500_000, targets={"store": "disk"})
+    said = complaints(made, free=1_500_000)
     assert said[0] == (
-        "movies: targets.store: disk needs 4.1 MB for the train maps, and 3 MB are free: targets will refuse"
+        "movies: targets.store: disk needs 1.64 MB for the train maps, and 1.5 MB are free: targets will refuse"
     )
     assert said[-1].startswith("disk: ")

@@ -207,4 +207,5 @@ def test_the_disk_holds_signals_checkpoints_and_every_model():
     weights = {n: 4 * made.encoder(n).parameter_counts()["total"] for n in (2, 5)}
     assert made.models == weights[5] + 12 * weights[2]
     assert made.checkpoints == 3 * 3 * weights[5]
-    assert made.disk == signals + made.models + made.checkpoints
+    assert made.tokens == (4000 + 100 + 50) * (16 * 3 + 16) + 3 * 8  # three bytes a token, sixteen a row
+    assert made.disk == made.tokens + signals + made.models + made.checkpoints
