@@ -105,7 +105,7 @@ def distil(
                     f"holds signals of {len(targets.train)} rows, and {len(examples)} are to be learned from "
                     f"(student.rows); run `{signals.RERUN}`",
                 )
-            for split in ("train", "validation") if parsed.losses else ("validation",):  # every student is scored there
+            for split in ("train", "validation") if parsed.losses else ("validation",):  # where it will be scored
                 targets.check(split, mapped)
             objective = Objective(
                 signals=None if labels_only else targets.train,

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from kdcore.artefacts import digest
-from kdcore.distil import student
+from kdcore.distil import student, targets
 from kdcore.distil.training import Trainer
 from kdcore.errors import UserError
 from kdcore.params import sections
@@ -261,3 +261,46 @@ def test_it_says_what_it_is(tiny_ingredients: on_disk.Ingredients, store: Path):
     assert set(facts["versions"]) == libraries | surroundings
     assert (facts["train"]["learning_rate"], facts["max_length"]) == (2e-3, on_disk.MAX_LENGTH)
     assert facts["data"]["source"] == "local"
+
+
+@pytest.fixture
+def of_two_layers(
+    tiny_ingredients: on_disk.Ingredients, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> on_disk.Ingredients:
+    """The same, with signals of the layers alone that a student of two layers maps."""
+    with monkeypatch.context() as patch:
+        patch.setattr(targets, "kept_layers", lambda *_: (2, 4))
+        folder = on_disk.signals(tmp_path, tiny_ingredients.data, tiny_ingredients.teacher)
+    return dataclasses.replace(tiny_ingredients, targets=folder)
+
+
+def test_which_layers_are_stored_decides_no_bit(
+    tiny_ingredients: on_disk.Ingredients,
+    of_two_layers: on_disk.Ingredients,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    some = on_disk.distilled(of_two_layers)
+    monkeypatch.setenv("KDCORE_WORK", str(tmp_path / "another"))
+    every = on_disk.distilled(tiny_ingredients)
+    assert some.parent.name == every.parent.name
+    assert (some / "model.safetensors").read_bytes() == (every / "model.safetensors").read_bytes()
+
+
+def test_layers_that_were_not_stored_are_named_before_training(of_two_layers: on_disk.Ingredients):
+    problem = (
+        rf"{of_two_layers.targets}/train: holds signals of teacher layers 2, 4, and the student maps 1, 3 too: name "
+        r"its depth .*, or let targets\.disk_gb .*, and run `dvc repro -f targets`"
+    )
+    with pytest.raises(UserError, match=problem):
+        on_disk.distilled(of_two_layers, layers=4)
+    with pytest.raises(UserError, match="/validation: holds signals of teacher layers 2, 4"):
+        on_disk.distilled(of_two_layers, "soft", layers=4)
+
+
+def test_signals_of_an_older_kdcore_say_what_to_run(of_two_layers: on_disk.Ingredients, tmp_path: Path):
+    manifest = json.loads((of_two_layers.targets / "train/manifest.json").read_text())
+    shutil.copytree(of_two_layers.targets, tmp_path / "old")
+    (tmp_path / "old/train/manifest.json").write_text(json.dumps(manifest | {"layers": 4}))
+    with pytest.raises(UserError, match=r"old/train: were written by an older kdcore; run `dvc repro -f targets`"):
+        dataclasses.replace(of_two_layers, targets=tmp_path / "old").opened()
