@@ -74,15 +74,16 @@ class Data:
         return _framed(pq.read_table(self.folder / f"{split}.parquet", columns=list(columns)).slice(0, taken))
 
     def frames(self, split: str, start: int, stop: int, most: int) -> Iterator[pd.DataFrame]:
-        """The rows start … stop of a split, at most so many at a time: no more than those are read into memory."""
+        """The rows start … stop of a split, at most so many at a time; one group of rows of the file is in memory."""
         file, at = pq.ParquetFile(self.folder / f"{split}.parquet"), 0
-        for batch in file.iter_batches(most):
-            first, last = max(start - at, 0), min(stop - at, len(batch))
+        for group in range(file.num_row_groups):
+            first, rows = max(start - at, 0), file.metadata.row_group(group).num_rows
+            last = min(stop - at, rows)
             if first < last:
-                yield _framed(pa.table(batch).slice(first, last - first))
-            at += len(batch)
-            if at >= stop:
-                return
+                table = file.read_row_group(group)  # iter_batches would read others ahead
+                for place in range(first, last, most):
+                    yield _framed(table.slice(place, min(most, last - place)))
+            at += rows
 
 
 def _framed(table: pa.Table) -> pd.DataFrame:
