@@ -154,7 +154,7 @@ def _say_standing(task: str, method: str, seed: int, opened: dict[int, Opened], 
     from kdcore.console import say
     from kdcore.distil.standing import standing
     from kdcore.distil.student import recipe
-    from kdcore.runs import result_of
+    from kdcore.runs import result_here
 
     whole = door.headline()
     wanted = list(itertools.product(whole.methods, whole.seeds))
@@ -164,7 +164,7 @@ def _say_standing(task: str, method: str, seed: int, opened: dict[int, Opened], 
         if taught_by not in opened:
             opened[taught_by] = more(taught_by)
         what = recipe(name, number, own.student, own.distill, own.train, own.model, *opened[taught_by])
-        if result := result_of("student", what):
+        if result := result_here("student", what):
             seconds[name, number] = json.loads((result / "run.json").read_text(encoding="utf-8"))["seconds"]
     if (method, seed) in wanted and (method, seed) not in seconds:
         say(f"{task}: {method}, seed {seed}: {standing((method, seed), wanted, seconds)}")
