@@ -111,7 +111,7 @@ def command(
 
 
 def set_up_libraries() -> None:
-    """Set what must be set before torch and transformers are imported, or right after."""
+    """Set what must be set before torch and transformers are imported, which may be never."""
     import os
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -120,6 +120,3 @@ def set_up_libraries() -> None:
     keep_freed()
     if processes.launched() > 1:  # else each warns in a phase that trains every parameter
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    from transformers import dynamic_module_utils
-
-    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # else it asks in a terminal whether to run a model's own code

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kdcore.errors import UserError
-from kdcore.params.sections import Params, Student
+from kdcore.params.sections import Params
 
 if TYPE_CHECKING:
     from kdcore.data.prepared import Data
     from kdcore.distil.finished import Finished
-    from kdcore.distil.signals import Targets
+    from kdcore.distil.student import Recipe
+    from kdcore.distil.written import Targets
 
 Opened: TypeAlias = "tuple[Data, Finished, Targets]"
 
@@ -33,24 +34,19 @@ def open_teacher(folder: Path) -> "Finished":
 
 def open_all(data: "Data", teachers: Path, targets: Path, seed: int) -> Opened:
     """What a student of the teacher with that seed is made from, each opened and proved once."""
-    from kdcore.distil.signals import Targets
+    from kdcore.distil.written import Targets
 
     made = open_teacher(teachers / f"s{seed}")
     return data, made, Targets.open(targets / f"s{seed}", data, made)
 
 
-def distilled(
-    method: str, seed: int, own: Student, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
-) -> tuple["Finished", dict[str, Any]]:
-    """The student that the arguments determine, trained now where it is not in the store, and its point."""
+def distilled(recipe: "Recipe", batch_size: int) -> tuple["Finished", dict[str, Any]]:
+    """The student of the recipe, trained now where it is not in the store, and its point."""
     from kdcore.distil.student import distil
     from kdcore.evaluation.score import read_point, score_run
-    from kdcore.model.names import check_vocabulary
 
-    if own.init.startswith("pretrained"):
-        check_vocabulary(params.model.name, params.model.revision, teacher.folder)
-    model = distil(method, seed, own, params.distill, params.train, params.model, data, teacher, targets)
-    return model, read_point(score_run(model, data, teacher, targets, params.evaluate.batch_size))
+    model = distil(recipe)
+    return model, read_point(score_run(model, recipe.data, recipe.teacher, recipe.targets, batch_size))
 
 
 def check_notes(students: Path, params: Params, name: str) -> None:

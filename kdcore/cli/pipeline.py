@@ -25,7 +25,7 @@ from kdcore.studies import OWN, STUDIES, cells, teacher_of
 
 if TYPE_CHECKING:
     from kdcore.distil.finished import Finished
-    from kdcore.distil.signals import Targets
+    from kdcore.distil.written import Targets
 
 
 @command(reads=("tasks", *OWN, "task", "study"))
@@ -133,13 +133,15 @@ def student(
     """Distil one student of the headline run, and say what speaks against it."""
     set_up_libraries()
     from kdcore.artefacts import check_folder, link_folder
+    from kdcore.distil.student import Recipe
     from kdcore.evaluation import sanity
 
     check_folder(out, data, teacher, targets)
     taught_by, prepared = teacher_of(seed, params.teacher.seeds), open_data(task, data)
     opened = {taught_by: open_all(prepared, teacher, targets, taught_by)}
     _say_standing(task, method, seed, opened, lambda one: open_all(prepared, teacher, targets, one))
-    model, scores = distilled(method, seed, params.student, params, *opened[taught_by])
+    recipe = Recipe(method, seed, params.student, params.distill, params.train, params.model, *opened[taught_by])
+    model, scores = distilled(recipe, params.evaluate.batch_size)
     sanity.check(f"{task}: {method}, seed {seed}", scores, params.student.floor)
     link_folder(model.folder, out)
 
@@ -153,7 +155,7 @@ def _say_standing(task: str, method: str, seed: int, opened: dict[int, Opened], 
 
     from kdcore.console import say
     from kdcore.distil.standing import standing
-    from kdcore.distil.student import recipe
+    from kdcore.distil.student import Recipe
     from kdcore.runs import result_of
 
     whole = door.headline()
@@ -163,8 +165,8 @@ def _say_standing(task: str, method: str, seed: int, opened: dict[int, Opened], 
         own, taught_by = for_task(whole, task, name), teacher_of(number, whole.teacher.seeds)
         if taught_by not in opened:
             opened[taught_by] = more(taught_by)
-        what = recipe(name, number, own.student, own.distill, own.train, own.model, *opened[taught_by])
-        if result := result_of("student", what):
+        recipe = Recipe(name, number, own.student, own.distill, own.train, own.model, *opened[taught_by])
+        if result := result_of("student", recipe.identity):
             seconds[name, number] = json.loads((result / "run.json").read_text(encoding="utf-8"))["seconds"]
     if (method, seed) in wanted and (method, seed) not in seconds:
         say(f"{task}: {method}, seed {seed}: {standing((method, seed), wanted, seconds)}")

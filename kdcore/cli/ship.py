@@ -74,6 +74,7 @@ def submission(
     set_up_libraries()
     from kdcore.artefacts import check_place
     from kdcore.console import say
+    from kdcore.distil.student import Recipe
     from kdcore.predict.model import open_classifier
     from kdcore.predict.run import check_tasks, predict_folder, zip_files
     from kdcore.report.points import best
@@ -87,7 +88,8 @@ def submission(
         taught_by = teacher_of(seed, params.teacher.seeds)
         opened = open_all(open_data(task, folder), runs / "teacher" / task, runs / "targets" / task, taught_by)
         own = for_task(params, task, method)
-        made, _ = distilled(method, seed, own.student, own, *opened)
+        recipe = Recipe(method, seed, own.student, own.distill, own.train, own.model, *opened)
+        made, _ = distilled(recipe, params.evaluate.batch_size)
         model = open_classifier(made.folder)
         predict = functools.partial(model.logits, batch_size=params.evaluate.batch_size)
         predict_folder(opened[0], model.task, predict, out)

@@ -48,6 +48,7 @@ def point(
     """Distil one student of a study and score it, in one process."""
     set_up_libraries()
     from kdcore.artefacts import check_file, publish
+    from kdcore.distil.student import Recipe
     from kdcore.evaluation import sanity
 
     if out.suffix != ".json":
@@ -57,7 +58,8 @@ def point(
     fields = ("layers", "rows", "init", "layer_map")  # not the floor: a study shows low scores too
     own = Student(**{name: getattr(params.student, name) for name in fields})
     opened = open_all(open_data(task, data), teacher, targets, teacher_of(seed, params.teacher.seeds))
-    model, scores = distilled(method, seed, own, params, *opened)
+    recipe = Recipe(method, seed, own, params.distill, params.train, params.model, *opened)
+    model, scores = distilled(recipe, params.evaluate.batch_size)
     sanity.check(f"{task}: {method}, seed {seed}", scores)
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
     for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
@@ -94,6 +96,7 @@ def tune(
     set_up_libraries()
     from kdcore.artefacts import check_folder, new_folder, publish
     from kdcore.console import say
+    from kdcore.distil.student import Recipe
 
     check_folder(out, data, teacher, targets)
     prepared, grid = open_data(task, data), params.study["tune"]
@@ -105,9 +108,9 @@ def tune(
         name = f"{cell.name.rpartition('/')[2]}-s{seed}"
         say(f"tune: {task}, {method}: student {number} of {len(tried) * len(grid['seeds'])}, {name}")
         changed = params.model_copy(update=with_changes(usual, cell.sets))
-        student, scores = distilled(
-            method, seed, changed.student, changed, *opened[teacher_of(seed, params.teacher.seeds)]
-        )
+        taught_by = opened[teacher_of(seed, params.teacher.seeds)]
+        recipe = Recipe(method, seed, changed.student, changed.distill, changed.train, params.model, *taught_by)
+        student, scores = distilled(recipe, params.evaluate.batch_size)
         made[name] = student, scores | cell.fields
     with new_folder(out) as aside:
         for name, (student, scores) in made.items():
