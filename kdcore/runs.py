@@ -117,8 +117,13 @@ def result_of(kind: str, identity: dict[str, Any]) -> Path | None:
     return result if result.is_dir() else None
 
 
+def name_of(kind: str, identity: dict[str, Any]) -> str:
+    """The name of the run that `identity` determines, and of its folder in the store."""
+    return f"{kind}-{digest(identity)[:20]}"
+
+
 def _folder(kind: str, identity: dict[str, Any]) -> Path:
-    return store() / f"{kind}-{digest(identity)[:20]}"
+    return store() / name_of(kind, identity)
 
 
 @contextmanager

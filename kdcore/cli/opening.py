@@ -1,11 +1,14 @@
 """What commands open and prove before they work on it."""
 
 import itertools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kdcore.errors import UserError
-from kdcore.params.sections import Params
+from kdcore.params.overrides import of_task, values, with_changes
+from kdcore.params.sections import Params, Student
+from kdcore.studies import STUDIES, Cell, cells, teacher_of
 
 if TYPE_CHECKING:
     from kdcore.data.prepared import Data
@@ -38,6 +41,36 @@ def open_all(data: "Data", teachers: Path, targets: Path, seed: int) -> Opened:
 
     made = open_teacher(teachers / f"s{seed}")
     return data, made, Targets.open(targets / f"s{seed}", data, made)
+
+
+def recipe_of(params: Params, method: str, seed: int, *opened: Any) -> "Recipe":
+    """The recipe of a student, of these params and of what `open_all` gave."""
+    from kdcore.distil.student import Recipe
+
+    fields = ("layers", "rows", "init", "layer_map")  # not the floor, which a study does not have
+    own = Student(**{name: getattr(params.student, name) for name in fields})
+    return Recipe(method, seed, own, params.distill, params.train, params.model, *opened)
+
+
+def tried(params: Params, method: str, opened: Mapping[int, Opened]) -> "Iterator[tuple[str, Cell, Recipe]]":
+    """The students of a method in the study `tune`: name, cell and recipe. opened: by the seed of a teacher."""
+    grid = params.study["tune"]
+    usual = {"student": params.student, "distill": params.distill, "train": params.train}
+    found = [cell for cell in cells(STUDIES["tune"], grid) if cell.method == method]
+    for cell, seed in itertools.product(found, grid["seeds"]):
+        changed = params.model_copy(update=with_changes(usual, cell.sets))
+        recipe = recipe_of(changed, method, seed, *opened[teacher_of(seed, params.teacher.seeds)])
+        yield f"{cell.name.rpartition('/')[2]}-s{seed}", cell, recipe
+
+
+def signal_rows(params: Params, task: str, study: str | None) -> int | None:
+    """Of how many training rows signals are needed: the most that a student of the headline run, or a study's, uses."""
+    entry, usual = params.task[task], {"student.rows": params.student.rows}
+    asked: list[tuple[str | None, Any]] = [(method, {}) for method in (None, *entry.methods)]
+    if study:
+        asked = [(cell.method, cell.sets) for cell in cells(STUDIES[study], params.study[study])]
+    rows = [(usual | values(of_task(task, entry, method)) | sets)["student.rows"] for method, sets in asked]
+    return None if None in rows else max(filter(None, rows))
 
 
 def distilled(recipe: "Recipe", batch_size: int) -> tuple["Finished", dict[str, Any]]:

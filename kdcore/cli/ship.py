@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kdcore.cli.command import BATCH, BatchSize, Method, PointsOption, StudyOption, command, set_up_libraries
-from kdcore.cli.opening import distilled, open_all, open_data
+from kdcore.cli.opening import distilled, open_all, open_data, recipe_of
 from kdcore.errors import UserError
 from kdcore.params.overrides import for_task
 from kdcore.params.sections import Params
@@ -74,7 +74,6 @@ def submission(
     set_up_libraries()
     from kdcore.artefacts import check_place
     from kdcore.console import say
-    from kdcore.distil.student import Recipe
     from kdcore.predict.model import open_classifier
     from kdcore.predict.run import check_tasks, predict_folder, zip_files
     from kdcore.report.points import best
@@ -88,8 +87,7 @@ def submission(
         taught_by = teacher_of(seed, params.teacher.seeds)
         opened = open_all(open_data(task, folder), runs / "teacher" / task, runs / "targets" / task, taught_by)
         own = for_task(params, task, method)
-        recipe = Recipe(method, seed, own.student, own.distill, own.train, own.model, *opened)
-        made, _ = distilled(recipe, params.evaluate.batch_size)
+        made, _ = distilled(recipe_of(own, method, seed, *opened), params.evaluate.batch_size)
         model = open_classifier(made.folder)
         predict = functools.partial(model.logits, batch_size=params.evaluate.batch_size)
         predict_folder(opened[0], model.task, predict, out)

@@ -3,6 +3,8 @@
 Either is found in the store, or made now. No torch until it is made.
 """
 
+from typing import Any
+
 from kdcore.artefacts import read_manifest
 from kdcore.code import code_digest
 from kdcore.console import say
@@ -16,27 +18,47 @@ from kdcore.runs import open_run
 RERUN = "dvc repro -f teacher"
 
 
-def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared, seed: int) -> Finished:
-    """Fine-tune the pre-trained encoder on the labelled ones of the first `teacher.rows` training rows.
+def identity_of(data: Data, model: Model, teacher: Teacher, shared: Shared, seed: int) -> dict[str, Any]:
+    """What determines the teacher that params.yaml asks for, whichever of the two it is."""
+    if teacher.finetuned is not None:
+        return adopted(data, teacher.finetuned, teacher.revision, model)
+    return fine_tuned(data, model, teacher, shared, seed)
 
-    seed: of new weights, data order and dropout.
-    """
-    train = teacher.training(shared)
-    phases = (Phase("classification", teacher.epochs),)
-    what = {
+
+def fine_tuned(data: Data, model: Model, teacher: Teacher, shared: Shared, seed: int) -> dict[str, Any]:
+    """What determines a teacher that is fine-tuned here."""
+    return {
         "data": data.fingerprint,
         "model": places.identity(model.name, model.revision),
         "max_length": model.max_length,
         "rows": data.used(teacher.rows),
         "epochs": teacher.epochs,
-        "train": identity(train, seed, phases),
+        "train": identity(teacher.training(shared), seed, _phases(teacher)),
         "code": code_digest(__name__),
     }
-    with open_run("teacher", what) as run:
+
+
+def adopted(data: Data, name: str, revision: str | None, model: Model) -> dict[str, Any]:
+    """What determines a teacher that is taken as it is."""
+    what = {"data": data.fingerprint, "model": places.identity(name, revision), "max_length": model.max_length}
+    return {**what, "code": code_digest(__name__)}
+
+
+def _phases(teacher: Teacher) -> tuple[Phase, ...]:
+    return (Phase("classification", teacher.epochs),)
+
+
+def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared, seed: int) -> Finished:
+    """Fine-tune the pre-trained encoder on the labelled ones of the first `teacher.rows` training rows.
+
+    seed: of new weights, data order and dropout.
+    """
+    with open_run("teacher", fine_tuned(data, model, teacher, shared, seed)) as run:
         if not run.finished:
             from kdcore.distil import teacher_training
 
-            teacher_training.fine_tune(data, model, teacher.rows, phases, train, seed, run)
+            train = teacher.training(shared)
+            teacher_training.fine_tune(data, model, teacher.rows, _phases(teacher), train, seed, run)
         return Finished.of(run.result, read_manifest(run.result, RERUN))
 
 
@@ -45,8 +67,7 @@ def adopt(data: Data, name: str, revision: str | None, model: Model) -> Finished
 
     Raises UserError where its labels are not the task's.
     """
-    what = {"data": data.fingerprint, "model": places.identity(name, revision), "max_length": model.max_length}
-    with open_run("teacher", {**what, "code": code_digest(__name__)}) as run:
+    with open_run("teacher", adopted(data, name, revision, model)) as run:
         if not run.finished:
             from kdcore.distil import teacher_training
 

@@ -20,13 +20,9 @@ KEPT = (
 )
 
 
-def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets | None, batch_size: int) -> Path:
-    """Score a finished model; returns a folder with point.json and predictions.parquet.
-
-    targets: the teacher's signals, which a student is compared with; None for the teacher itself. The evaluation
-    is kept in the store like any run.
-    """
-    what = {
+def identity(model: Finished, data: Data, teacher: Finished, targets: Targets | None) -> dict[str, Any]:
+    """What determines the scores of a model."""
+    return {
         "data": data.fingerprint,
         "model": model.fingerprint,
         "teacher": teacher.fingerprint,
@@ -34,7 +30,15 @@ def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets |
         "facts": {key: model.facts.get(key) for key in KEPT if key != "seconds"},
         "code": code_digest(__name__),
     }
-    with open_run("evaluation", what) as run:
+
+
+def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets | None, batch_size: int) -> Path:
+    """Score a finished model; returns a folder with point.json and predictions.parquet.
+
+    targets: the teacher's signals, which a student is compared with; None for the teacher itself. The evaluation
+    is kept in the store like any run.
+    """
+    with open_run("evaluation", identity(model, data, teacher, targets)) as run:
         if not run.finished:
             from kdcore.evaluation.scoring import write_scores
 

@@ -34,7 +34,6 @@ def imported(replayed: Project) -> Callable[..., tuple[str, set[str]]]:
 
 COMMANDS = {
     "teacher": ("teacher", TASK, "0", DATA, f"{TEACHERS}/s0", f"metrics/teacher/{TASK}/s0.json"),
-    "targets": ("targets", TASK, DATA, f"{TEACHERS}/s0", f"{TARGETS}/s0"),
     "student": ("student", TASK, "sid", "0", DATA, TEACHERS, TARGETS, f"runs/student/{TASK}/sid-s0"),
     "point": ("point", TASK, "sid", "0", DATA, TEACHERS, TARGETS, "sid.json", "--study", "methods"),
 }
@@ -49,7 +48,7 @@ def test_what_was_made_is_found_without_torch(
     assert names & {"torch", "transformers", "pandas"} == set()
     assert "epoch " not in said
     out = Path(COMMANDS[command][-1])
-    if command in ("targets", "student"):
+    if command == "student":
         before = {file.name: file.read_bytes() for file in (finished.root / out).rglob("*") if file.is_file()}
         assert {file.name: file.read_bytes() for file in (replayed.root / out).rglob("*") if file.is_file()} == before
     else:
