@@ -4,13 +4,16 @@ The list is DVC's own graph, read as `dvc repro` reads it. No torch here.
 """
 
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kdcore.errors import UserError
 
-COMMANDS = ("prepare", "holdout", "teacher", "targets", "student", "point", "tune")
+DATA = ("prepare", "holdout")  # commands that need no GPU, and whose results no hash names
+COMMANDS = (*DATA, "teacher", "targets", "student", "point", "tune")
 FILES = ("dvc.yaml", "stages/dvc.yaml")  # of the headline run, of the studies
 
 
@@ -70,6 +73,16 @@ def jobs(study: str | None, asked: Callable[[Job, Sequence[str]], Asked]) -> lis
         missing = [stage for stage in job.after if not made[stage].asked.found]
         made[job.stage] = replace(job, asked=asked(job, missing))
     return list(made.values())
+
+
+def prepare(study: str | None) -> None:
+    """Bring the prepared data up to date by `dvc repro`, here: only DVC knows what became of the raw rows.
+
+    Raises UserError where that fails; DVC has said why.
+    """
+    stages = [job.stage for job in _stages(study) if job.line[0] in DATA]
+    if subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", *stages], check=False).returncode:  # noqa: S603
+        raise UserError("dvc repro", f"failed for {', '.join(stages)}")
 
 
 def _stages(study: str | None) -> list[Job]:
