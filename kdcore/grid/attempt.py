@@ -29,7 +29,7 @@ def attempt(folder: Path, number: int, place: str) -> int:
     _end_with_parent()
     line, log = json.loads((folder / "jobs.json").read_text(encoding="utf-8"))[number], folder / f"{number}.log"
     start, before = time.monotonic(), log.stat().st_size if log.exists() else 0
-    _note(folder, number, event="started", place=place)
+    _note(folder, number, event="started", place=place, pid=os.getpid())
     code = _run(line, log)
     with log.open("rb") as file:
         file.seek(before)

@@ -80,8 +80,7 @@ def _task() -> Any:
         except KeyboardInterrupt:  # ray.cancel
             process.terminate()
             return process.wait()
-        stopped = process.returncode < 0 or process.returncode in (130, 143)
-        if stopped and not os.path.exists(os.path.join(folder, "cancelled")):
+        if process.returncode in (130, 143) and not os.path.exists(os.path.join(folder, "cancelled")):
             raise RuntimeError(f"stopped with {process.returncode}; it goes on elsewhere")
         return process.returncode
 
