@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -72,7 +73,7 @@ def ray_cluster(nodes: int) -> Iterator[dict[str, str]]:
     (port,) = free_ports(1)
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     few = ("--object-store-memory", "80000000", "--disable-usage-stats", "--block")
-    ray = shutil.which("ray") or "ray"
+    ray = str(Path(sys.executable).with_name("ray"))
     try:
         with daemons(folder / "log") as start:
             head = ("--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false")
@@ -103,7 +104,7 @@ SlurmctldPort={ports[0]}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=2
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
