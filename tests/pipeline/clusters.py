@@ -78,12 +78,17 @@ def ray_cluster(nodes: int) -> Iterator[dict[str, str]]:
         with daemons(folder / "log") as start:
             head = ("--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false")
             start([ray, "start", *head, "--temp-dir", str(folder), *few])
-            wait_until(lambda: _listens(port), "the head of Ray")
-            for _ in range(nodes):
-                start([ray, "start", "--address", f"127.0.0.1:{port}", "--num-cpus", "1", *few])
+            for node in range(1, nodes + 2):  # one after another: they share a folder of logs
+                wait_until(lambda there=node: _said(folder / "log", "Ray runtime started") == there, "a node of Ray")
+                if node <= nodes:
+                    start([ray, "start", "--address", f"127.0.0.1:{port}", "--num-cpus", "1", *few])
             yield {"RAY_ADDRESS": f"127.0.0.1:{port}"}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _said(log: Path, words: str) -> int:
+    return log.read_text(encoding="utf-8", errors="replace").count(words)
 
 
 def _listens(port: int) -> bool:
