@@ -1,6 +1,7 @@
 """The jobs of a project on a real Ray cluster and on real Slurm daemons, a node of which is killed in the middle."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -109,6 +110,17 @@ class Launched:
         owner = (found()[0].parents[2] / "owner").read_text()
         return int(owner.split()[1])
 
+    def attempts(self) -> set[int]:
+        """The pids of the students' attempts that run, as soon as there are two."""
+        notes = self.project.root / "work/launch"
+
+        def running() -> set[int]:
+            last = [json.loads(file.read_text().splitlines()[-1]) for file in notes.glob("*/*.events")]
+            return {event["pid"] for event in last if event["event"] == "started"}
+
+        wait_until(lambda: len(running()) == len(STUDENTS), "both students")
+        return running()
+
     def end(self) -> tuple[int, str]:
         said, _ = self.process.communicate()
         return self.process.returncode, said
@@ -153,7 +165,12 @@ def test_a_node_is_lost_and_the_results_are_those_of_one_machine(
 ):
     with cluster(2) as environment:
         launch = launched(fresh, (engine,), environment)
-        kill(*node_of(launch.attempt_in_training()))
+        attempt = launch.attempt_in_training()
+        if engine == "slurm":  # the other student comes to its limit of time
+            (other,) = launch.attempts() - {attempt}
+            job = psutil.Process(other).environ()["SLURM_JOB_ID"]
+            subprocess.run(["scancel", "--batch", "--signal=TERM", job], env=os.environ | environment, check=True)
+        kill(*node_of(attempt))
         code, said = launch.end()
     assert code == 0, said
     assert "launch: 4 of 4 jobs done in" in said
