@@ -6,7 +6,7 @@ Stored signals are ragged: an example of n tokens keeps n×n numbers per layer a
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kdcore import interrupt
-from kdcore.artefacts import store, write_json
+from kdcore.artefacts import write_json
 from kdcore.console import in_words, say, warn
 from kdcore.grid.attempt import CANCELLED
 from kdcore.grid.jobs import Job
 
 POLL = 0.5  # seconds between two looks
+LOGS = Path("work/launch")  # of the project, which the machines share even where its store is a bucket
 
 
 class Engine(Protocol):
@@ -50,7 +51,7 @@ class Seen:
 
 def launch(jobs: Sequence[Job], engine: Engine) -> bool:
     """Run the jobs; returns whether all ended well. SIGTERM or Ctrl-C raises Interrupted once all have stopped."""
-    folder = (store() / "launch" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}").resolve()
+    folder = (LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}").resolve()
     folder.mkdir(parents=True)
     write_json(folder / "jobs.json", [job.line for job in jobs])
     engine.submit(folder, jobs)

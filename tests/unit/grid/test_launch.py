@@ -9,6 +9,15 @@ import pytest
 
 from kdcore.grid.jobs import Asked, Job
 from kdcore.grid.launch import launch
+from tests.unit.raw_files import ROOT
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's `work/launch`; the test runs in the project."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path / "work/launch"
 
 
 class Here:
@@ -46,7 +55,7 @@ def job(name: str, *line: str, after: tuple[str, ...] = ()) -> Job:
 
 
 def test_a_failure_is_named_with_its_log_and_what_waits_for_it_does_not_start(
-    store: Path, capfd: pytest.CaptureFixture[str]
+    work: Path, capfd: pytest.CaptureFixture[str]
 ):
     jobs = [
         job("fine", "--version"),
@@ -56,7 +65,7 @@ def test_a_failure_is_named_with_its_log_and_what_waits_for_it_does_not_start(
     ]
     assert not launch(jobs, Here())
     said, warned = capfd.readouterr()
-    (folder,) = (store / "launch").iterdir()
+    (folder,) = work.iterdir()
     assert f"launch: 4 jobs, each with a log in {folder}" in said
     assert "fine: on here\n" in said
     assert "fine: done on here in " in said
@@ -69,11 +78,11 @@ def test_a_failure_is_named_with_its_log_and_what_waits_for_it_does_not_start(
     assert (folder / "0.log").read_text().startswith("kdcore ")
 
 
-def test_all_jobs_done_is_a_launch_that_went_well(store: Path):
+def test_all_jobs_done_is_a_launch_that_went_well(work: Path):
     assert launch([job("fine", "--version")], Here())
 
 
-def test_an_attempt_that_leaves_without_a_word_was_lost(store: Path, capfd: pytest.CaptureFixture[str]):
+def test_an_attempt_that_leaves_without_a_word_was_lost(work: Path, capfd: pytest.CaptureFixture[str]):
     class Lost(Here):
         def unfinished(self) -> Collection[int]:
             (self.folder / "0.events").write_text('{"event": "started", "place": "n1", "pid": 1}\n{"event": "en')
