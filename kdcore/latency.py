@@ -17,7 +17,8 @@ from kdcore.console import say
 from kdcore.data.batches import Batch, collate
 from kdcore.data.examples import Examples, encode
 from kdcore.data.prepared import Data
-from kdcore.distil.finished import Finished, versions
+from kdcore.distil.finished import Finished
+from kdcore.distil.folder import versions
 from kdcore.export import check_installed, write_float32, write_int8
 from kdcore.model.build import build
 from kdcore.model.encoder import Encoder

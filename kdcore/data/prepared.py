@@ -4,17 +4,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from kdcore.artefacts import digest, open_sealed
 from kdcore.console import say
 from kdcore.data import tasks
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RERUN = "dvc repro -f prepare"
 PROVENANCE = "provenance.json"
@@ -51,12 +50,16 @@ class Data:
         """How many training rows are used where `rows` are asked for (None: all): `rows` is a cap."""
         return self.splits["train"] if rows is None else min(rows, self.splits["train"])
 
-    def frame(self, split: str, rows: int | None = None) -> pd.DataFrame:
+    def frame(self, split: str, rows: int | None = None) -> "pd.DataFrame":
         """The first `rows` rows of a split, its stratified subset of that size; all where there are no more, or None.
 
         Columns: row (int64, in the source), text_a (str), text_b (str, null for single texts), label (Int64 ids,
         or float64 for a regression; null = unlabelled). Raises UserError for an absent split.
         """
+        import pandas as pd
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         if split not in self.splits:
             raise UserError(str(self.folder), f"has no split {split!r}, has {', '.join(self.splits)}")
         table = pq.read_table(self.folder / f"{split}.parquet")

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as parquet
 import pytest
 
 from kdcore import artefacts, cli, processes
-from kdcore.data import prepared
 from tests.on_disk import Ingredients
 from tests.pipeline.conftest import ROOT, SMALL, TASK, edit_params
 
@@ -28,11 +28,11 @@ def run(
     def ran(command: str, before: list[str], after: list[str]) -> tuple[Counter[str], Counter[str]]:
         hashed: Counter[str] = Counter()
         parsed: Counter[str] = Counter()
-        sha256, read_table = artefacts.sha256, prepared.pq.read_table
+        sha256, read_table = artefacts.sha256, parquet.read_table
         with monkeypatch.context() as patch:
             patch.setattr(processes, "_dismissed", False)
             patch.setattr(artefacts, "sha256", lambda path: hashed.update([str(path)]) or sha256(path))
-            patch.setattr(prepared.pq, "read_table", lambda path: parsed.update([path.stem]) or read_table(path))
+            patch.setattr(parquet, "read_table", lambda path: parsed.update([path.stem]) or read_table(path))
             cli.app([command, TASK, *before, *places, *after], standalone_mode=False)
         return hashed, parsed
 
