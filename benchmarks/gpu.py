@@ -1,6 +1,7 @@
 """Everything that a GPU has to be asked, in one command and at most ten minutes: tables for docs/performance.md.
 
     python -m benchmarks.gpu                # the environment, four shapes, the tests marked gpu
+    python -m benchmarks.gpu --only MiniLM --no-tests    # one shape alone
     python -m benchmarks.gpu --tiny         # the same with tiny shapes, on any machine: does the script run?
     PYTHONPATH=build/peers python -m benchmarks.gpu    # TextBrewer too
 
@@ -272,26 +273,27 @@ def laid_out(shape: Shape, steps: int, threads: int) -> Iterator[Bench]:
         yield Bench(shape, material, examples, signals, terms)
 
 
-def measured(bench: Bench, repeats: int, until: float, say: Callable[[str], None] = print) -> dict[str, list[Timing]]:
+def measured(bench: Bench, repeats: int, until: float) -> dict[str, list[Timing]]:
     """Repeats in turns; no contender starts after `until`. One whose package is absent, or that fails, is left out."""
     found: dict[str, list[Timing]] = {}
     left = bench.contenders()
-    for repeat in range(repeats + 1):  # the first is not timed
+    for repeat in range(repeats):
         for name, run in list(left.items()):
             if time.monotonic() > until:
-                if not found.get(name):
-                    say(f"{name}: left out, no time is left")
+                if name not in found:
+                    print(f"{name}: left out, no time is left", flush=True)
                     del left[name]
                 continue
             try:
-                timing = timed(run, bench.shape.batch)
-                found.setdefault(name, []).extend([timing] if repeat else [])
+                if not repeat:
+                    run()  # compilers and allocators do what they do once
+                found.setdefault(name, []).append(timed(run, bench.shape.batch))
             except Exception as error:  # a peer's own, a compiler that is missing: the others go on
                 said = " ".join(str(error).split())[:120]
-                say(f"{name}: left out, {type(error).__name__}: {said}")
+                print(f"{name}: left out, {type(error).__name__}: {said}", flush=True)
                 del left[name]
                 found.pop(name, None)
-    return {name: timings for name, timings in found.items() if timings}
+    return found
 
 
 def table(shape: Shape, found: Mapping[str, Sequence[Timing]]) -> str:
@@ -383,7 +385,8 @@ def tests() -> str:
 def main() -> None:
     told = _arguments()
     until = time.monotonic() + 60 * told.minutes
-    shapes, profiles = TINY if told.tiny else SHAPES, dict[str, Profile]()
+    shapes = [shape for shape in (TINY if told.tiny else SHAPES) if told.only in shape.name]
+    profiles: dict[str, Profile] = {}
     print(description(told.threads), flush=True)
     if told.tests:
         print(tests(), flush=True)
@@ -399,7 +402,8 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="tiny shapes, for a machine without a GPU")
-    parser.add_argument("--minutes", type=float, default=9.0, help="after which no contender starts")
+    parser.add_argument("--only", default="", help="shapes whose name holds this")
+    parser.add_argument("--minutes", type=float, default=8.0, help="after which no contender starts")
     parser.add_argument("--steps", type=int, default=24, help="of an epoch")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=8)

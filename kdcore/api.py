@@ -35,12 +35,14 @@ from kdcore.data.prepared import Data
 from kdcore.data.tables import READERS, Table
 from kdcore.data.tasks import LABEL, Task
 from kdcore.data.tokens import tokenised
+from kdcore.distil import student as stage
 from kdcore.distil.card import Scores
-from kdcore.distil.finished import Finished, copy_model
-from kdcore.distil.signals import Live, Targets, Teaching
-from kdcore.distil.student import distil as distilled
+from kdcore.distil.finished import Finished
+from kdcore.distil.folder import copy_model
+from kdcore.distil.signals import Live, Teaching
 from kdcore.distil.targets import write_targets
 from kdcore.distil.teacher import adopt
+from kdcore.distil.written import Targets
 from kdcore.errors import UserError, near, shown
 from kdcore.evaluation import sanity
 from kdcore.evaluation.score import read_point, score_run
@@ -196,12 +198,10 @@ def distil(
         teacher = adopt(data, name, revision, model)
         above = read_point(score_run(teacher, data, teacher, None, BATCH))
         sanity.check("the teacher", above)
-        if starts_elsewhere:
-            names.check_vocabulary(start, None, teacher.folder)
         mapped = layer_map(own["student"].layer_map, layers, teacher.layers)
         targets = _targets(data, teacher, own["targets"], rows, mapped)
         ingredients = (own["student"], own["distill"], own["train"], model, data, teacher, targets)
-        made = distilled(method, seed, *ingredients)
+        made = stage.distil(stage.Recipe(method, seed, *ingredients))
         point = read_point(score_run(made, data, teacher, targets, BATCH))
         sanity.check("the student", point, own["student"].floor)
     scores = (point["metric"], point["score"], above["score"], point["fidelity"], point["warnings"])

@@ -6,6 +6,7 @@ Comments, docstrings, formatting and the names of files don't count.
 import ast
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,7 +21,7 @@ DOOR = ("cli", "code", "console", "door", "errors", "inputs", "interrupt", "memo
 DOOR_OF_RUNS = (*DOOR, "artefacts", "distil/card", "runs", "store", "studies")
 OUTSIDE = (
     *(".", "data/embedded", "data/prepared", "data/tasks"),
-    *("distil/finished", "distil/tracking", "model/foreign"),
+    *("distil/finished", "distil/folder", "distil/tracking", "distil/written", "hub", "model/foreign"),
 )
 
 Module: TypeAlias = tuple[str, tuple[str, ...]]  # its code, or a hash of it, and the modules of kdcore that it imports
@@ -94,7 +95,12 @@ def _root() -> Path:
 
 
 def _parsed(path: Path) -> Module:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return _code(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _code(text: str) -> Module:
+    tree = ast.parse(text)
     imports = tuple(_imports(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):

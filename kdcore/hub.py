@@ -29,6 +29,17 @@ def commit(name: str, revision: str | None, kind: Literal["model", "dataset"], k
         return found
 
 
+def resolved(name: str, revision: str | None) -> str | None:
+    """The commit whose files transformers would load now, from the hub or its cache; None where it is not known."""
+    from huggingface_hub import HfApi, constants
+
+    try:
+        found = HfApi().resolve_revision(name, revision=revision, local_files_only=constants.HF_HUB_OFFLINE)
+    except Exception:  # as above; who loads the model says what is wrong
+        return None
+    return getattr(found, "resolved", None)
+
+
 def _cached(name: str, revision: str | None, kind: str) -> str | None:
     """The commit that the hub's cache on this machine has for a branch, which is what would be loaded."""
     from huggingface_hub import constants

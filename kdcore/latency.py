@@ -18,7 +18,8 @@ from kdcore.data.batches import Batch, collate
 from kdcore.data.examples import Examples
 from kdcore.data.prepared import Data
 from kdcore.data.tokens import tokenised
-from kdcore.distil.finished import Finished, versions
+from kdcore.distil.finished import Finished
+from kdcore.distil.folder import versions
 from kdcore.export import check_installed, write_float32, write_int8
 from kdcore.model.build import build
 from kdcore.model.encoder import Encoder

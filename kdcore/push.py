@@ -11,7 +11,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 from huggingface_hub.utils import validate_repo_id
 
 from kdcore.distil.card import Scores
-from kdcore.distil.finished import Finished, copy_model
+from kdcore.distil.finished import Finished
+from kdcore.distil.folder import copy_model
 from kdcore.errors import UserError
 
 ANY: Any = HfHubHTTPError.__mro__[1]  # every error of the HTTP library that the hub's client uses, whichever that is

@@ -112,13 +112,27 @@ class Run:
 
 
 def result_of(kind: str, identity: dict[str, Any]) -> Path | None:
-    """The result of the run that `identity` determines, where it is finished; its files are not verified."""
+    """The result of the run that `identity` determines, where it is finished; a bucket's is brought here.
+
+    Its files are not verified where it was here already.
+    """
+    folder = _folder(kind, identity)
+    return Run(folder).result if hold(folder).find() else None
+
+
+def result_here(kind: str, identity: dict[str, Any]) -> Path | None:
+    """As `result_of`, where it is on this machine; a bucket is not asked."""
     result = Run(_folder(kind, identity)).result
     return result if result.is_dir() else None
 
 
+def name_of(kind: str, identity: dict[str, Any]) -> str:
+    """The name of the run that `identity` determines, and of its folder in the store."""
+    return f"{kind}-{digest(identity)[:20]}"
+
+
 def _folder(kind: str, identity: dict[str, Any]) -> Path:
-    return store() / f"{kind}-{digest(identity)[:20]}"
+    return store() / name_of(kind, identity)
 
 
 @contextmanager

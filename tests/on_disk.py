@@ -12,9 +12,9 @@ from kdcore.data import prepare, tasks
 from kdcore.data.prepared import Data
 from kdcore.distil import teacher as stage
 from kdcore.distil.finished import Finished
-from kdcore.distil.signals import Targets
-from kdcore.distil.student import distil
+from kdcore.distil.student import Recipe, distil
 from kdcore.distil.targets import write_targets
+from kdcore.distil.written import Targets
 from kdcore.params import sections
 from tests import tiny
 from tests.distilling import distill, train
@@ -39,7 +39,7 @@ class Ingredients:
         return self.data, self.teacher.parent, self.targets.parent
 
     def opened(self) -> dict[str, Any]:
-        """What `distil` takes of them."""
+        """What a recipe takes of them."""
         data, teacher = Data.open(self.data), opened(self.teacher)
         targets = Targets.open(self.targets, data, teacher)
         return {"data": data, "teacher": teacher, "targets": targets, "model": pretrained(self.model)}
@@ -109,7 +109,7 @@ def student(**changes: Any) -> sections.Student:
 
 
 def arguments(method: str = "sid", **changes: Any) -> dict[str, Any]:
-    """Those of `distil` that are knobs: nine steps of eight rows. changes: the seed and any knob of any section."""
+    """Those of a recipe that are knobs: nine steps of eight rows. changes: the seed and any knob of any section."""
     given: dict[str, Any] = {"method": method, "seed": changes.pop("seed", 0)}
     for name, section, make in (
         ("student", sections.Student, student),
@@ -123,7 +123,7 @@ def arguments(method: str = "sid", **changes: Any) -> dict[str, Any]:
 
 def distilled(made: Ingredients, method: str = "sid", **changes: Any) -> Path:
     """The folder of a student, trained now or found in the store."""
-    return distil(**arguments(method, **changes), **made.opened()).folder
+    return distil(Recipe(**arguments(method, **changes), **made.opened())).folder
 
 
 def ingredients(

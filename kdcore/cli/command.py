@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -62,6 +62,7 @@ SET_PARAM = inspect.Parameter(
 
 Body: TypeAlias = Callable[..., None]
 declared: dict[str, tuple[str, ...]] = {}  # command -> the keys that it reads
+_study_of: dict[str, str] = {}  # command -> the study that it belongs to
 
 
 def keys(command: str, study: str | None = None, task: str | None = None) -> list[str]:
@@ -89,17 +90,18 @@ def command(
     def register(body: Body) -> Body:
         name = body.__name__.rstrip("_")
         declared[name] = reads
+        if of:
+            _study_of[name] = of
 
         @functools.wraps(body)
         def run(**arguments: Any) -> None:
             if not trains:
                 processes.dismiss()
-            changed = arguments.pop("set_param", None) or ()
             if not reads:
                 body(**arguments)
                 return
-            study, task, method = arguments.get("study", of), arguments.get("task"), arguments.get("method")
-            given = door.params_for(keys(name, study, task), study, changed, task, method)
+            given = given_to(name, arguments)
+            arguments.pop("set_param", None)
             with door.speaking_of_params(given.names):
                 body(given.params, **arguments)
 
@@ -110,8 +112,21 @@ def command(
     return register
 
 
+def given_to(name: str, arguments: Mapping[str, Any]) -> door.Given:
+    """The params that a command gets with these arguments."""
+    study, task = arguments.get("study", _study_of.get(name)), arguments.get("task")
+    changed = arguments.get("set_param") or ()
+    return door.params_for(keys(name, study, task), study, changed, task, arguments.get("method"))
+
+
+def parsed(line: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a command line, `student movies …`, by name, as the command would get them."""
+    parser: Any = typer.main.get_command(app)
+    return parser.commands[line[0]].make_context(line[0], list(line[1:])).params
+
+
 def set_up_libraries() -> None:
-    """Set what must be set before torch and transformers are imported, or right after."""
+    """Set what must be set before torch and transformers are imported, which may be never."""
     import os
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -120,6 +135,3 @@ def set_up_libraries() -> None:
     keep_freed()
     if processes.launched() > 1:  # else each warns in a phase that trains every parameter
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    from transformers import dynamic_module_utils
-
-    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # else it asks in a terminal whether to run a model's own code

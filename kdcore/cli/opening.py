@@ -1,16 +1,20 @@
 """What commands open and prove before they work on it."""
 
 import itertools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kdcore.errors import UserError
+from kdcore.params.overrides import of_task, values, with_changes
 from kdcore.params.sections import Params, Student
+from kdcore.studies import STUDIES, Cell, cells, teacher_of
 
 if TYPE_CHECKING:
     from kdcore.data.prepared import Data
     from kdcore.distil.finished import Finished
-    from kdcore.distil.signals import Targets
+    from kdcore.distil.student import Recipe
+    from kdcore.distil.written import Targets
 
 Opened: TypeAlias = "tuple[Data, Finished, Targets]"
 
@@ -33,24 +37,57 @@ def open_teacher(folder: Path) -> "Finished":
 
 def open_all(data: "Data", teachers: Path, targets: Path, seed: int) -> Opened:
     """What a student of the teacher with that seed is made from, each opened and proved once."""
-    from kdcore.distil.signals import Targets
+    from kdcore.distil.written import Targets
 
     made = open_teacher(teachers / f"s{seed}")
     return data, made, Targets.open(targets / f"s{seed}", data, made)
 
 
-def distilled(
-    method: str, seed: int, own: Student, params: Params, data: "Data", teacher: "Finished", targets: "Targets"
-) -> tuple["Finished", dict[str, Any]]:
-    """The student that the arguments determine, trained now where it is not in the store, and its point."""
+def recipe_of(params: Params, method: str, seed: int, *opened: Any) -> "Recipe":
+    """The recipe of a student, of these params and of what `open_all` gave."""
+    from kdcore.distil.student import Recipe
+
+    fields = ("layers", "rows", "init", "layer_map")  # not the floor, which a study does not have
+    own = Student(**{name: getattr(params.student, name) for name in fields})
+    return Recipe(method, seed, own, params.distill, params.train, params.model, *opened)
+
+
+def tried(params: Params, method: str, opened: Mapping[int, Opened]) -> "Iterator[tuple[str, Cell, Recipe]]":
+    """The students of a method in the study `tune`: name, cell and recipe. opened: by the seed of a teacher."""
+    grid = params.study["tune"]
+    usual = {"student": params.student, "distill": params.distill, "train": params.train}
+    found = [cell for cell in cells(STUDIES["tune"], grid) if cell.method == method]
+    for cell, seed in itertools.product(found, grid["seeds"]):
+        changed = params.model_copy(update=with_changes(usual, cell.sets))
+        recipe = recipe_of(changed, method, seed, *opened[teacher_of(seed, params.teacher.seeds)])
+        yield f"{cell.name.rpartition('/')[2]}-s{seed}", cell, recipe
+
+
+def signals_asked(params: Params, task: str, study: str | None, depth: int) -> tuple[int | None, set[int]]:
+    """Of how many training rows signals are needed, and of which layers of a teacher of that depth.
+
+    The most rows that a student of the headline run, or a study's, uses, and all layers that one of them maps.
+    """
+    from kdcore.model.layers import layer_map
+
+    entry, own = params.task[task], params.student
+    usual = {f"student.{name}": getattr(own, name) for name in ("layers", "layer_map", "rows")}
+    asked: list[tuple[str | None, Any]] = [(method, {}) for method in (None, *entry.methods)]
+    if study:
+        asked = [(cell.method, cell.sets) for cell in cells(STUDIES[study], params.study[study])]
+    students = [usual | values(of_task(task, entry, method)) | sets for method, sets in asked]
+    rows = [student["student.rows"] for student in students]
+    maps = [layer_map(student["student.layer_map"], student["student.layers"], depth) for student in students]
+    return None if None in rows else max(filter(None, rows)), set().union(*maps)
+
+
+def distilled(recipe: "Recipe", batch_size: int) -> tuple["Finished", dict[str, Any]]:
+    """The student of the recipe, trained now where it is not in the store, and its point."""
     from kdcore.distil.student import distil
     from kdcore.evaluation.score import read_point, score_run
-    from kdcore.model.names import check_vocabulary
 
-    if own.init.startswith("pretrained"):
-        check_vocabulary(params.model.name, params.model.revision, teacher.folder)
-    model = distil(method, seed, own, params.distill, params.train, params.model, data, teacher, targets)
-    return model, read_point(score_run(model, data, teacher, targets, params.evaluate.batch_size))
+    model = distil(recipe)
+    return model, read_point(score_run(model, recipe.data, recipe.teacher, recipe.targets, batch_size))
 
 
 def check_notes(students: Path, params: Params, name: str) -> None:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,14 +18,14 @@ from kdcore.cli.command import (
     declared,
     set_up_libraries,
 )
-from kdcore.cli.opening import Opened, distilled, open_all, open_data, open_teacher
-from kdcore.params.overrides import for_study, for_task, of_task, values
+from kdcore.cli.opening import Opened, distilled, open_all, open_data, open_teacher, recipe_of, signals_asked
+from kdcore.params.overrides import for_study, for_task
 from kdcore.params.sections import Params, Shared
-from kdcore.studies import OWN, STUDIES, cells, teacher_of
+from kdcore.studies import OWN, STUDIES, teacher_of
 
 if TYPE_CHECKING:
     from kdcore.distil.finished import Finished
-    from kdcore.distil.signals import Targets
+    from kdcore.distil.written import Targets
 
 
 @command(reads=("tasks", *OWN, "task", "study"))
@@ -114,27 +114,12 @@ def targets(
     set_up_libraries()
     from kdcore.artefacts import check_folder
     from kdcore.distil.targets import write_targets
-    from kdcore.model.layers import layer_map
 
     check_folder(out, data, teacher)
-    own, made = params.student, open_teacher(teacher)
-    usual = {f"student.{name}": getattr(own, name) for name in ("layers", "layer_map", "rows")}
-    entry = params.task[task]
-    asked: list[tuple[str | None, Any]] = [(method, {}) for method in (None, *entry.methods)]
-    if study:
-        asked = [(cell.method, cell.sets) for cell in cells(STUDIES[study], params.study[study])]
-    students = [usual | values(of_task(task, entry, method)) | sets for method, sets in asked]
-    rows = [student["student.rows"] for student in students]
-    maps = [layer_map(one["student.layer_map"], one["student.layers"], made.layers) for one in students]
-    write_targets(
-        open_data(task, data),
-        made,
-        out,
-        params.targets,
-        None if None in rows else max(filter(None, rows)),
-        params.evaluate.batch_size,
-        set().union(*maps),
-    )
+    made = open_teacher(teacher)
+    rows, mapped = signals_asked(params, task, study, made.layers)
+    batch_size = params.evaluate.batch_size
+    write_targets(open_data(task, data), made, out, params.targets, rows, batch_size, mapped)
 
 
 @command(
@@ -159,7 +144,7 @@ def student(
     taught_by, prepared = teacher_of(seed, params.teacher.seeds), open_data(task, data)
     opened = {taught_by: open_all(prepared, teacher, targets, taught_by)}
     _say_standing(task, method, seed, opened, lambda one: open_all(prepared, teacher, targets, one))
-    model, scores = distilled(method, seed, params.student, params, *opened[taught_by])
+    model, scores = distilled(recipe_of(params, method, seed, *opened[taught_by]), params.evaluate.batch_size)
     sanity.check(f"{task}: {method}, seed {seed}", scores, params.student.floor)
     link_folder(model.folder, out)
 
@@ -173,8 +158,7 @@ def _say_standing(task: str, method: str, seed: int, opened: dict[int, Opened], 
 
     from kdcore.console import say
     from kdcore.distil.standing import standing
-    from kdcore.distil.student import recipe
-    from kdcore.runs import result_of
+    from kdcore.runs import result_here
 
     whole = door.headline()
     wanted = list(itertools.product(whole.methods, whole.seeds))
@@ -183,8 +167,7 @@ def _say_standing(task: str, method: str, seed: int, opened: dict[int, Opened], 
         own, taught_by = for_task(whole, task, name), teacher_of(number, whole.teacher.seeds)
         if taught_by not in opened:
             opened[taught_by] = more(taught_by)
-        what = recipe(name, number, own.student, own.distill, own.train, own.model, *opened[taught_by])
-        if result := result_of("student", what):
+        if result := result_here("student", recipe_of(own, name, number, *opened[taught_by]).identity):
             seconds[name, number] = json.loads((result / "run.json").read_text(encoding="utf-8"))["seconds"]
     if (method, seed) in wanted and (method, seed) not in seconds:
         say(f"{task}: {method}, seed {seed}: {standing((method, seed), wanted, seconds)}")

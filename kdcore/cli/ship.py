@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kdcore.cli.command import BATCH, BatchSize, Method, PointsOption, StudyOption, command, set_up_libraries
-from kdcore.cli.opening import distilled, open_all, open_data
+from kdcore.cli.opening import distilled, open_all, open_data, recipe_of
 from kdcore.errors import UserError
 from kdcore.params.overrides import for_task
 from kdcore.params.sections import Params
@@ -87,7 +87,7 @@ def submission(
         taught_by = teacher_of(seed, params.teacher.seeds)
         opened = open_all(open_data(task, folder), runs / "teacher" / task, runs / "targets" / task, taught_by)
         own = for_task(params, task, method)
-        made, _ = distilled(method, seed, own.student, own, *opened)
+        made, _ = distilled(recipe_of(own, method, seed, *opened), params.evaluate.batch_size)
         model = open_classifier(made.folder)
         predict = functools.partial(model.logits, batch_size=params.evaluate.batch_size)
         predict_folder(opened[0], model.task, predict, out)

@@ -1,6 +1,5 @@
 """The stages of stages/dvc.yaml: a study's points, its table and picture, and the choice of knobs."""
 
-import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +15,10 @@ from kdcore.cli.command import (
     command,
     set_up_libraries,
 )
-from kdcore.cli.opening import distilled, open_all, open_data, open_teacher, teachers_points
+from kdcore.cli.opening import distilled, open_all, open_data, open_teacher, recipe_of, teachers_points, tried
 from kdcore.errors import UserError
-from kdcore.params.overrides import with_changes
-from kdcore.params.sections import Params, Student
-from kdcore.studies import STUDIES, cells, teacher_of
+from kdcore.params.sections import Params
+from kdcore.studies import STUDIES, teacher_of
 
 if TYPE_CHECKING:
     from kdcore.distil.finished import Finished
@@ -54,11 +52,11 @@ def point(
         raise UserError(str(out), "must end in .json")
     for file in (out, out.with_suffix(".csv")):
         check_file(file, data, teacher, targets)
-    fields = ("layers", "rows", "init", "layer_map")  # not the floor: a study shows low scores too
-    own = Student(**{name: getattr(params.student, name) for name in fields})
     opened = open_all(open_data(task, data), teacher, targets, teacher_of(seed, params.teacher.seeds))
-    model, scores = distilled(method, seed, own, params, *opened)
+    recipe = recipe_of(params, method, seed, *opened)
+    model, scores = distilled(recipe, params.evaluate.batch_size)
     sanity.check(f"{task}: {method}, seed {seed}", scores)
+    own = recipe.student
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
     for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
         asked[field] = getattr(getattr(params, section), field)
@@ -96,18 +94,13 @@ def tune(
     from kdcore.console import say
 
     check_folder(out, data, teacher, targets)
-    prepared, grid = open_data(task, data), params.study["tune"]
+    prepared = open_data(task, data)
     opened = {one: open_all(prepared, teacher, targets, one) for one in params.teacher.seeds}
-    usual = {"student": params.student, "distill": params.distill, "train": params.train}
-    tried = [cell for cell in cells(STUDIES["tune"], grid) if cell.method == method]
+    students = list(tried(params, method, opened))
     made: dict[str, tuple[Finished, dict[str, Any]]] = {}
-    for number, (cell, seed) in enumerate(itertools.product(tried, grid["seeds"]), start=1):
-        name = f"{cell.name.rpartition('/')[2]}-s{seed}"
-        say(f"tune: {task}, {method}: student {number} of {len(tried) * len(grid['seeds'])}, {name}")
-        changed = params.model_copy(update=with_changes(usual, cell.sets))
-        student, scores = distilled(
-            method, seed, changed.student, changed, *opened[teacher_of(seed, params.teacher.seeds)]
-        )
+    for number, (name, cell, recipe) in enumerate(students, start=1):
+        say(f"tune: {task}, {method}: student {number} of {len(students)}, {name}")
+        student, scores = distilled(recipe, params.evaluate.batch_size)
         made[name] = student, scores | cell.fields
     with new_folder(out) as aside:
         for name, (student, scores) in made.items():

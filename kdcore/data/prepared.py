@@ -4,17 +4,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from kdcore.artefacts import digest, open_sealed
 from kdcore.console import say
 from kdcore.data import tasks
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 RERUN = "dvc repro -f prepare"
 PROVENANCE = "provenance.json"
@@ -64,17 +64,21 @@ class Data:
             say(f"{self.task.name}/{split}: {rows:,} rows are asked for, and all {there:,} are taken")
         return there if rows is None else min(rows, there)
 
-    def frame(self, split: str, rows: int | None = None, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
+    def frame(self, split: str, rows: int | None = None, columns: Sequence[str] = COLUMNS) -> "pd.DataFrame":
         """The first `rows` rows of a split, its stratified subset of that size; all where there are no more, or None.
 
         columns: those of row (int64, in the source), text_a (str), text_b (str, null for single texts), label (Int64
         ids, or float64 for a regression; null = unlabelled) that are read. Raises UserError for an absent split.
         """
+        import pyarrow.parquet as pq
+
         taken = self.take(split, rows)
         return _framed(pq.read_table(self.folder / f"{split}.parquet", columns=list(columns)).slice(0, taken))
 
-    def frames(self, split: str, start: int, stop: int, most: int) -> Iterator[pd.DataFrame]:
+    def frames(self, split: str, start: int, stop: int, most: int) -> Iterator["pd.DataFrame"]:
         """The rows start … stop of a split, at most so many at a time; one group of rows of the file is in memory."""
+        import pyarrow.parquet as pq
+
         file, at = pq.ParquetFile(self.folder / f"{split}.parquet"), 0
         for group in range(file.num_row_groups):
             first, rows = max(start - at, 0), file.metadata.row_group(group).num_rows
@@ -86,7 +90,10 @@ class Data:
             at += rows
 
 
-def _framed(table: pa.Table) -> pd.DataFrame:
+def _framed(table: "pa.Table") -> "pd.DataFrame":
+    import pandas as pd
+    import pyarrow as pa
+
     columns = [name for name in table.column_names if name != "label"]
     frame = table.select(columns).to_pandas(ignore_metadata=True)
     frame = frame.astype({name: "str" for name in columns if name.startswith("text")})

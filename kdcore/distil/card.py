@@ -17,10 +17,10 @@ from transformers.utils import cached_file
 from kdcore.artefacts import write_bytes
 from kdcore.data.embedded import ORIGINS
 from kdcore.data.tasks import from_fields
+from kdcore.distil.finished import CARD
 from kdcore.distil.methods import INTERNAL, Method
 from kdcore.model.places import resolve
 
-CARD = "README.md"
 SCHEDULES = {
     "none": "trained on labels alone, without the teacher",
     "soft": "the teacher's soft labels beside the labels (standard distillation)",

@@ -1,9 +1,10 @@
 """The methods none, soft, all, pid and sid as a list of phases. No torch here: a phase is plain data."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from kdcore.distil.methods import PROGRESSIVE
-from kdcore.params.sections import Distill
+from kdcore.params.sections import Distill, Train
 from kdcore.params.values import Trains
 
 
@@ -58,3 +59,14 @@ def learning_rate(peak: float, step: int, steps: int, warmup: float) -> float:
     if step < rise:
         return peak * (step + 1) / rise
     return peak * max(0.0, (steps - step) / max(1, steps - rise))
+
+
+def identity(train: Train, seed: int, phases: tuple[Phase, ...]) -> dict[str, Any]:
+    """What of `train` determines a run: not when it is saved, nor who is told, nor the schedule of a single phase.
+
+    The last epoch's weights are kept unless `keep` says otherwise, so it counts only where it does.
+    """
+    unused = {"checkpoint_seconds", "track"}
+    unused |= {"schedule"} if len(phases) == 1 else set()
+    unused |= {"keep"} if train.keep == "last" else set()
+    return {**train.model_dump(exclude=unused), "seed": seed}

@@ -5,23 +5,17 @@ Stored signals are ragged: an example of n tokens keeps n×n numbers per layer a
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kdcore.artefacts import open_sealed, read_manifest
+from kdcore.artefacts import open_sealed
 from kdcore.data.batches import Batch, moved
-from kdcore.data.prepared import Data
-from kdcore.distil.finished import Finished
-from kdcore.errors import UserError
+from kdcore.distil.written import RERUN
 from kdcore.model.encoder import Encoder
-
-SPLITS = ("train", "validation")  # those that signals are written for
-RERUN = "dvc repro -f targets"
 
 
 @dataclass(frozen=True)
@@ -144,66 +138,12 @@ class Stored:
         return flat.reshape(len(self.layers), self._heads, n, n)
 
 
-@dataclass(frozen=True)
-class Targets:
-    """What `kdcore targets` wrote for a teacher and its task: signals of the rows of each split.
-
-    manifests: by split. A split's files are verified when its signals are first asked for.
-    """
-
-    folder: Path
-    teacher: Finished
-    manifests: Mapping[str, Mapping[str, Any]]
-
-    @classmethod
-    def open(cls, folder: Path, data: Data, teacher: Finished) -> "Targets":
-        """Raises UserError where the signals are of another teacher, or of other data, than those given."""
-        manifests = {split: read_manifest(folder / split, RERUN) for split in SPLITS}
-        for split, manifest in manifests.items():
-            if not isinstance(manifest.get("layers"), list):
-                raise UserError(str(folder / split), f"were written by an older kdcore; run `{RERUN}`")
-            for name, given in (("teacher", teacher), ("data", data)):
-                if manifest.get(name) != given.fingerprint:
-                    raise UserError(
-                        str(folder / split), f"these signals are not those of the {name} {given.folder}; run `{RERUN}`"
-                    )
-        return cls(folder, teacher, manifests)
-
-    def precision(self, split: str) -> str:
-        """How exact the signals are: their type, and whether attention comes from the teacher instead."""
-        manifest = self.manifests[split]
-        return manifest["dtype"] if manifest["shards"] else f"{manifest['dtype']}, live attention"
-
-    def check(self, split: str, mapped: Collection[int]) -> None:
-        """Raises UserError where a student maps teacher layers whose signals of this split were not stored."""
-        there = self.manifests[split]["layers"]
-        if lacking := [layer for layer in mapped if layer not in there]:
-            raise UserError(
-                str(self.folder / split),
-                f"holds signals of teacher layers {_listed(there)}, and the student maps {_listed(lacking)} too: name "
-                "its depth and map in student.layers and student.layer_map, or let targets.disk_gb have room for all "
-                f"layers, and run `{RERUN}`",
-            )
-
-    @cached_property
-    def train(self) -> Stored:
-        return Stored(self.folder / "train", self.teacher.folder)
-
-    @cached_property
-    def validation(self) -> Stored:
-        return Stored(self.folder / "validation", self.teacher.folder)
-
-
 def offsets(lengths: np.ndarray, bounds: np.ndarray, maps: int) -> np.ndarray:
     """(N,) where each example's numbers start within its shard."""
     size = np.square(lengths.astype(np.int64)) * maps
     ends = np.cumsum(size)
     first = np.concatenate([[0], ends])[bounds[np.searchsorted(bounds, np.arange(len(lengths)), "right") - 1]]
     return ends - size - first
-
-
-def _listed(layers: Collection[int]) -> str:
-    return ", ".join(map(str, layers))
 
 
 def _map(path: Path) -> np.ndarray:

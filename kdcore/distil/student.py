@@ -1,143 +1,94 @@
-"""Distil one student: its signals, its phases, its loop, and the folder that it leaves."""
+"""A student: what determines it, and itself, found in the store or distilled now. No torch until it is trained."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
-
-import numpy as np
 
 from kdcore.artefacts import read_manifest
 from kdcore.code import code_digest
-from kdcore.data.metrics import predictions
 from kdcore.data.prepared import Data
-from kdcore.data.tokens import tokenised
-from kdcore.distil import signals
-from kdcore.distil.finished import Finished, write_model
-from kdcore.distil.methods import Method, compare_maps
-from kdcore.distil.objective import Objective
-from kdcore.distil.schedule import phases
-from kdcore.distil.signals import Targets
-from kdcore.distil.training import Trainer, identity, validator
-from kdcore.errors import UserError
-from kdcore.model import names, places
-from kdcore.model.build import build
-from kdcore.model.config import load_config
-from kdcore.model.layers import check_windows, layer_map
+from kdcore.distil.finished import Finished
+from kdcore.distil.methods import Method
+from kdcore.distil.schedule import Phase, identity, phases
+from kdcore.distil.written import Targets
+from kdcore.model import places
+from kdcore.model.layers import layer_map
 from kdcore.params.sections import Distill, Model, Student, Train
 from kdcore.runs import open_run
 
 RERUN = "dvc repro -f student"
 
 
-def recipe(
-    method: str,
-    seed: int,
-    student: Student,
-    distill: Distill,
-    train: Train,
-    model: Model,
-    data: Data,
-    teacher: Finished,
-    targets: Targets,
-) -> dict[str, Any]:
-    """What determines the student, and nothing else: a knob that its method does not use is left out."""
-    parsed = Method.parse(method)
-    stretch = phases(parsed.schedule, student.layers, distill)
-    pretrained = student.init.startswith("pretrained")
-    return {
-        "data": data.fingerprint,
-        "teacher": teacher.fingerprint,
-        "pretrained": names.identity(model.name, model.revision) if pretrained else None,
-        "layers": student.layers,
-        "rows": data.used(student.rows),
-        "init": student.init,
-        "layer_map": layer_map(student.layer_map, student.layers, teacher.layers),
-        "phases": [asdict(phase) for phase in stretch],
-        "soft": None if parsed.schedule == "none" else [distill.temperature, distill.hard_label_weight],
-        "internal": parsed.minimised(distill.weights),
-        "signals": targets.precision("train") if parsed.losses else None,
-        "train": identity(train, seed, stretch),
-        "code": code_digest(__name__),
-    }
+@dataclass(frozen=True)
+class Recipe:
+    """What a student is made of, and how. model: the encoder that it starts from where `student.init` says so."""
+
+    method: str
+    seed: int
+    student: Student
+    distill: Distill
+    train: Train
+    model: Model
+    data: Data
+    teacher: Finished
+    targets: Targets
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether it learns nothing from the teacher."""
+        return self._parsed.schedule == "none"
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The internal losses that its method minimises, with their weights."""
+        return self._parsed.minimised(self.distill.weights)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        return phases(self._parsed.schedule, self.student.layers, self.distill)
+
+    @property
+    def mapped(self) -> tuple[int, ...]:
+        """The teacher's layer of each of its layers, from 1."""
+        return layer_map(self.student.layer_map, self.student.layers, self.teacher.layers)
+
+    @property
+    def starts_pretrained(self) -> bool:
+        return self.student.init.startswith("pretrained")
+
+    @cached_property
+    def _parsed(self) -> Method:
+        return Method.parse(self.method)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What determines the student, and nothing else: a knob that its method does not use is left out."""
+        model, distill = self.model, self.distill
+        return {
+            "data": self.data.fingerprint,
+            "teacher": self.teacher.fingerprint,
+            "pretrained": places.identity(model.name, model.revision) if self.starts_pretrained else None,
+            "layers": self.student.layers,
+            "rows": self.data.used(self.student.rows),
+            "init": self.student.init,
+            "layer_map": self.mapped,
+            "phases": [asdict(phase) for phase in self.phases],
+            "soft": None if self.labels_only else [distill.temperature, distill.hard_label_weight],
+            "internal": self.weights,
+            "signals": self.targets.precision("train") if self._parsed.losses else None,
+            "train": identity(self.train, self.seed, self.phases),
+            "code": code_digest(__name__),
+        }
 
 
-def distil(
-    method: str,
-    seed: int,
-    student: Student,
-    distill: Distill,
-    train: Train,
-    model: Model,
-    data: Data,
-    teacher: Finished,
-    targets: Targets,
-) -> Finished:
-    """Train the student that the arguments determine, or find it trained in the store."""
-    parsed = Method.parse(method)
-    labels_only = parsed.schedule == "none"
-    weights = parsed.minimised(distill.weights)
-    mapped = layer_map(student.layer_map, student.layers, teacher.layers)
-    stretch = phases(parsed.schedule, student.layers, distill)
-    what = recipe(method, seed, student, distill, train, model, data, teacher, targets)
-    with open_run("student", what) as run:
+def distil(recipe: Recipe) -> Finished:
+    """The student of the recipe, found in the store, or trained now.
+
+    Raises UserError where its rows, its teacher's signals or what it starts from do not suffice.
+    """
+    with open_run("student", recipe.identity) as run:
         if not run.finished:
-            examples = tokenised(data, "train", teacher.tokenizer, teacher.max_length, student.rows)
-            unlabelled = int(np.isnan(examples.labels).sum())
-            if labels_only and unlabelled:
-                raise UserError(
-                    f"{data.task.name}/train",
-                    f"{unlabelled} of {len(examples)} rows have no label, and method none learns from labels only: "
-                    "take it out of `methods`, or the rows out of the data",
-                )
-            encoder = build(
-                teacher.folder,
-                places.resolve(model.name),
-                layers=student.layers,
-                init=student.init,
-                mapped=mapped,
-                seed=seed,
-                revision=model.revision,
-            )
-            if compare_maps(weights):
-                check_windows(encoder.config, load_config(teacher.folder), mapped)
-            if not labels_only and len(targets.train) < len(examples):
-                raise UserError(
-                    str(targets.folder / "train"),
-                    f"holds signals of {len(targets.train)} rows, and {len(examples)} are to be learned from "
-                    f"(student.rows); run `{signals.RERUN}`",
-                )
-            for split in ("train", "validation") if parsed.losses else ("validation",):  # where it will be scored
-                targets.check(split, mapped)
-            objective = Objective(
-                signals=None if labels_only else targets.train,
-                layer_map=mapped,
-                weights=weights,
-                temperature=distill.temperature,
-                hard_label_weight=distill.hard_label_weight,
-            )
-            validation = tokenised(data, "validation", teacher.tokenizer, teacher.max_length)
-            if data.task.by_teacher:
-                validation = validation.answered(predictions(targets.validation.logits))
-            validate = validator(data.task, validation, train)
-            facts = {
-                "task": data.task.name,
-                "described": asdict(data.task),
-                "max_length": teacher.max_length,
-                "method": method,
-                **student.model_dump(exclude={"floor"}),
-                **distill.model_dump(),
-                "rows": len(examples),
-                "trains": stretch[-1].trains,  # equal students share a run, whoever asked for it first
-                "seed": seed,
-                "teacher_seed": teacher.facts["seed"],
-                "mapped": mapped,
-                "train": what["train"],
-                "teacher": {
-                    "layers": teacher.layers,
-                    "fine_tuned": teacher.facts["seed"] is not None,
-                    "model": teacher.facts["model"],
-                },
-                "data": data.origin,
-            }
-            record = Trainer(encoder, examples, stretch, objective, train, seed, run, validate, facts).train()
-            run.finish(lambda folder: write_model(folder, encoder, teacher.tokenizer, facts, record))
+            from kdcore.distil.student_training import train
+
+            train(recipe, run)
         return Finished.of(run.result, read_manifest(run.result, RERUN))

@@ -23,7 +23,7 @@ from kdcore.distil.checkpoint import Best, Checkpoints, Position, Record, of_all
 from kdcore.distil.methods import THRESHOLD
 from kdcore.distil.objective import Objective
 from kdcore.distil.readings import Readings, Step, summed
-from kdcore.distil.schedule import Phase, learning_rate
+from kdcore.distil.schedule import Phase, identity, learning_rate
 from kdcore.distil.signals import Teaching
 from kdcore.distil.tracking import Tracking, tracking
 from kdcore.model.cost import training_cost
@@ -260,14 +260,3 @@ def validator(task: Task, validation: Examples, train: Train) -> Callable[[Encod
         return labelled_metrics(task.metrics[:1], logits, examples.labels)[task.metrics[0]]
 
     return validate
-
-
-def identity(train: Train, seed: int, phases: tuple[Phase, ...]) -> dict[str, Any]:
-    """What of `train` determines a run: not when it is saved, nor who is told, nor the schedule of a single phase.
-
-    The last epoch's weights are kept unless `keep` says otherwise, so it counts only where it does.
-    """
-    unused = {"checkpoint_seconds", "track"}
-    unused |= {"schedule"} if len(phases) == 1 else set()
-    unused |= {"keep"} if train.keep == "last" else set()
-    return {**train.model_dump(exclude=unused), "seed": seed}

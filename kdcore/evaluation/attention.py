@@ -21,7 +21,8 @@ from kdcore.data.tasks import Task
 from kdcore.data.tokens import tokenised
 from kdcore.distil.finished import Finished
 from kdcore.distil.losses import attention_kl_by_head
-from kdcore.distil.signals import Stored, Targets
+from kdcore.distil.signals import Stored
+from kdcore.distil.written import Targets
 from kdcore.errors import UserError
 from kdcore.evaluation.predictions import read_logits
 from kdcore.model.encoder import Encoder

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, dynamic_module_utils
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils.hub import resolve_revision
 
@@ -13,6 +13,8 @@ from kdcore.errors import UserError, shown
 from kdcore.model import foreign
 from kdcore.model.families import family
 from kdcore.model.positions import OFFSET
+
+dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # else it asks in a terminal whether to run a model's own code
 
 # Keys of a config that choose how it is computed or handed out, not what: here they have one value for every model.
 HOW = (

@@ -1,4 +1,4 @@
-"""What determines the models that params.yaml names, and their tokenizers."""
+"""The tokenizers of the models that params.yaml names, and how many tokens those take."""
 
 import json
 import tempfile
@@ -15,15 +15,6 @@ from kdcore.model.places import fingerprint, resolve
 from kdcore.model.positions import positions
 
 ODD = "The Ωmega ☃ of 2026, naïve"  # letters, digits, marks and signs that few vocabularies have
-
-
-def identity(name: str, revision: str | None) -> str:
-    """What determines a model's weights: the files of a local folder, the commit of a hub model."""
-    place = resolve(name)
-    config = load_config(place, revision if isinstance(place, str) else None, labels={})
-    if isinstance(place, Path):
-        return fingerprint(place)
-    return digest([name, config._commit_hash or revision])
 
 
 def tokenizer_of(place: str | Path, revision: str | None = None) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from kdcore import hub
 from kdcore.artefacts import digest, sha256
 from kdcore.data import embedded
 
@@ -21,3 +22,19 @@ def resolve(name: str) -> str | Path:
 def fingerprint(folder: Path, hashed: Callable[[Path], str] = sha256) -> str:
     """The hash of the files that determine a local model; hashed: of one of them."""
     return digest({path.name: hashed(path) for path in sorted(folder.iterdir()) if path.suffix in KINDS})
+
+
+def identity(name: str, revision: str | None) -> str:
+    """What determines a model's weights: the files of a local folder, the commit of a hub model.
+
+    Raises UserError where there is no model.
+    """
+    place = resolve(name)
+    if isinstance(place, Path) and (place / "config.json").is_file():
+        return fingerprint(place)
+    commit = hub.resolved(place, revision) if isinstance(place, str) else None
+    if commit is None:  # transformers may find it all the same, or says why not
+        from kdcore.model.config import load_config
+
+        commit = load_config(place, revision, labels={})._commit_hash
+    return digest([name, commit or revision])

@@ -14,6 +14,9 @@ class Hold(Protocol):
     def lost(self) -> bool:
         """Whether another process has taken the run over since; then nothing may be published."""
 
+    def find(self) -> bool:
+        """Whether the run is finished, with its result in its folder; it is not taken."""
+
     def take(self, seconds: float) -> bool:
         """Whether the run could be taken within that time. What others made of it is then in its folder."""
 

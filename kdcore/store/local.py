@@ -21,6 +21,9 @@ class Local:
         self.folder = folder
         self._lock = FileLock(folder / "lock")
 
+    def find(self) -> bool:
+        return (self.folder / "result").is_dir()
+
     @property
     def taken(self) -> bool:
         return self._lock.is_locked

@@ -27,10 +27,14 @@ class Mirror:
 
     # The result
 
-    @property
-    def published(self) -> bool:
-        """Whether this bucket is known to have the result."""
-        return self._published.exists() and self._published.read_text(encoding="utf-8") == self.bucket.url
+    def is_known(self) -> bool:
+        """Whether the result is here, and this bucket is known to have it."""
+        published = self._published.exists() and self._published.read_text(encoding="utf-8") == self.bucket.url
+        return published and self._result.is_dir()
+
+    def is_there(self) -> bool:
+        """Whether the bucket has a result."""
+        return self.bucket.patiently(lambda: seal_of(self.bucket, f"{self.name}/result")) is not None
 
     def bring_result(self) -> bool:
         """Whether the run is finished, with its result whole in its folder; it is downloaded where it is not there.
@@ -38,7 +42,7 @@ class Mirror:
         A damaged one is named and counts as none.
         """
         here = is_whole(self._result)
-        if here and self.published:
+        if here and self.is_known():
             return True
         key = f"{self.name}/result"
         seal = self.bucket.patiently(lambda: seal_of(self.bucket, key))

@@ -42,6 +42,19 @@ class Remote:
     def owner(self) -> str:
         return self._lease.holder if self._local.taken else self._local.owner()
 
+    def find(self) -> bool:
+        if self._mirror.is_known():
+            return True
+        if not self._mirror.is_there():
+            return False
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._local.take(0):  # a process of this machine brings it, or makes it again
+            return False
+        try:
+            return self._mirror.bring_result()
+        finally:
+            self._local.release()
+
     def take(self, seconds: float) -> bool:
         end = time.monotonic() + seconds
         if not self._local.take(seconds):
@@ -86,7 +99,7 @@ class Remote:
     def release(self) -> None:
         if self._held and not self.lost:
             try:
-                if self._end_uploads(CLOSING) and not self._mirror.published:
+                if self._end_uploads(CLOSING) and not self._mirror.is_known():
                     self._mirror.upload_checkpoint(CLOSING)
             except (UserError, OSError) as error:
                 warn(f"{self.name}: its last checkpoint could not be uploaded, and is kept in {self.folder}: {error}")

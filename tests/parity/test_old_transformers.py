@@ -18,7 +18,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from kdcore.distil.checkpoint import Record
-from kdcore.distil.finished import write_model
+from kdcore.distil.folder import write_model
 from kdcore.model.encoder import Encoder
 from kdcore.model.families import FAMILIES
 from tests import tiny

@@ -22,10 +22,10 @@ import kdcore
 from kdcore import api, interrupt
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
-from kdcore.distil.signals import Targets
-from kdcore.distil.student import distil
+from kdcore.distil.student import Recipe, distil
 from kdcore.distil.targets import write_targets
 from kdcore.distil.teacher import adopt
+from kdcore.distil.written import Targets
 from kdcore.errors import UserError
 from kdcore.evaluation.score import read_point, score_run
 from kdcore.params import sections
@@ -77,15 +77,17 @@ def test_the_student_is_the_pipelines(
     write_targets(data, teacher, tmp_path / "targets", sections.Targets(**params["targets"]), None, 64)
     targets = Targets.open(tmp_path / "targets", data, teacher)
     theirs = distil(
-        "sid",
-        0,
-        sections.Student(**params["student"] | {"rows": None}),
-        sections.Distill(**params["distill"]),
-        sections.Train(**params["train"]),
-        model,
-        data,
-        teacher,
-        targets,
+        Recipe(
+            "sid",
+            0,
+            sections.Student(**params["student"] | {"rows": None}),
+            sections.Distill(**params["distill"]),
+            sections.Train(**params["train"]),
+            model,
+            data,
+            teacher,
+            targets,
+        )
     )
     point = read_point(score_run(theirs, data, teacher, targets, 64))
     assert theirs.folder != ours.path
@@ -104,7 +106,7 @@ def test_a_student_may_start_from_a_pretrained_encoder(
 
 def test_what_was_distilled_is_found_again(student: Callable[..., kdcore.Student], monkeypatch: pytest.MonkeyPatch):
     first = student()
-    monkeypatch.setattr("kdcore.distil.student.Trainer", None)
+    monkeypatch.setattr("kdcore.distil.student_training.Trainer", None)
     assert student() == first
 
 

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as parquet
 import pytest
 
 from kdcore import artefacts, cli, processes
-from kdcore.data import prepared, tokens
+from kdcore.data import tokens
 from tests.on_disk import Ingredients
 from tests.pipeline.conftest import ROOT, SMALL, TASK, edit_params
 
@@ -34,12 +35,12 @@ def run(
             parsed.update([path.stem])
             return read(path, **how)
 
-        sha256, read_table, file = artefacts.sha256, prepared.pq.read_table, prepared.pq.ParquetFile
+        sha256, read_table, file = artefacts.sha256, parquet.read_table, parquet.ParquetFile
         with monkeypatch.context() as patch:
             patch.setattr(processes, "_dismissed", False)
             patch.setattr(artefacts, "sha256", lambda path: hashed.update([str(path)]) or sha256(path))
-            patch.setattr(prepared.pq, "read_table", lambda path, **how: counted(path, read_table, **how))
-            patch.setattr(prepared.pq, "ParquetFile", lambda path: counted(path, file))
+            patch.setattr(parquet, "read_table", lambda path, **how: counted(path, read_table, **how))
+            patch.setattr(parquet, "ParquetFile", lambda path: counted(path, file))
             cli.app([command, TASK, *before, *places, *after], standalone_mode=False)
         return hashed, parsed
 

@@ -11,7 +11,8 @@ from huggingface_hub import ModelCard, constants
 from transformers import pipeline
 
 from kdcore import cli
-from kdcore.distil.finished import Finished, copy_model
+from kdcore.distil.finished import Finished
+from kdcore.distil.folder import copy_model
 from kdcore.evaluation.score import KEPT
 from tests import on_disk, tiny
 from tests.unit import hub as imitation

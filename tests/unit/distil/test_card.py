@@ -10,7 +10,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from kdcore.distil.card import Scores, card, origin
-from kdcore.distil.finished import Finished, copy_model
+from kdcore.distil.finished import Finished
+from kdcore.distil.folder import copy_model
 from tests import on_disk
 
 HUB = {"source": "hub", "repository": "nyu-mll/glue", "configuration": "rte", "revision": "bcdcba7"}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdcore.data.batches import Batch
-from kdcore.distil import readings
+from kdcore.distil import checkpoint, readings
 from kdcore.distil.readings import Readings, Step, summed
 from kdcore.distil.schedule import Phase
 from kdcore.distil.training import Trainer
@@ -117,8 +117,9 @@ def test_no_checkpoint_holds_weights_that_are_not_finite(tmp_path: Path, at: int
     with pytest.raises(UserError, match=f"soft_labels is nan in phase 'classification', step {at}"):
         loop.train()
     assert saved == [at]
-    found = Run(tmp_path / "run").restore()
-    assert found is not None
-    assert all(tensor.isfinite().all() for name, tensor in found[0].items() if name != "random")
-    assert found[1]["position"]["step"] == at
+    kept = Run(tmp_path / "run").restore()
+    assert kept is not None
+    values, state = checkpoint.read(kept)
+    assert all(tensor.isfinite().all() for name, tensor in values.items() if name != "random")
+    assert state["position"]["step"] == at
     assert not all(tensor.isfinite().all() for tensor in weights(loop.encoder).values()), "nothing had gone on"

@@ -20,6 +20,7 @@ from kdcore.distil import teacher as stage
 from kdcore.distil.training import Trainer
 from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder
+from kdcore.model.labels import labels_of
 from kdcore.model.names import tokenizer_of
 from kdcore.model.predict import logits_of
 from tests import on_disk, tiny
@@ -281,7 +282,7 @@ def test_more_rows_than_there_are_mean_all_and_are_the_same_run(
 
 def test_a_task_tells_the_model_what_its_outputs_mean():
     mnli = Task("nli", ("a", "b"), "label", ("entailment", "neutral", "contradiction"), ("accuracy",))
-    found = json.loads(json.dumps(stage.labels_of(mnli)))
+    found = json.loads(json.dumps(labels_of(mnli)))
     assert found["num_labels"] == 3
     assert found["id2label"] == {"0": "entailment", "1": "neutral", "2": "contradiction"}
     assert found["label2id"] == {"entailment": 0, "neutral": 1, "contradiction": 2}

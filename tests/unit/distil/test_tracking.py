@@ -11,7 +11,7 @@ import torch
 from ruamel.yaml import YAML
 
 from kdcore.distil import tracking as module
-from kdcore.distil import training
+from kdcore.distil.schedule import identity
 from kdcore.distil.tracking import plain
 from kdcore.errors import UserError
 from tests import on_disk
@@ -104,7 +104,7 @@ def test_tracking_changes_no_bit_and_no_runs_name(work: Path, tmp_path: Path):
     assert tracked.train().history == history
     pairs = zip(weights(plainly.encoder).values(), weights(tracked.encoder).values(), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
-    names = [training.identity(run.settings, 0, phases_of("sid")) for run in (plainly, tracked)]
+    names = [identity(run.settings, 0, phases_of("sid")) for run in (plainly, tracked)]
     assert names[0] == names[1]
 
 

@@ -18,8 +18,8 @@ from kdcore import interrupt, processes
 from kdcore.data.batches import Batch
 from kdcore.distil import checkpoint, training
 from kdcore.distil.checkpoint import Record
-from kdcore.distil.finished import write_history
-from kdcore.distil.schedule import Phase
+from kdcore.distil.folder import write_history
+from kdcore.distil.schedule import Phase, identity
 from kdcore.distil.training import Trainer, adamw
 from kdcore.errors import UserError
 from kdcore.runs import Run
@@ -393,9 +393,9 @@ def test_the_best_epoch_survives_a_crash_after_it(tmp_path: Path):
 
 def test_the_last_epoch_is_kept_unless_told_otherwise_and_has_the_identity_that_it_had():
     stretch = phases_of("sid")
-    last, best = (training.identity(train(keep=keep), 0, stretch) for keep in ("last", "best"))
+    last, best = (identity(train(keep=keep), 0, stretch) for keep in ("last", "best"))
     assert best == last | {"keep": "best"}
-    assert training.identity(train(), 0, stretch) == last
+    assert identity(train(), 0, stretch) == last
 
 
 # Interruption and resumption

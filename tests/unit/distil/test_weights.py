@@ -7,7 +7,8 @@ import pytest
 
 from kdcore.artefacts import seal
 from kdcore.distil.checkpoint import Record
-from kdcore.distil.finished import Finished, write_model
+from kdcore.distil.finished import Finished
+from kdcore.distil.folder import write_model
 from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder
 from tests import tiny

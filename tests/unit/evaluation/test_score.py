@@ -15,9 +15,9 @@ from kdcore.artefacts import link_folder, seal
 from kdcore.data.prepared import Data
 from kdcore.distil import teacher as stage
 from kdcore.distil.finished import Finished
-from kdcore.distil.signals import Targets
+from kdcore.distil.written import Targets
 from kdcore.errors import UserError
-from kdcore.evaluation import score as module
+from kdcore.evaluation import scoring as module
 from kdcore.evaluation.score import read_point, score_run, score_test
 from kdcore.model.encoder import Encoder
 from tests import on_disk

@@ -11,8 +11,8 @@ from transformers import AutoTokenizer
 
 from kdcore.data import embedded
 from kdcore.errors import UserError
-from kdcore.model.names import check_length, check_vocabulary, identity, save_tokenizer, tokenizer_of
-from kdcore.model.places import resolve
+from kdcore.model.names import check_length, check_vocabulary, save_tokenizer, tokenizer_of
+from kdcore.model.places import identity, resolve
 from tests import tiny
 
 
@@ -61,11 +61,6 @@ def test_a_path_without_a_model_has_no_identity(tmp_path: Path):
         identity(str(tmp_path), None)
     with pytest.raises(UserError, match="no model here"):
         identity("./absent", None)
-
-
-def test_an_unsupported_model_has_no_identity(tmp_path: Path):
-    with pytest.raises(UserError, match="'mpnet' can't be captured"):
-        identity(str(tiny.save_finetuned(tmp_path, tiny.UNSUPPORTED)), None)
 
 
 def test_a_hub_model_that_cannot_be_reached_is_a_users_error():

@@ -100,6 +100,24 @@ def test_a_run_is_opened_and_finished_by_the_same_calls_as_in_a_folder(
         assert (run.result / "model").read_text() == "weights"
 
 
+def test_a_result_is_found_wherever_it_is_and_brought_here_only_where_it_is_asked_for(
+    url: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: tuple[str, dict[str, int]] = ("student", {"seed": 0})
+    assert runs.result_of(*asked) is None
+    assert not (tmp_path / "cache" / runs.name_of(*asked)).exists()
+    with open_run(*asked) as run:
+        assert runs.result_of(*asked) is None  # at work
+        run.finish(write)
+    monkeypatch.setenv("KDCORE_CACHE", str(tmp_path / "elsewhere"))
+    assert runs.result_here(*asked) is None
+    found = runs.result_of(*asked)
+    assert found is not None
+    assert (found / "model").read_text() == "weights"
+    with server.away():
+        assert runs.result_here(*asked) == found == runs.result_of(*asked)
+
+
 def test_what_was_uploaded_in_part_is_no_result_and_is_made_whole(machine: Machine, server: Server, url: str):
     first, second = machine("first"), machine("second")
     first.finish(write)  # has it, and has not taken the run

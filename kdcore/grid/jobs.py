@@ -1,0 +1,116 @@
+"""The jobs that DVC's stages ask for: one per stage that makes data, a teacher, its signals or students.
+
+The list is DVC's own graph, read as `dvc repro` reads it. No torch here.
+"""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kdcore.errors import UserError
+
+DATA = ("prepare", "holdout")  # commands that need no GPU, and whose results no hash names
+COMMANDS = (*DATA, "teacher", "targets", "student", "point", "tune")
+FILES = ("dvc.yaml", "stages/dvc.yaml")  # of the headline run, of the studies
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a job asks the store for.
+
+    runs: their names, none where they depend on what is not there yet (unknown: on what); found: whether all that the
+    job makes is there; threads: CPUs that it computes with.
+    """
+
+    runs: tuple[str, ...] = ()
+    unknown: str | None = None
+    found: bool = False
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage to run, as DVC would.
+
+    stage: its address; command: its command line; after: the jobs, by stage, that it waits for.
+    """
+
+    stage: str
+    command: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    asked: Asked = field(default_factory=Asked)
+
+    @property
+    def line(self) -> tuple[str, ...]:
+        """The words after `kdcore`."""
+        return self.command[self.command.index("kdcore") + 1 :]
+
+    def shown(self) -> dict[str, Any]:
+        """The job as `kdcore jobs` prints it."""
+        own = self.asked
+        return {
+            "stage": self.stage,
+            "command": self.command,
+            "runs": own.runs or None,
+            **({"unknown": own.unknown} if own.unknown else {}),
+            "found": own.found,
+            "after": self.after,
+            "threads": own.threads,
+        }
+
+
+def jobs(study: str | None, asked: Callable[[Job, Sequence[str]], Asked]) -> list[Job]:
+    """The jobs of the headline run, or of a study with all that it needs, each after those that it waits for.
+
+    asked: what a job asks the store for, given the stages before it that are not found. Raises UserError where DVC
+    can't read its stages.
+    """
+    made: dict[str, Job] = {}
+    for job in _stages(study):
+        missing = [stage for stage in job.after if not made[stage].asked.found]
+        made[job.stage] = replace(job, asked=asked(job, missing))
+    return list(made.values())
+
+
+def prepare(study: str | None) -> None:
+    """Bring the prepared data up to date by `dvc repro`, here: only DVC knows what became of the raw rows.
+
+    Raises UserError where that fails; DVC has said why.
+    """
+    stages = [job.stage for job in _stages(study) if job.line[0] in DATA]
+    if subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", *stages], check=False).returncode:  # noqa: S603
+        raise UserError("dvc repro", f"failed for {', '.join(stages)}")
+
+
+def _stages(study: str | None) -> list[Job]:
+    """The stages that are jobs, in the graph's order."""
+    import networkx
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(".") as repo:
+            graph = repo.index.graph  # an edge leads from a stage to one that it needs
+    except DvcException as error:
+        raise UserError("dvc.yaml", f"DVC can't read the stages: {' '.join(str(error).split())}") from error
+    wanted = {stage for stage in graph if _is_asked(stage, study)}
+    if not wanted:
+        raise UserError(FILES[bool(study)], f"has no stage{f' {study}' if study else ''}")
+    needed = wanted.union(*(networkx.descendants(graph, stage) for stage in wanted))
+    order = networkx.lexicographical_topological_sort(graph.subgraph(needed).reverse(), key=lambda one: one.addressing)
+    made: dict[Any, Job] = {}
+    for stage in order:
+        command = tuple(shlex.split(stage.cmd or ""))
+        if "kdcore" in command and command[command.index("kdcore") + 1] in COMMANDS:
+            before = networkx.descendants(graph, stage)
+            made[stage] = Job(stage.addressing, command, tuple(made[one].stage for one in made if one in before))
+    return list(made.values())
+
+
+def _is_asked(stage: Any, study: str | None) -> bool:
+    if study is None:
+        return stage.path_in_repo == FILES[0]
+    return stage.path_in_repo == FILES[1] and stage.name == study

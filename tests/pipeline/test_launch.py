@@ -1,0 +1,244 @@
+"""The jobs of a project on a real Ray cluster and on real Slurm daemons, a node of which is killed in the middle."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.pipeline.clusters import has_slurm, kill, of_ray_node, of_slurm_node, ray_cluster, slurm_cluster, wait_until
+from tests.pipeline.conftest import TASK, Project
+
+LONG: dict[str, Any] = {
+    "methods": ["soft", "sid"],
+    "distill.classification_epochs": 25,  # 100 steps: enough to be caught in the middle
+    "train.checkpoint_seconds": 0,
+}
+STUDENTS = [f"student@{TASK}-{method}-0" for method in ("sid", "soft")]
+
+
+@pytest.fixture(scope="module")
+def plain(new_project: Callable[..., Project]) -> Project:
+    """The project after `dvc repro student`, one stage after another on this machine."""
+    project = new_project(LONG)
+    project.run("dvc", "repro", "student")
+    return project
+
+
+@pytest.fixture
+def fresh(plain: Project, new_project: Callable[..., Project]) -> Project:
+    """The same project, in which nothing has run."""
+    return new_project(LONG | {"data.path": plain.params()["data"]["path"]})
+
+
+def listed(project: Project, *args: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in project.run("python", "-m", "kdcore", "jobs", *args).stdout.splitlines()]
+
+
+# What there is to do
+
+
+def test_jobs_are_dvcs_stages_in_the_graphs_order_and_know_what_is_there(plain: Project):
+    jobs = listed(plain)
+    assert [job["stage"] for job in jobs] == [f"prepare@{TASK}", f"teacher@{TASK}-0", f"targets@{TASK}-0", *STUDENTS]
+    assert all(job["found"] for job in jobs)
+    assert listed(plain, "--missing") == []
+    student = jobs[-1]
+    dry = plain.run("dvc", "repro", "--dry", "--force", "student").stdout
+    assert f"> {' '.join(student['command'])}\n" in dry
+    assert student["after"] == [f"prepare@{TASK}", f"teacher@{TASK}-0", f"targets@{TASK}-0"]
+    assert student["threads"] == 1
+    (run,) = student["runs"]
+    facts = json.loads((plain.root / "work" / run / "result/run.json").read_text())
+    assert facts["method"] == "soft"
+
+
+def test_a_studys_jobs_are_those_that_nothing_else_made(plain: Project):
+    """Depth 2 is the headline's: the point is there, although its stage never ran."""
+    jobs = listed(plain, "depth", "--missing")
+    assert [job["stage"].partition("@")[2] for job in jobs] == [f"{TASK}-sid-1-0", f"{TASK}-soft-1-0"]
+    assert all(job["runs"] and not (plain.root / "work" / job["runs"][0]).exists() for job in jobs)
+
+
+def test_before_anything_ran_a_job_names_what_it_waits_for(fresh: Project):
+    jobs = listed(fresh)
+    assert [job["found"] for job in jobs] == [False] * 5
+    assert [job.get("unknown") for job in jobs] == [None, *[f"waits for prepare@{TASK}"] * 4]
+
+
+def test_jobs_are_listed_without_torch(plain: Project):
+    made = plain.run(sys.executable, "-X", "importtime", "-m", "kdcore", "jobs")
+    names = {line.rpartition("|")[2].strip().partition(".")[0] for line in made.stderr.splitlines()}
+    assert "kdcore" in names
+    assert names & {"torch", "transformers"} == set()
+
+
+# On an engine
+
+
+class Launched:
+    """`kdcore launch …` of a project, as its own process."""
+
+    def __init__(self, project: Project, line: tuple[str, ...], environment: dict[str, str]) -> None:
+        self.project = project
+        self.process = subprocess.Popen(
+            ["python", "-m", "kdcore", "launch", *line],
+            cwd=project.root,
+            env=project.environment() | environment | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def attempt_in_training(self) -> int:
+        """The pid of a student's attempt that has written a checkpoint."""
+
+        def found() -> list[Path]:
+            assert self.process.poll() is None, self.process.communicate()[0]
+            return [*(self.project.root / "work").glob("student-*/checkpoints/[0-9]*/manifest.json")]
+
+        wait_until(found, "a checkpoint of a student", 600)
+        owner = (found()[0].parents[2] / "owner").read_text()
+        return int(owner.split()[1])
+
+    def attempts(self) -> set[int]:
+        """The pids of the students' attempts that run, as soon as there are two."""
+        notes = self.project.root / "work/launch"
+
+        def running() -> set[int]:
+            last = [json.loads(file.read_text().splitlines()[-1]) for file in notes.glob("*/*.events")]
+            return {event["pid"] for event in last if event["event"] == "started"}
+
+        wait_until(lambda: len(running()) == len(STUDENTS), "both students")
+        return running()
+
+    def end(self) -> tuple[int, str]:
+        said, _ = self.process.communicate()
+        return self.process.returncode, said
+
+
+@pytest.fixture
+def launched() -> Iterator[Callable[..., Launched]]:
+    """launched(project, line, environment): none outlives the test."""
+    started: list[Launched] = []
+
+    def begin(*args: Any) -> Launched:
+        started.append(Launched(*args))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+
+
+Cluster = Callable[[int], AbstractContextManager[dict[str, str]]]
+RAY = pytest.param(
+    *("ray", ray_cluster, of_ray_node),
+    marks=pytest.mark.skipif(find_spec("ray") is None, reason="the extra kdcore[ray] is not installed"),
+    id="ray",
+)
+SLURM = pytest.param(
+    *("slurm", slurm_cluster, of_slurm_node),
+    marks=pytest.mark.skipif(not has_slurm(), reason="munged, slurmctld and slurmd are not installed"),
+    id="slurm",
+)
+
+
+@pytest.mark.parametrize(("engine", "cluster", "node_of"), [RAY, SLURM])
+def test_a_node_is_lost_and_the_results_are_those_of_one_machine(
+    engine: str,
+    cluster: Cluster,
+    node_of: Callable[[int], list[psutil.Process]],
+    plain: Project,
+    fresh: Project,
+    launched: Callable[..., Launched],
+):
+    with cluster(2) as environment:
+        launch = launched(fresh, (engine,), environment)
+        attempt = launch.attempt_in_training()
+        if engine == "slurm":  # the other student comes to its limit of time
+            (other,) = launch.attempts() - {attempt}
+            job = psutil.Process(other).environ()["SLURM_JOB_ID"]
+            subprocess.run(["scancel", "--batch", "--signal=TERM", job], env=os.environ | environment, check=True)
+        kill(*node_of(attempt))
+        code, said = launch.end()
+    assert code == 0, said
+    assert "launch: 4 of 4 jobs done in" in said
+    assert re.search(r"^  moved: student@tiny-\w+-0, .+ → .+, went on at epoch \d+, step \d+$", said, re.MULTILINE), (
+        said
+    )
+    assert said.endswith("now `dvc repro` assembles the results, and trains nothing\n")
+    assert results(fresh) == results(plain)
+    repro = fresh.run("dvc", "repro", "student")
+    assert not re.search(r"^epoch \d+ \(", repro.stdout + repro.stderr, re.MULTILINE)
+    assert results(fresh) == results(plain)
+    assert listed(fresh, "--missing") == []
+
+
+def results(project: Project) -> dict[str, bytes]:
+    """Every model of the store, bit by bit."""
+    return {
+        file.parents[1].name: file.read_bytes() for file in (project.root / "work").glob("*/result/model.safetensors")
+    }
+
+
+@pytest.mark.parametrize(("engine", "cluster", "node_of"), [RAY, SLURM])
+def test_sigterm_leaves_checkpoints_and_the_same_command_goes_on(
+    engine: str,
+    cluster: Cluster,
+    node_of: Callable[[int], list[psutil.Process]],
+    plain: Project,
+    fresh: Project,
+    launched: Callable[..., Launched],
+):
+    (fresh.root / "work").mkdir()
+    for folder in ("teacher-*", "targets-*", "evaluation-*"):  # found, so that only the students are left
+        for run in (plain.root / "work").glob(folder):
+            subprocess.run(["cp", "-r", run, fresh.root / "work"], check=False)
+    with cluster(2) as environment:
+        launch = launched(fresh, (engine,), environment)
+        attempt = launch.attempt_in_training()
+        launch.process.send_signal(signal.SIGTERM)
+        code, said = launch.end()
+        assert code == 143, said
+        assert "stopped by SIGTERM: " in said
+        assert not psutil.pid_exists(attempt)
+        assert [*(fresh.root / "work").glob("student-*/checkpoints/[0-9]*/manifest.json")]
+        code, said = launched(fresh, (engine,), environment).end()
+    assert code == 0, said
+    assert re.search(r"^student@tiny-\w+-0: done on .*, went on at epoch \d+, step \d+$", said, re.MULTILINE), said
+    assert results(fresh) == results(plain)
+
+
+# What can't be
+
+
+def test_an_engine_or_a_study_that_there_is_not_is_named(plain: Project):
+    for line, said in {
+        ("dask",): "must be ray | slurm, found 'dask'",
+        ("ray", "dept"): "found 'dept', did you mean 'depth'?",
+        ("ray", "--sbatch", "--time=1"): "--sbatch: is for slurm",
+    }.items():
+        made = plain.run("python", "-m", "kdcore", "launch", *line, check=False)
+        assert made.returncode == 2
+        assert said in made.stderr
+
+
+def test_slurm_gives_out_whole_gpus(plain: Project, tmp_path: Path):
+    for name in ("sbatch", "squeue", "scancel", "scontrol"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{plain.environment()['PATH']}"
+    made = plain.run("python", "-m", "kdcore", "launch", "slurm", "--gpus", "0.25", check=False, PATH=path)
+    assert made.returncode == 2
+    assert "--gpus: Slurm gives out whole ones, found 0.25; `kdcore launch ray` shares them" in made.stderr

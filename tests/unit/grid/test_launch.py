@@ -1,0 +1,93 @@
+"""What `kdcore launch` does with the jobs of an engine, here one of processes of this machine, and what it says."""
+
+import subprocess
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import pytest
+
+from kdcore.grid.jobs import Asked, Job
+from kdcore.grid.launch import launch
+from tests.unit.raw_files import ROOT
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's `work/launch`; the test runs in the project."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return tmp_path / "work/launch"
+
+
+class Here:
+    """An engine of one place, which runs each job when those before it have ended well."""
+
+    def __init__(self, place: str = "here") -> None:
+        self.place, self.jobs, self.folder = place, list[Job](), Path()
+        self.running: dict[int, subprocess.Popen[bytes]] = {}
+        self.ended: dict[int, int] = {}
+
+    def submit(self, folder: Path, jobs: Sequence[Job]) -> None:
+        self.folder, self.jobs = folder, list(jobs)
+
+    def unfinished(self) -> Collection[int]:
+        stages = [job.stage for job in self.jobs]
+        for number, process in [*self.running.items()]:
+            if process.poll() is not None:
+                self.ended[number] = self.running.pop(number).returncode
+        for number, job in enumerate(self.jobs):
+            before = [self.ended.get(stages.index(stage)) for stage in job.after]
+            if number in self.running or number in self.ended or None in before:
+                continue
+            if any(before):
+                self.ended[number] = 1
+            else:
+                line = [sys.executable, "-m", "kdcore.grid.attempt", str(self.folder), str(number), self.place]
+                self.running[number] = subprocess.Popen(line)
+        return [number for number in range(len(self.jobs)) if number not in self.ended]
+
+    def cancel(self) -> None: ...
+
+
+def job(name: str, *line: str, after: tuple[str, ...] = ()) -> Job:
+    return Job(name, ("python", "-m", "kdcore", *line), after, Asked())
+
+
+def test_a_failure_is_named_with_its_log_and_what_waits_for_it_does_not_start(
+    work: Path, capfd: pytest.CaptureFixture[str]
+):
+    jobs = [
+        job("fine", "--version"),
+        job("broken", "predict", "no-model", "no-rows.csv", "out"),
+        job("after both", "--version", after=("fine", "broken")),
+        job("after one", "--version", after=("fine",)),
+    ]
+    assert not launch(jobs, Here())
+    said, warned = capfd.readouterr()
+    (folder,) = work.iterdir()
+    assert f"launch: 4 jobs, each with a log in {folder}" in said
+    assert "fine: on here\n" in said
+    assert "fine: done on here in " in said
+    assert "after one: done on here in " in said
+    assert "launch: 2 of 4 jobs done in " in said
+    assert "  here: 2 jobs, " in said
+    log = folder / "1.log"
+    assert f"warning: broken: failed on here, exit code 2: {log.read_text().splitlines()[-1]} ({log})" in warned
+    assert "warning: after both: did not start: " in warned
+    assert (folder / "0.log").read_text().startswith("kdcore ")
+
+
+def test_all_jobs_done_is_a_launch_that_went_well(work: Path):
+    assert launch([job("fine", "--version")], Here())
+
+
+def test_an_attempt_that_leaves_without_a_word_was_lost(work: Path, capfd: pytest.CaptureFixture[str]):
+    class Lost(Here):
+        def unfinished(self) -> Collection[int]:
+            (self.folder / "0.events").write_text('{"event": "started", "place": "n1", "pid": 1}\n{"event": "en')
+            (self.folder / "0.log").write_text("epoch 1\n")
+            return []
+
+    assert not launch([job("fine", "--version")], Lost())
+    assert "warning: fine: failed on n1, it was lost: epoch 1 (" in capfd.readouterr().err
