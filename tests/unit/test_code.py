@@ -33,7 +33,7 @@ def modules(root: Path) -> dict[str, Path]:
         (
             "distil.targets",
             "distil.targets",
-            {"distil.methods", "data.metrics"},
+            {"distil.methods"},
         ),  # which only params reads, for the names
         ("evaluation.score", "evaluation.scoring", set()),
     ],
