@@ -77,7 +77,7 @@ def from_files(folder: Path, store: Path, repeated: bool) -> Callable[[], float]
     run = first_batch(folder, store, lambda data: tokenised(data, "train", tokenizer, MAX_LENGTH))
     if not repeated:
         return run
-    some = encode(tokenizer, Data.open(folder).frame("train", CHUNK), MAX_LENGTH)
+    some = encode(tokenizer, next(Data.open(folder).frames("train", 0, CHUNK, CHUNK)), MAX_LENGTH)
 
     def repeating() -> float:
         with patch.object(tokens, "encode", lambda _, frame, __: some.first(len(frame))):

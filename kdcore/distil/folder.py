@@ -24,7 +24,8 @@ from kdcore.model.names import save_tokenizer
 def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str, Any], record: Record) -> None:
     """An ordinary Hugging Face folder; beside it the run's facts, its history and, of a student, its model card."""
     encoder.save(folder)
-    tokenizer("", truncation=True, max_length=facts["max_length"])  # saved, it cuts texts as in training
+    if "max_length" in facts:
+        tokenizer("", truncation=True, max_length=facts["max_length"])  # saved, it cuts texts as in training
     save_tokenizer(tokenizer, folder)
     facts = {
         **facts,
