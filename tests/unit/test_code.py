@@ -30,7 +30,7 @@ def modules(root: Path) -> dict[str, Path]:
     [
         ("distil.student", set()),
         ("distil.teacher", set()),
-        ("distil.targets", {"distil.methods", "data.metrics"}),  # which only params reads, for the names
+        ("distil.targets", {"distil.methods"}),  # which only params reads, for the names
         ("evaluation.score", set()),
     ],
 )
