@@ -30,11 +30,7 @@ def modules(root: Path) -> dict[str, Path]:
     [
         ("distil.student", "distil.student_training", set()),
         ("distil.teacher", "distil.teacher_training", set()),
-        (
-            "distil.targets",
-            "distil.targets",
-            {"distil.methods"},
-        ),  # which only params reads, for the names
+        ("distil.targets", "distil.targets", {"distil.methods"}),  # which only params reads, for the names
         ("evaluation.score", "evaluation.scoring", set()),
     ],
 )
