@@ -84,7 +84,7 @@ class Data:
             first, rows = max(start - at, 0), file.metadata.row_group(group).num_rows
             last = min(stop - at, rows)
             if first < last:
-                table = file.read_row_group(group)  # iter_batches would read others ahead
+                table = file.read_row_group(group)  # one at a time is in memory
                 for place in range(first, last, most):
                     yield _framed(table.slice(place, min(most, last - place)))
             at += rows
