@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
+from urllib.request import Request, urlopen
 
 BUCKET = "runs"
 
@@ -29,6 +30,7 @@ class Server:
         }
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self.start()
+        urlopen(Request(f"http://127.0.0.1:{self.port}/moto-api/reset", method="POST")).close()
         assert self.keys("") == []
 
     def start(self) -> None:

@@ -132,7 +132,7 @@ def test_signals_that_find_no_room_are_refused_before_one_is_written(
         r"use live, or fewer rows",
         said,
     )
-    assert disk.files() == set()
+    assert not [name for name in disk.files() if "targets" in name]
 
 
 def test_a_file_that_may_grow_no_further_is_named_with_the_limit(eager: Project, tmp_path: Path):

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
@@ -208,7 +209,11 @@ def test_sigterm_leaves_checkpoints_and_the_same_command_goes_on(
     with cluster(2) as environment:
         launch = launched(fresh, (engine,), environment)
         attempt = launch.attempt_in_training()
+        psutil.Process(attempt).suspend()  # so that it is in training when it is asked to stop, however fast it is
         launch.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: [*(fresh.root / "work/launch").glob("*/cancelled")], "the launcher to take it up")
+        time.sleep(2)
+        psutil.Process(attempt).resume()
         code, said = launch.end()
         assert code == 143, said
         assert "stopped by SIGTERM: " in said

@@ -20,7 +20,8 @@ from kdcore.errors import UserError
 from kdcore.model.encoder import Encoder
 from kdcore.model.labels import labels_of, match_labels
 from kdcore.model.loading import INDEX, WEIGHTS, load_pretrained
-from kdcore.model.names import check_length, identity, tokenizer_of
+from kdcore.model.names import check_length, tokenizer_of
+from kdcore.model.places import identity
 from tests import tiny
 
 TASK = Task("mine", ("sentence",), "label", ("bad", "good"), ("accuracy",))

@@ -72,7 +72,7 @@ def some_arguments(command: Callable[..., None]) -> list[str]:
     """Arguments of the right kinds: nothing is read of them before params.yaml is."""
     words = []
     for name, parameter in inspect.signature(command).parameters.items():
-        value = {"method": "sid", "study": "depth", "seed": "1"}.get(name, "x")
+        value = {"method": "sid", "study": "depth", "seed": "1", "engine": "ray"}.get(name, "x")
         if parameter.default is inspect.Parameter.empty:
             words += [f"--{name}", value] if "Option" in str(parameter.annotation) else [value]
     return words

@@ -38,8 +38,8 @@ def test_a_command_cannot_read_what_it_does_not_declare(project: Callable[..., P
     params = door.params_for(keys("targets")).params
     assert params.student.rows == load(folder / "params.yaml").student.rows == SMALL["student.rows"]
     assert params.targets == load(folder / "params.yaml").targets
-    for read in (lambda: params.teacher, lambda: params.student.layers, lambda: params.evaluate.confidence):
-        with pytest.raises(LookupError, match=r"is not among the params that this command declares: student\.rows, "):
+    for read in (lambda: params.teacher, lambda: params.student.init, lambda: params.evaluate.confidence):
+        with pytest.raises(LookupError, match=r"is not among the params that this command declares: student\.layers, "):
             read()
     assert door.params_for(
         ["student.layers", *(f"student.{name}" for name in ("rows", "init", "layer_map"))]
