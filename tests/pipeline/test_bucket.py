@@ -19,7 +19,7 @@ pytest.importorskip("s3fs", reason="needs the extra kdcore[s3]")
 pytest.importorskip("moto.server", reason="needs moto[server], an S3 server")
 
 FOLDERS = (f"data/{TASK}", f"runs/teacher/{TASK}", f"runs/targets/{TASK}")
-EPOCHS = 40  # of 4 steps each: a second or two, enough to be stopped in
+EPOCHS = 80  # of 4 steps each: some seconds, enough to be stopped in
 
 
 @pytest.fixture(scope="module")

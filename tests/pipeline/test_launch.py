@@ -167,11 +167,14 @@ def test_a_node_is_lost_and_the_results_are_those_of_one_machine(
     with cluster(2) as environment:
         launch = launched(fresh, (engine,), environment)
         attempt = launch.attempt_in_training()
+        psutil.Process(attempt).suspend()  # until its node is lost: it may be fast
         if engine == "slurm":  # the other student comes to its limit of time
             (other,) = launch.attempts() - {attempt}
             job = psutil.Process(other).environ()["SLURM_JOB_ID"]
             subprocess.run(["scancel", "--batch", "--signal=TERM", job], env=os.environ | environment, check=True)
-        kill(*node_of(attempt))
+        node = node_of(attempt)
+        psutil.Process(attempt).resume()
+        kill(*node)
         code, said = launch.end()
     assert code == 0, said
     assert "launch: 4 of 4 jobs done in" in said
