@@ -33,6 +33,8 @@ def init(
         raise UserError("--example", "brings a teacher and rows of its own, so it goes without --teacher and the files")
     if not example and (teacher is None or train is None):
         raise UserError("kdcore init", "name a classifier (--teacher) and its rows (--train), or try --example")
+    if unlabelled and label != LABEL:
+        raise UserError("--unlabelled", f"says that no row has a label, and --label names {label!r}")
     set_up_libraries()
     from kdcore.project.example import example as made
     from kdcore.project.init import Wish, check_free

@@ -109,6 +109,10 @@ def test_a_command_that_reads_no_params_needs_no_such_file(tmp_path: Path, argum
         ((), "name a classifier (--teacher) and its rows (--train), or try --example"),
         (("--teacher", "x"), "name a classifier (--teacher) and its rows (--train), or try --example"),
         (("--example", "--train", "x.csv"), "brings a teacher and rows of its own"),
+        (
+            ("--teacher", "x", "--train", "x.csv", "--label", "stars", "--unlabelled"),
+            "--unlabelled: says that no row has a label, and --label names 'stars'",
+        ),
     ],
 )
 def test_a_project_needs_a_classifier_and_rows_or_the_example(tmp_path: Path, arguments: tuple[str, ...], problem: str):
