@@ -75,7 +75,7 @@ def test_a_study_has_its_own_tasks_and_knobs_and_a_task_is_narrower(here: Path):
     given = params_for(READS, "glue", task="rte")
     params = given.params
     assert (params.tasks, len(params.seeds), params.teacher.seeds) == (
-        ("cola", "mrpc", "rte", "stsb"),
+        ("cola", "mrpc", "rte", "qqp"),
         5,
         (0, 1, 2, 3, 4),
     )
