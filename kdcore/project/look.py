@@ -22,16 +22,19 @@ from kdcore.model.positions import positions
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 SAMPLE = 5000  # rows whose tokens are counted
 MOST = 0.99  # of the texts that are not to be cut
+NARROW = 128  # hidden size below which threads wait for each other longer than they compute
 SHARE = 0.1  # of the train rows that validates where no other rows do
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """name: a folder or a hub name; finetuned: whether it is a classifier, and no encoder that is to become one."""
+    """name: a folder or a hub name; finetuned: whether it is a classifier, and no encoder that is to become one;
+    width: its hidden size."""
 
     name: str
     finetuned: bool
     layers: int
+    width: int
     labels: tuple[str, ...]
     longest: int | None
 
@@ -42,7 +45,8 @@ class Classifier:
         kinds = config.architectures or ["ForSequenceClassification"]
         finetuned = any("ForSequenceClassification" in kind for kind in kinds)
         labels = [str(config.id2label[index]) for index in range(config.num_labels)] if config.num_labels > 1 else []
-        return cls(name, finetuned, config.num_hidden_layers, tuple(labels), positions(config.to_dict()))
+        shape = (config.num_hidden_layers, config.hidden_size)
+        return cls(name, finetuned, *shape, tuple(labels), positions(config.to_dict()))
 
 
 @dataclass(frozen=True)
@@ -115,9 +119,13 @@ def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> di
         say(f"scores: by the teacher's answers ({known['metrics'][0]}), as no row has a label")
     say(f"labels: {', '.join(labels) or 'a number'}, by the {'teacher' if teacher.finetuned else 'rows'}")
     say(f"student: {depth} layers" + ("" if layers else ", half of the teacher's"))
+    alone = {"train.threads": 1} if teacher.width < NARROW else {}
+    if alone:
+        say(f"threads: 1, as more slow a model down that is {teacher.width} wide")
     taught = {} if rows.label else {"methods": ["soft", "pid", "sid"]}  # `none` learns from labels only
     return {
         **taught,
+        **alone,
         "tasks": [task],
         f"task.{task}": {"text": list(rows.text), **known},
         "model.name": teacher.name,

@@ -78,6 +78,18 @@ def test_the_classifier_and_the_rows_say_what_a_project_needs(
     assert "max_length: 16 tokens; the longest text has " in said
 
 
+def test_a_narrow_model_gets_one_thread_and_any_other_the_default(
+    made: Callable[..., Any], tmp_path: Path, tiny_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+):
+    narrow = made()
+    assert (narrow.train.threads, capsys.readouterr().out.count("threads: 1, as more slow")) == (1, 1)
+    wide = shutil.copytree(tiny_folder("bert"), tmp_path / "wide")
+    config = json.loads((wide / "config.json").read_text())
+    (wide / "config.json").write_text(json.dumps(config | {"hidden_size": 128}))
+    assert made(folder=tmp_path / "other", teacher=str(wide)).train.threads == 2
+    assert "threads" not in capsys.readouterr().out
+
+
 def test_what_the_command_line_says_counts(made: Callable[..., Any]):
     params = made(task="mine", layers=3, text=("review",))
     assert (params.tasks, params.student.layers) == (("mine",), 3)
