@@ -42,7 +42,7 @@ TEMPLATE = """---
 
 # {{ title }}
 
-A classifier of {{ layers }} layers, distilled by kdcore from a teacher of {{ teacher_layers }} layers ({{ teacher }}).
+{{ kind }} of {{ layers }} layers, distilled by kdcore from a teacher of {{ teacher_layers }} layers ({{ teacher }}).
 It reads {{ reads }}, at most {{ max_length }} tokens, and answers {{ answers }}.
 
 ```python
@@ -54,7 +54,7 @@ classify({{ example }})
 {% if scores %}
 ## Scores
 
-Of {{ rows_scored }}.
+Of {{ rows_scored }}.{% if by_teacher %} The teacher's answers are the truth here: no label was used.{% endif %}
 
 {{ scores }}
 {% endif %}{% if onnx %}
@@ -75,9 +75,9 @@ method; `run.json` holds every knob and the versions.
 ## Limits
 
 * It was trained for `{{ task }}` and measured on no other rows: texts of another kind or language may be answered
-  wrongly, and with high probabilities.
+  wrongly{% if probabilities %}, and with high probabilities{% endif %}.
 * It follows its teacher, with the teacher's errors and biases, which nobody examined here.
-* Longer texts are cut to {{ max_length }} tokens. Its probabilities are not calibrated.
+* Longer texts are cut to {{ max_length }} tokens.{% if probabilities %} Its probabilities are not calibrated.{% endif %}
 """
 
 
@@ -146,6 +146,7 @@ def card(facts: Mapping[str, Any], scores: Scores | None = None, onnx: Mapping[s
         template_str=TEMPLATE,
         title=f"{task.name}: {facts['layers']} layers by {facts['method']}",
         task=task.name,
+        kind="A classifier" if task.labels else "A regression model",
         layers=facts["layers"],
         teacher=_teacher(facts),
         teacher_layers=facts["teacher"]["layers"],
@@ -153,6 +154,8 @@ def card(facts: Mapping[str, Any], scores: Scores | None = None, onnx: Mapping[s
         max_length=facts["max_length"],
         answers=f"one of {', '.join(task.labels)}" if task.labels else "a number",
         example='{"text": "…", "text_pair": "…"}' if pair else '"…"',
+        probabilities=bool(task.labels),
+        by_teacher=task.by_teacher,
         scores=_table(scores) if scores else "",
         rows_scored="validation rows, which were not trained on",
         onnx=_onnx_table(onnx) if onnx else "",
@@ -198,10 +201,12 @@ def _table(scores: Scores) -> str:
 
 def _onnx_table(onnx: Mapping[str, Any]) -> str:
     metrics = list(onnx["torch"])
-    lines = [f"| | {' | '.join(metrics)} | answers as torch |", "| :--- | " + "---: | " * (len(metrics) + 1)]
+    heads = ["", *metrics, "answers as torch"]
+    lines = [f"| {' | '.join(heads)} |", "| :--- | " + "---: | " * (len(metrics) + 1)]
     for kind in [kind for kind in ("torch", "float32", "int8") if kind in onnx]:
         same = f"{onnx[kind]['agreement']:.2%}" if kind != "torch" else ""
-        lines.append(f"| {kind} | {' | '.join(f'{onnx[kind][metric]:.4f}' for metric in metrics)} | {same} |")
+        cells = [kind, *(f"{onnx[kind][metric]:.4f}" for metric in metrics), same]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -216,14 +221,14 @@ def _made(facts: Mapping[str, Any]) -> dict[str, str]:
     """What each choice of the recipe was."""
     method, train = Method.parse(facts["method"]), facts["train"]
     internal = {INTERNAL[name].title: weight for name, weight in method.minimised(facts["weights"]).items()}
-    source = facts["data"].get("repository") or facts["data"].get("dataset") or "the user's own rows"
+    source = facts["data"].get("repository") or facts["data"].get("dataset") or "the user's own"
     made = {
         "method": f"`{facts['method']}`, {SCHEDULES[method.schedule]}",
         "layers": f"1 to {facts['layers']} match the teacher's {', '.join(map(str, facts['mapped']))}",
         "starts from": STARTS[facts["init"]],
-        "data": f"{facts['rows']:,} training rows of {source}",
+        "data": f"{facts['rows']:,} training rows, {source}",
         "internal losses": ", ".join(f"{title} × {weight:g}" for title, weight in internal.items()),
-        "soft labels": f"temperature {facts['temperature']:g}, hard labels weigh {facts['hard_label_weight']:g}",
+        "soft labels": f"temperature {facts['temperature']:g}, hard labels weigh {facts['hard_label_weight']:g} where a row has one",
         "optimizer": f"AdamW, learning rate {train['learning_rate']:g}, batches of {train['batch_size']}, "
         f"weight decay {train['weight_decay']:g}, warm-up {train['warmup']:g}",
         "length": f"{facts['epochs']} epochs, {facts['gflop']:,.2f} GFLOP, seed {facts['seed']}",

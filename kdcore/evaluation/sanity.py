@@ -88,9 +88,10 @@ def check(name: str, point: Mapping[str, Any], floor: float | None = None) -> No
 
 
 def below_none(points: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The methods of a task whose mean score is far below that of `none`, in words with numbers.
+    """The methods of a task, the teacher one of them, whose mean score is far below that of `none`, in words with
+    numbers and what may help.
 
-    points: of the task's students, of every method and seed.
+    points: of the task's teachers and students, of every method and seed.
     """
     by_method: dict[str, list[Mapping[str, Any]]] = {}
     for point in points:
@@ -100,10 +101,10 @@ def below_none(points: Sequence[Mapping[str, Any]]) -> list[str]:
     for method, runs in by_method.items():
         (own, error), (other, spread) = _mean(runs), _mean(plain or runs)
         if other - own > FAR * math.hypot(error, spread):
-            told = f"{runs[0]['metric']} {own:.4f} against {other:.4f}, means over {len(runs)} seeds"
-            lines.append(
-                f"{runs[0]['task']}: {method} is far below none, which learns without the teacher: {told}; {MORE}"
-            )
+            task, metric = runs[0]["task"], runs[0]["metric"]
+            told = f"{metric} {own:.4f} against {other:.4f}, the mean of {len(runs)} against that of {len(plain)}"
+            advice = OF_A_TEACHER["chance"] if method == "teacher" else MORE
+            lines.append(f"{task}: {method} is far below none, which learns without the teacher: {told}; {advice}")
     return lines
 
 

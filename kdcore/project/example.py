@@ -28,7 +28,7 @@ WORDS = {
     "plain": ("the", "a", "film", "plot", "cast", "story", "music", "and", "its", "was", "with", "ending", "scenes"),
 }
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-EPOCHS, BATCH = 4, 32
+EPOCHS, BATCH = 8, 32  # after which the rows hold nothing that the classifier does not know
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,15 +58,17 @@ def init(folder: Path, wish: Wish) -> None:
     if wish.validation is None:
         chosen["data.validation_share"] = SHARE
         say(f"validation: {SHARE:.0%} of the train rows, as no file is named")
-    for key in ("model.name", "teacher.finetuned"):
-        chosen[key] = chosen[key] and _seen_from(folder, chosen[key])
+    seen = _seen_from(folder, wish.teacher)
+    chosen |= {key: seen for key in ("model.name", "teacher.finetuned") if chosen[key]}
     _set_up(folder)
     _write(folder, task, params_text(chosen), copies)
 
 
 def _name(train: Path) -> str:
-    """A task's name: that of the folder, where files are named after splits, or that of the file."""
-    return train.resolve().parent.name if train.stem == "train" else train.stem
+    """A task's name: that of the folder, where files are named after splits, or that of the file, in plain letters."""
+    name = train.resolve().parent.name if train.stem == "train" else train.stem
+    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-")
 
 
 def _data_path(folder: Path, task: str, files: Mapping[str, Path]) -> str | None:

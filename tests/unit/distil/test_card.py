@@ -37,7 +37,7 @@ def test_a_new_student_has_a_card_without_scores(student: Path):
     assert "## Scores" not in made.text
     assert "* layers: 1 to 2 match the teacher's 2, 4" in made.text
     assert "at most 24 tokens, and answers one of bad, good." in made.text
-    assert "24 training rows of the user's own rows" in made.text
+    assert "24 training rows, the user's own" in made.text
 
 
 def test_equal_runs_have_equal_cards_whenever_they_ran(student: Path):
@@ -76,6 +76,18 @@ def test_a_pair_and_a_score_are_loaded_and_told_as_such(student: Path):
     assert 'classify({"text": "…", "text_pair": "…"})' in text
     assert "It reads the texts one and two, at most 24 tokens, and answers a number." in text
     assert ModelCard(text).data.eval_results[0].metric_type == "pearsonr"
+    assert "A regression model of 2 layers" in text
+    assert "probabilities" not in text
+
+
+def test_scores_by_a_teachers_answers_are_told_as_such(student: Path):
+    taught = {"labels": [], "metrics": ["teacher_spearman"]}
+    onnx = {"rows": 16, "torch": {}, "float32": {"agreement": 1.0}, "int8": {"agreement": 0.9375}}
+    text = card(
+        facts(student, described=facts(student)["described"] | taught), Scores({"teacher_spearman": 0.9}), onnx
+    )
+    assert "trained on. The teacher's answers are the truth here: no label was used." in text
+    assert "|  | answers as torch |\n| :--- | ---: |\n| torch |  |\n| float32 | 100.00% |\n| int8 | 93.75% |" in text
 
 
 def test_a_models_own_card_tells_its_licence_and_no_folder_is_named(tmp_path: Path):

@@ -103,9 +103,12 @@ def test_methods_far_below_none_are_named_with_both_means():
     pid = [point(0.77, method="pid"), point(0.77, method="pid")]
     sid = [point(0.76), point(0.76)]
     (line,) = sanity.below_none([*none, *pid, *sid])
-    assert line.startswith(
-        "movies: sid is far below none, which learns without the teacher: accuracy 0.7600 against 0.8200, means over 2"
+    assert line == (
+        "movies: sid is far below none, which learns without the teacher: accuracy 0.7600 against 0.8200, the mean of "
+        f"2 against that of 2; {sanity.MORE}"
     )
+    (line,) = sanity.below_none([*none, point(0.70, method="teacher")])
+    assert line.endswith("0.7000 against 0.8200, the mean of 1 against that of 2; there is little to distil from it")
     assert sanity.below_none(sid) == []  # there is no none
 
 

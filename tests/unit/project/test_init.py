@@ -112,6 +112,17 @@ def test_a_name_is_that_of_the_rows(made: Callable[..., Any]):
     assert made(task=None).tasks == ("files",)
 
 
+@pytest.mark.parametrize(("file", "task"), [("My Reviews (2).csv", "my-reviews-2"), ("été.v1.csv", "ete-v1")])
+def test_a_name_is_made_plain(made: Callable[..., Any], rows: Path, file: str, task: str):
+    assert made(task=None, train=rows.joinpath("train.csv").rename(rows / file)).tasks == (task,)
+
+
+@pytest.mark.parametrize("file", ["評価.csv", "sst2.csv"])
+def test_a_name_that_cannot_be_made_plain_is_asked_for(made: Callable[..., Any], rows: Path, file: str):
+    with pytest.raises(UserError, match="--task: must be a plain name"):
+        made(task=None, train=rows.joinpath("train.csv").rename(rows / file))
+
+
 # What it writes
 
 
@@ -302,7 +313,7 @@ def test_the_example_is_a_classifier_that_knows_its_rows(
     lines = validation.read_text().splitlines()[1:101]
     texts, labels = zip(*(line.split(",") for line in lines), strict=True)
     right = [said["label"] == label for said, label in zip(classify(list(texts)), labels, strict=True)]
-    assert sum(right) >= 80
+    assert sum(right) >= 98  # no student that learns from labels alone can be better
     assert json.loads((own / TEACHER / "config.json").read_text())["num_hidden_layers"] == 4
     with pytest.raises(UserError, match="models/reviews is there already"), example(own):
         pass
