@@ -77,7 +77,8 @@ method; `run.json` holds every knob and the versions.
 * It was trained for `{{ task }}` and measured on no other rows: texts of another kind or language may be answered
   wrongly{% if probabilities %}, and with high probabilities{% endif %}.
 * It follows its teacher, with the teacher's errors and biases, which nobody examined here.
-* Longer texts are cut to {{ max_length }} tokens.{% if probabilities %} Its probabilities are not calibrated.{% endif %}
+* Longer texts are cut to {{ max_length }} tokens.{% if probabilities %}
+* Its probabilities are not calibrated.{% endif %}
 """
 
 
@@ -228,7 +229,8 @@ def _made(facts: Mapping[str, Any]) -> dict[str, str]:
         "starts from": STARTS[facts["init"]],
         "data": f"{facts['rows']:,} training rows, {source}",
         "internal losses": ", ".join(f"{title} × {weight:g}" for title, weight in internal.items()),
-        "soft labels": f"temperature {facts['temperature']:g}, hard labels weigh {facts['hard_label_weight']:g} where a row has one",
+        "soft labels": f"temperature {facts['temperature']:g}, hard labels, where a row has one, weigh "
+        f"{facts['hard_label_weight']:g}",
         "optimizer": f"AdamW, learning rate {train['learning_rate']:g}, batches of {train['batch_size']}, "
         f"weight decay {train['weight_decay']:g}, warm-up {train['warmup']:g}",
         "length": f"{facts['epochs']} epochs, {facts['gflop']:,.2f} GFLOP, seed {facts['seed']}",

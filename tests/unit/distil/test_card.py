@@ -83,9 +83,7 @@ def test_a_pair_and_a_score_are_loaded_and_told_as_such(student: Path):
 def test_scores_by_a_teachers_answers_are_told_as_such(student: Path):
     taught = {"labels": [], "metrics": ["teacher_spearman"]}
     onnx = {"rows": 16, "torch": {}, "float32": {"agreement": 1.0}, "int8": {"agreement": 0.9375}}
-    text = card(
-        facts(student, described=facts(student)["described"] | taught), Scores({"teacher_spearman": 0.9}), onnx
-    )
+    text = card(facts(student, described=facts(student)["described"] | taught), Scores({"teacher_spearman": 0.9}), onnx)
     assert "trained on. The teacher's answers are the truth here: no label was used." in text
     assert "|  | answers as torch |\n| :--- | ---: |\n| torch |  |\n| float32 | 100.00% |\n| int8 | 93.75% |" in text
 
