@@ -15,6 +15,7 @@ from kdcore.errors import UserError
 RESAMPLES = 100  # of the validation rows; the standard error is then right to within 7 %
 FALL = 0.05  # share of the classification loss that the last epoch of a student that is done takes away, at most ...
 PACE = 0.5  # ... unless the mean epoch of that phase takes away more than twice as much
+FLAT = 0.05  # share of the truth's standard deviation, below which a regression's answers are as good as one
 FAR = 2.0  # standard errors of a difference
 
 MORE = (
@@ -24,11 +25,13 @@ MORE = (
 ADVICE = {
     "constant": MORE,
     "chance": MORE,
+    "flat": MORE,
     "falling": "more epochs (distill.classification_epochs) or a higher train.learning_rate may help",
 }
 OF_A_TEACHER = {
     "constant": "there is nothing to distil from it",
     "chance": "there is little to distil from it",
+    "flat": "there is little to distil from it",
     "falling": "more epochs (teacher.epochs) or a higher teacher.learning_rate may help",
 }
 
@@ -47,10 +50,16 @@ def standard_error(metric: str, logits: np.ndarray, labels: np.ndarray) -> float
     return float(np.std([task_metrics((metric,), logits[rows], labels[rows])[metric] for rows in draws]))
 
 
-def warnings(point: Mapping[str, Any]) -> dict[str, str]:
-    """What speaks against a model, in words with numbers, by kind: `constant`, `chance`, `falling`.
+def spread(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Standard deviations of a regression's answers, (N, 1), and of the truth, (N,) labels (NaN: none)."""
+    known = ~np.isnan(labels)
+    return {"own": float(logits[known, 0].std()), "truth": float(labels[known].std())}
 
-    point: with its score, `degenerate`, `chance`, `standard_error` and `last_losses`.
+
+def warnings(point: Mapping[str, Any]) -> dict[str, str]:
+    """What speaks against a model, in words with numbers, by kind: `constant`, `chance`, `flat`, `falling`.
+
+    point: with its score, `degenerate`, `chance`, `standard_error`, `last_losses` and, of a regression, `spread`.
     """
     found = {}
     score = f"{point['metric']} {point['score']:.4f} on validation"
@@ -60,6 +69,11 @@ def warnings(point: Mapping[str, Any]) -> dict[str, str]:
         found["chance"] = (
             f"is no better than one answer for all: {score}, with a standard error of {point['standard_error']:.4f}, "
             f"where that has {point['chance']:.4f}"
+        )
+    elif (spread := point.get("spread")) and spread["own"] < FLAT * spread["truth"]:
+        found["flat"] = (
+            f"gives every example nearly the same number: a standard deviation of {spread['own']:.2g} where the truth "
+            f"has {spread['truth']:.2g} ({score})"
         )
     losses = point["last_losses"] or []
     if len(losses) > 1:

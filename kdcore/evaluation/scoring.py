@@ -86,6 +86,8 @@ def score(
         "standard_error": sanity.standard_error(metric, logits[headline], splits[headline].labels),
         "degenerate": degenerate(logits[headline]),
     }
-    if not task.regression and not task.by_teacher:
+    if task.regression:
+        point["spread"] = sanity.spread(logits[headline], splits[headline].labels)
+    elif not task.by_teacher:
         point["classification"] = {split: classification(logits[split], rows.labels) for split, rows in splits.items()}
     return point

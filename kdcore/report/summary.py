@@ -23,10 +23,11 @@ for loss in INTERNAL.values():
     CLOSENESS[loss.term] = f"{loss.title}, mean" if maps else loss.title
     CLOSENESS |= {f"{loss.term}_total": f"{loss.title}, total"} if maps else {}
 
-NOTHING_LEARNED = ("constant", "chance")
+NOTHING_LEARNED = ("constant", "chance", "flat")
 CAUTIONS = {  # kind of warning -> in a table's words
     "constant": "one answer for all",
     "chance": "no better than one answer for all",
+    "flat": "nearly one answer for all",
     "falling": "loss still falling at the end",
 }
 

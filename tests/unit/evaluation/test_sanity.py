@@ -65,6 +65,16 @@ def test_one_answer_for_every_example_is_said_in_place_of_chance():
     }
 
 
+@pytest.mark.parametrize(("own", "said"), [(0.24, True), (0.26, False)])
+def test_nearly_one_number_for_every_example_is_said(own: float, said: bool):
+    """The truth, 0 and 10 in turn, has a standard deviation of 5, of which 5 % is 0.25."""
+    labels = np.array([0.0, 10.0] * 8 + [np.nan])
+    answers = np.array([0.0, 2 * own] * 8 + [99.0])[:, None]
+    found = point(0.9, chance=0.0, metric="spearman", spread=sanity.spread(answers, labels))["warnings"]
+    numbers = "a standard deviation of 0.24 where the truth has 5 (spearman 0.9000 on validation)"
+    assert found == ({"flat": f"gives every example nearly the same number: {numbers}"} if said else {})
+
+
 @pytest.mark.parametrize(
     ("losses", "said"),
     [
