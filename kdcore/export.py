@@ -129,7 +129,13 @@ def write_int8(source: Path, target: Path) -> None:
     """Matrices and embeddings as 8-bit integers with a scale per column; activations are rounded as they come."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8)
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)  # it advises to infer shapes first, which its integer operators have no use for
+    try:
+        quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8)
+    finally:
+        root.setLevel(before)
 
 
 def _logits(path: Path, examples: Examples, batch_size: int) -> np.ndarray:
