@@ -18,6 +18,7 @@ from kdcore.model.config import load_config
 from kdcore.model.names import tokenizer_of
 from kdcore.model.places import resolve
 from kdcore.model.positions import positions
+from kdcore.params.sections import Params
 
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 SAMPLE = 5000  # rows whose tokens are counted
@@ -122,9 +123,8 @@ def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> di
     alone = {"train.threads": 1} if teacher.width < NARROW else {}
     if alone:
         say(f"threads: 1, as more slow a model down that is {teacher.width} wide")
-    taught = {} if rows.label else {"methods": ["soft", "pid", "sid"]}  # `none` learns from labels only
     return {
-        **taught,
+        **({} if rows.label else _taught()),
         **alone,
         "tasks": [task],
         f"task.{task}": {"text": list(rows.text), **known},
@@ -135,6 +135,15 @@ def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> di
         "study.depth.layers": _depths(teacher.layers),
         "study.data_size.rows": sorted({max(1, rows.count // part) for part in (8, 4, 2, 1)}),
     }
+
+
+def _taught() -> dict[str, list[str]]:
+    """The methods of the headline and of the studies of its tasks, less `none`, which learns from labels only."""
+    usual = Params(tasks=("any",)).model_dump(include={"methods", "study"})
+    lists = {"methods": usual["methods"]}
+    lists |= {f"study.{name}.methods": grid["methods"] for name, grid in usual["study"].items() if "methods" in grid}
+    lists.pop("study.glue.methods")  # GLUE's tasks have labels
+    return {key: [method for method in methods if method != "none"] for key, methods in lists.items()}
 
 
 def _length(teacher: Classifier, rows: Rows) -> int:

@@ -123,6 +123,14 @@ def test_a_name_that_cannot_be_made_plain_is_asked_for(made: Callable[..., Any],
         made(task=None, train=rows.joinpath("train.csv").rename(rows / file))
 
 
+def test_without_labels_no_method_learns_from_labels_only(made: Callable[..., Any]):
+    params = made(label=None)
+    assert params.methods == ("soft", "pid", "sid")
+    grids = {name: grid["methods"] for name, grid in params.study.items() if "methods" in grid}
+    assert [name for name, methods in grids.items() if "none" in methods] == ["glue"]
+    assert grids["depth"] == ("soft", "sid")
+
+
 # What it writes
 
 
