@@ -244,6 +244,15 @@ def lone_teacher(teacher: Teacher) -> Problems:
         yield f"teacher.seeds: must be one seed {names}, found {shown(list(teacher.seeds))}"
 
 
+def starts_before_the_teacher(student: Student, model: Model, teacher: Teacher) -> Problems:
+    """A student that starts from the encoder before fine-tuning has one: model.name is not the teacher itself."""
+    if teacher.finetuned and Path(teacher.finetuned) == Path(model.name) and student.init.startswith("pretrained"):
+        yield (
+            f"student.init: {student.init} starts from model.name, which is the teacher itself (teacher.finetuned); "
+            "name the encoder before fine-tuning there, or take another start"
+        )
+
+
 def judged_by_a_teacher(tasks: Tasks, task: Entries, teacher: Teacher) -> Problems:
     """A teacher whose answers count as the truth is there before the run."""
     for name in tasks:
@@ -254,7 +263,7 @@ def judged_by_a_teacher(tasks: Tasks, task: Entries, teacher: Teacher) -> Proble
 
 
 OF_A_STUDENT: tuple[Callable[..., Problems], ...] = (
-    *(explicit_map, internal_weights, within_the_teacher, lone_teacher),
+    *(explicit_map, internal_weights, within_the_teacher, lone_teacher, starts_before_the_teacher),
     *(micro_batches, micro_batches_of_the_teacher, threads),
 )
 OF_THE_RUN = (known_tasks, own_tasks, right_source, known_columns, known_splits, tuning, judged_by_a_teacher)

@@ -123,9 +123,11 @@ def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> di
     alone = {"train.threads": 1} if teacher.width < NARROW else {}
     if alone:
         say(f"threads: 1, as more slow a model down that is {teacher.width} wide")
+    starts = {"study.ablation.inits": ["teacher", "random"]} if teacher.finetuned else {}  # no other encoder is known
     return {
         **({} if rows.label else _taught()),
         **alone,
+        **starts,
         "tasks": [task],
         f"task.{task}": {"text": list(rows.text), **known},
         "model.name": teacher.name,

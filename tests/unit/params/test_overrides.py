@@ -96,6 +96,18 @@ def test_a_mistake_of_a_study_is_said_of_the_study(tmp_path: Path):
     assert said in caught.value.problems
 
 
+def test_a_start_before_fine_tuning_needs_another_model_than_the_teacher(tmp_path: Path):
+    model = {"model.name": "a/hub-name", "teacher.finetuned": "a/hub-name"}
+    path = write_params(tmp_path / "params.yaml", {**model, "student.init": "pretrained"})
+    with pytest.raises(UserError, match=r"student\.init: pretrained starts from model\.name, which is the teacher"):
+        load(path)
+    path = write_params(tmp_path / "params.yaml", model)
+    load(path)
+    with pytest.raises(UserError, match=r"study\.ablation\.inits: pretrained starts from model\.name"):
+        load(path, study="ablation")
+    load(write_params(path, {**model, "model.name": "a/other-name", "student.init": "pretrained"}))
+
+
 def test_all_of_a_tasks_own_is_listed_with_its_keys():
     entry = TaskEntry.model_validate(RTE)
     assert {one.key: one.value for one in every("rte", entry)} == {

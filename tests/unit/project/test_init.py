@@ -17,6 +17,7 @@ from kdcore.params.read import load
 from kdcore.project import init as project
 from kdcore.project.init import Wish, init
 from kdcore.project.pipeline import STAGES, asked, check_asked, explained, flow, text
+from kdcore.studies import STUDIES
 from tests import tiny
 from tests.unit.raw_files import ROOT
 
@@ -121,6 +122,13 @@ def test_a_name_is_made_plain(made: Callable[..., Any], rows: Path, file: str, t
 def test_a_name_that_cannot_be_made_plain_is_asked_for(made: Callable[..., Any], rows: Path, file: str):
     with pytest.raises(UserError, match="--task: must be a plain name"):
         made(task=None, train=rows.joinpath("train.csv").rename(rows / file))
+
+
+def test_every_study_can_run_with_a_teacher_that_is_fine_tuned(made: Callable[..., Any]):
+    made()
+    for name in STUDIES:
+        if name != "glue":  # which wants `make embedded-12`
+            load("params.yaml", study=name)
 
 
 def test_without_labels_no_method_learns_from_labels_only(made: Callable[..., Any]):
