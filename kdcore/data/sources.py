@@ -34,8 +34,6 @@ ALSO = {
 
 def read(task: Task, data: Data) -> Raw:
     """The raw rows of a task from data.source; raises UserError with every problem of every split."""
-    if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", task.name):
-        raise UserError("tasks", f"must be a plain name of a-z 0-9 _ -, found {shown(task.name)}")
     if data.source == "embedded":
         return movies()
     columns, names = _columns(task, data), split_names(task, data)
@@ -49,6 +47,12 @@ def read(task: Task, data: Data) -> Raw:
         raw = with_validation(task, raw, data.validation_share)
     licence = GLUE_LICENCE if task.name in GLUE else OWN_LICENCE
     return replace(raw, origin={**raw.origin, "columns": columns, "licence": licence})
+
+
+def check_name(task: Task) -> None:
+    """Raises UserError for a name that would lead out of the folder where tasks lie."""
+    if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", task.name):
+        raise UserError("tasks", f"must be a plain name of a-z 0-9 _ -, found {shown(task.name)}")
 
 
 def _columns(task: Task, data: Data) -> dict[str, str]:
