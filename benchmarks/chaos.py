@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,9 +24,8 @@ from benchmarks.killing import COMMAND, OUTPUTS, SIGNALS, TARGETS, Repro, left_b
 from tests import tiny
 from tests.pipeline.conftest import Project, make_project
 
-# Every method; long enough to be hit while it trains; a checkpoint after every step.
+# Long enough to be hit while it trains; a checkpoint after every step.
 PARAMS: dict[str, Any] = {
-    "methods": ["none", "soft", "all", "pid", "sid"],
     "teacher.epochs": 12,
     "distill.classification_epochs": 60,
     "train.checkpoint_seconds": 0,
@@ -34,21 +34,24 @@ PARAMS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Way:
-    """command: what is killed; folders: where its results lie; applied: whether they come by `dvc exp apply`."""
+    """params: of the project, beside PARAMS; command: what is killed; folders: where its results lie; applied: whether
+    they come by `dvc exp apply`."""
 
+    params: Mapping[str, Any]
     command: tuple[str, ...] = COMMAND
     folders: tuple[str, ...] = OUTPUTS
     applied: bool = False
 
 
 WAYS = {
-    "repro": Way(),
+    "repro": Way({"methods": ["none", "soft", "all", "pid", "sid"]}),
     "study": Way(
+        {"study.depth.layers": [1], "study.depth.methods": ["sid"]},
         ("dvc", "repro", "stages/dvc.yaml:depth"),
         ("data", "runs/teacher", "runs/targets", "metrics/teacher", "metrics/depth"),
     ),
     # In a workspace of its own, where queued experiments run too; all of them share the project's store.
-    "experiment": Way(("dvc", "exp", "run", "--temp", "evaluate"), applied=True),
+    "experiment": Way({"methods": ["sid"]}, ("dvc", "exp", "run", "--temp", "evaluate"), applied=True),
 }
 REMOVED = "Auto removed it from the lock file"  # what dvc says of the lock of a dvc that was killed
 HEEDED = 1.0  # seconds of computing that a signal has to take effect before the next one comes
@@ -80,39 +83,47 @@ def main(
     kills: Annotated[int, typer.Option(min=1, help="How many at least.")] = 100,
     seed: Annotated[int, typer.Option(help="Of the moments, signals and targets.")] = 0,
     what: Annotated[str, typer.Option(help=f"One of {', '.join(WAYS)}.")] = "repro",
-    longest: Annotated[float, typer.Option(min=0.1, help="Seconds of computing before a kill, at most.")] = 9.0,
+    longest: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds of computing before a kill, at most; else all of a run's.")
+    ] = None,
     keep: Annotated[Path | None, typer.Option(help="A new folder for the projects, which then stays.")] = None,
 ) -> None:
     """Run, kill, restart, compare; exit code 1 where anything differs, fails by itself, or is left behind."""
     with tempfile.TemporaryDirectory() as spare:
         folder = keep or Path(spare)
         tally, rng, began = Tally(), random.Random(seed), time.monotonic()  # noqa: S311  (no secret)
-        template, way = make_template(folder), WAYS[what]
-        expected, needed = undisturbed(template, folder / "undisturbed", way)
+        way = WAYS[what]
+        template = make_template(folder, way)
+        expected, needed, seconds = undisturbed(template, folder / "undisturbed", way)
         while tally.kills.total() < kills:
             project = template.copy(folder / f"project-{tally.projects}")
-            disturbed(project, way, expected, needed, tally, rng, longest)
+            disturbed(project, way, expected, needed, tally, rng, longest or seconds)
             print(f"{tally.kills.total()} kills, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     print(table(tally, len(expected), needed))
     raise typer.Exit(int(bool(tally.failures or tally.differences or tally.leftovers)))
 
 
-def make_template(folder: Path) -> Project:
+def make_template(folder: Path, way: Way) -> Project:
     """The project that all others are copies of, so that an edit to the sources meanwhile changes nothing."""
     model = tiny.save_pretrained(folder / "model")
-    project = make_project(folder / "template", model, PARAMS)
+    project = make_project(folder / "template", model, {**PARAMS, **way.params})
     watch(project)
     project.commit("Counted steps")
     return project
 
 
-def undisturbed(template: Project, folder: Path, way: Way) -> tuple[dict[str, str], int]:
-    """What a run that nothing stops ends with, and its optimizer steps."""
+def undisturbed(template: Project, folder: Path, way: Way) -> tuple[dict[str, str], int, float]:
+    """What a run that nothing stops ends with, its optimizer steps, and the seconds of computing that it takes.
+
+    An attempt that never gets further than a part of them would never end: an experiment begins again at each.
+    """
     project = template.copy(folder)
     repro = Repro(project, folder / "log", command=way.command)
+    while not repro.worked(1.0):
+        pass
     if repro.wait():
         raise SystemExit(f"the undisturbed run fails:\n{repro.output}")
-    return results(project, way), steps(project)
+    return results(project, way), steps(project), repro.seconds
 
 
 def results(project: Project, way: Way) -> dict[str, str]:

@@ -74,6 +74,7 @@ class Repro:
     def __init__(self, project: Project, log: Path, kill: str | None = None, command: Sequence[str] = COMMAND) -> None:
         """kill: a moment, as WATCHED reads it."""
         self.log = log
+        self.seconds = 0.0  # of processor time, as last seen
         own = {"STEPS": str(steps_file(project)), "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}  # as in the Makefile
         environment = project.environment() | own | ({"KILL": kill} if kill else {})
         with log.open("wb") as file:
@@ -126,12 +127,13 @@ class Repro:
         return self.ended
 
     def _computed(self) -> float:
-        """Seconds of processor time of dvc, of its stages that ended, and of the one that runs."""
+        """Seconds of processor time of dvc, of its stages that ended, and of the one that runs, as far as is known."""
         total = 0.0
         with contextlib.suppress(psutil.Error):
             for process in (self.process, *self.process.children(recursive=True)):
                 with contextlib.suppress(psutil.Error):
                     total += sum(process.cpu_times()[:4])
+        self.seconds = max(self.seconds, total)
         return total
 
     def orphans(self) -> list[psutil.Process]:

@@ -143,21 +143,22 @@ def check_folder(path: Path, *inputs: Path) -> None:
     """Raises UserError where a folder at `path`, replaced as a whole, would take away what kdcore did not make.
 
     Kdcore's is what the folder's own manifest says, file by file and bit by bit, and what was published.
-    inputs: what the command reads, which the folder must not contain.
+    inputs: what the command reads: the folder must neither contain one nor lie in one.
     """
     check_place(path, *inputs)
     for source in inputs:
         if path.resolve() in source.resolve().parents:
             raise UserError(str(path), f"contains {source}, an input of this command; write elsewhere")
+        if source.resolve() in path.resolve().parents:
+            raise UserError(str(path), f"is in {source}, an input of this command; write elsewhere")
     if not path.exists():
         return
     if not path.is_dir():
         raise UserError(str(path), "must be a folder that kdcore made, or nothing, found a file; move it away")
     ours = set(_as_sealed(path))
-    if foreign := [file for file in _entries(path) if file not in ours and not _published(file)]:
-        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-        named = f"{foreign[0].relative_to(path)}{more}"
-        problem = f"holds what kdcore did not make, or what was changed since: {named}"
+    foreign = next((file for file in _entries(path) if file not in ours and not published(file)), None)
+    if foreign is not None:  # it may be anybody's home: the rest is not looked at
+        problem = f"holds what kdcore did not make, or what was changed since: {foreign.relative_to(path)}"
         raise UserError(str(path), f"{problem}; move it away, or write elsewhere")
 
 
@@ -166,7 +167,7 @@ def check_file(path: Path, *inputs: Path) -> None:
     check_place(path, *inputs)
     if path.is_dir():
         raise UserError(str(path), "must be a file, found a folder")
-    if path.exists() and not _published(path):
+    if path.exists() and not published(path):
         raise UserError(
             str(path),
             "is there, and kdcore did not write it, or it was changed since; move it away, or write elsewhere",
@@ -201,15 +202,18 @@ def _as_sealed(folder: Path) -> Iterator[Path]:
         yield folder / MANIFEST
 
 
-def _published(path: Path) -> bool:
+def published(path: Path) -> bool:
+    """Whether kdcore published exactly this file, as far as this store knows: nothing of what came with a clone."""
     return path.is_file() and not path.is_symlink() and _note(path.name, path.read_bytes()).exists()
 
 
-def _entries(folder: Path) -> list[Path]:
-    """Every file, link and empty folder in a folder."""
-    return sorted(
-        path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
-    )
+def _entries(folder: Path) -> Iterator[Path]:
+    """Every file, link and empty folder in a folder, one by one."""
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_dir() or not any(path.iterdir()):
+            yield path
+        else:
+            yield from _entries(path)
 
 
 @contextmanager

@@ -186,12 +186,13 @@ def evaluate(
 ) -> None:
     """Score the teachers and every student of the headline run on validation data, and once on labelled test data."""
     set_up_libraries()
-    from kdcore.artefacts import check_folder, new_folder, publish, seal
+    from kdcore.artefacts import check_folder, check_place, new_folder, publish, seal
     from kdcore.console import warn
     from kdcore.distil.finished import Finished
     from kdcore.evaluation import sanity
     from kdcore.evaluation.score import read_point, score_run, score_test
 
+    check_place(predictions)
     check_folder(points, data, teacher, targets, students, predictions)
     check_folder(predictions, data, teacher, targets, students, points)
     prepared = open_data(task, data)

@@ -14,6 +14,8 @@ from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError, near, shown
 
 MOST_BYTES = 1_000_000
+LARGEST = 3.4e38  # of a score: models compute in float32
+NOTHING = ("nan", "none", "null", "n/a", "<na>")  # what a missing text becomes in a table that is turned into text
 HIDDEN = ("-1", "-1.0")  # the id of a row without a label, as it is written
 EMPTY, CONTROL, OTHER = "empty", "control", "other"
 CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")  # not tab, line feed, carriage return
@@ -76,6 +78,8 @@ def texts(task: Task, split: str, table: Table, column: str, findings: Findings)
     are counted. Anyone's own data can be put right, so there both are problems.
     """
     values = table.frame[column].tolist()
+    said = sum(isinstance(value, str) and value.strip().casefold() in NOTHING for value in values)
+    findings.count(split, "texts that say only nan, None or null, as missing ones do that were turned into text", said)
     partner = next((table.frame[name].tolist() for name in task.text if name != column), [""] * len(values))
     for i, value in enumerate(values):
         problem = fault(value)
@@ -118,13 +122,16 @@ def _balance(task: Task, split: str, frame: pd.DataFrame, table: Table, findings
     """
     seen = frame["label"].dropna().unique().tolist()
     lacking = [name for i, name in enumerate(task.labels) if i not in seen]
+    unlabelled = table.frame[task.label][frame["label"].isna().to_numpy()]
+    if split == "train" and seen and not task.by_teacher:
+        findings.count(split, "rows without a label, of which students learn from the teacher alone", len(unlabelled))
     if split == "train" and not seen:
         findings.count(split, "rows, none of which has a label", len(frame))
     elif split == "train" and len(seen) == 1:
         only = shown(seen[0] if task.regression else task.labels[int(seen[0])])
         needs = "2 values" if task.regression else f"2 of {', '.join(task.labels)}"
         findings.problems.append(f"{table.file}: column {task.label}: must have at least {needs}, found only {only}")
-    elif split == "train" and lacking and any(str(cell) in HIDDEN for cell in table.frame[task.label]):
+    elif split == "train" and lacking and any(str(cell) in HIDDEN for cell in unlabelled):
         findings.problems.append(
             f"{table.file}: column {task.label}: -1 means unlabelled, and no row is {lacking[0]}; where -1 is a class, "
             "number the classes from 0, or write their names"
@@ -176,21 +183,22 @@ def fault(text: Any) -> tuple[str, str] | None:
 
 TRUTHS = {"true": 1, "false": 0}
 WORDS = TRUTHS | {"yes": 1, "no": 0}
+SHORT = ({"y": 1, "n": 0}, {"t": 1, "f": 0}, {"on": 1, "off": 0})  # such words, but only in a pair: [m, f] is none
 
 
 def class_id(names: tuple[str, ...]) -> Callable[[Any], int | None]:
     """cell -> id of a class by its name or id, None for -1; raises ValueError for anything else.
 
     Where a name looks like a number only names count, as 1 could be either. True and false stand for the ids 1 and 0,
-    unless the names give them other ids, as [yes, no] does.
+    unless the names say otherwise, as [yes, no] does: of two such names ids do not count either.
     """
     ids = {name: i for i, name in enumerate(names)}
-    by_id = {str(i): i for i in range(len(names))}
-    if any(_numeric(name) or TRUTHS.get(name.lower(), i) != i for i, name in enumerate(names)):
-        by_id = {}
+    otherwise = _otherwise([name.lower() for name in names])
+    only_names = any(map(_numeric, names)) or (otherwise and len(names) == 2)
+    by_id = {} if only_names else {str(i): i for i in range(len(names))}
     allowed = ", ".join(names) + (f", or an id from 0 to {len(names) - 1}" if by_id else "")
     truths = {word: [name for name in names if name.lower() == word] for word in TRUTHS}
-    if all(WORDS.get(name.lower(), i) == i for i, name in enumerate(names)):
+    if not otherwise:
         truths = {word: [*named, str(TRUTHS[word])] for word, named in truths.items()}
 
     def parse(value: Any) -> int | None:
@@ -204,6 +212,12 @@ def class_id(names: tuple[str, ...]) -> Callable[[Any], int | None]:
         raise ValueError(f"must be {allowed}, found {shown(value)}{near(value, names)}")
 
     return parse
+
+
+def _otherwise(names: list[str]) -> bool:
+    """Whether a class that is called yes, or true, has another id than 1, or one that is called no another than 0."""
+    words = WORDS | next((pair for pair in SHORT if set(pair) == set(names)), {})
+    return any(words.get(name, i) != i for i, name in enumerate(names))
 
 
 def _spellings(value: Any, truths: Mapping[str, list[str]]) -> list[str]:
@@ -235,6 +249,8 @@ def number(value: Any) -> float:
         score = math.nan
     if not math.isfinite(score):
         raise ValueError(f"must be a finite number, found {shown(value)}")
+    if abs(score) > LARGEST:
+        raise ValueError(f"must be a number that 32 bits can hold, up to {LARGEST:.1e}, found {shown(value)}")
     return score
 
 

@@ -31,6 +31,7 @@ def prepare(task: Task, data: sections.Data, out: Path | str) -> None:
     Raises UserError with everything that is wrong with the rows, OSError where `out` cannot be written; `out` is
     then as it was. What is only odd (duplicates, leakage, ...) is a warning and a count in provenance.json.
     """
+    sources.check_name(task)
     folder = Path(out)
     check_folder(folder, *([Path(data.path) / task.name] if data.source == "local" else []))
     raw = sources.read(task, data)

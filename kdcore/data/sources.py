@@ -26,7 +26,7 @@ GLUE_LICENCE = "GLUE: every task has its own authors' terms; see the card of nyu
 OWN_LICENCE = "the user's own data; kdcore does not know the licence"
 # Our names for a split -> what others call it.
 ALSO = {
-    "validation": ("dev", "valid", "val"),
+    "validation": ("dev", "valid", "val", "eval"),
     "validation_matched": ("dev_matched",),
     "validation_mismatched": ("dev_mismatched",),
 }
@@ -34,8 +34,6 @@ ALSO = {
 
 def read(task: Task, data: Data) -> Raw:
     """The raw rows of a task from data.source; raises UserError with every problem of every split."""
-    if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", task.name):
-        raise UserError("tasks", f"must be a plain name of a-z 0-9 _ -, found {shown(task.name)}")
     if data.source == "embedded":
         return movies()
     columns, names = _columns(task, data), split_names(task, data)
@@ -49,6 +47,12 @@ def read(task: Task, data: Data) -> Raw:
         raw = with_validation(task, raw, data.validation_share)
     licence = GLUE_LICENCE if task.name in GLUE else OWN_LICENCE
     return replace(raw, origin={**raw.origin, "columns": columns, "licence": licence})
+
+
+def check_name(task: Task) -> None:
+    """Raises UserError for a name that would lead out of the folder where tasks lie."""
+    if not re.fullmatch(r"[a-z0-9_][a-z0-9_-]*", task.name):
+        raise UserError("tasks", f"must be a plain name of a-z 0-9 _ -, found {shown(task.name)}")
 
 
 def _columns(task: Task, data: Data) -> dict[str, str]:
@@ -73,15 +77,11 @@ def with_validation(task: Task, raw: Raw, share: float) -> Raw:
     """A share of the train rows that can be scored as validation: stratified by label, chosen by the sha256 of their
     texts."""
     train = raw.tables["train"]
-    labels = [str(label) for label in train.frame[task.label]]
-    hidden = () if task.regression else checks.HIDDEN
-    known = [
-        i
-        for i, label in enumerate(train.frame[task.label])
-        if task.by_teacher or (not checks.absent(label) and labels[i] not in hidden)
-    ]
+    cells = train.frame[task.label]
+    labels = [None if checks.absent(cell) else "number" for cell in cells] if task.regression else _classes(task, cells)
+    known = [i for i, label in enumerate(labels) if task.by_teacher or label is not None]
     texts = train.frame[list(task.text)].astype(str).agg("\t".join, axis=1).tolist()
-    strata = ["number" if task.regression else labels[i] for i in known]
+    strata = [labels[i] for i in known]
     order = [known[i] for i in nested(strata, [texts[i] for i in known])]
     validation = sorted(order[: max(1, round(share * len(order)))])
     rest = sorted(set(range(len(labels))) - set(validation))
@@ -93,6 +93,20 @@ def with_validation(task: Task, raw: Raw, share: float) -> Raw:
         tables=splits | {k: v for k, v in raw.tables.items() if k != "train"},
         origin={**raw.origin, "validation": rule},
     )
+
+
+def _classes(task: Task, labels: Iterable[Any]) -> list[str | None]:
+    """The class of each raw label, however it is written; None where there is none. What is wrong is refused later."""
+    parse = checks.class_id(task.labels)
+
+    def named(label: Any) -> str | None:
+        try:
+            known = None if checks.absent(label) else parse(label)
+        except ValueError:
+            return str(label)
+        return None if known is None else task.labels[known]
+
+    return [named(label) for label in labels]
 
 
 # Local files

@@ -412,7 +412,19 @@ def _refused(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
+OTHER_FILES = {  # the first bytes of files that are no text -> what they are
+    b"\x1f\x8b": "is packed by gzip; unpack it",
+    b"PK\x03\x04": "is a zip, as a spreadsheet is (.xlsx); save its rows as csv",
+    b"PAR1": "is a parquet file; name it .parquet",
+    b"ARROW1": "is an arrow file; save its rows as parquet",
+    b"\xff\xfe": "is UTF-16; save it as UTF-8",
+    b"\xfe\xff": "is UTF-16; save it as UTF-8",
+}
+
+
 def _text(raw: bytes, file: str) -> str:
+    if known := [what for first, what in OTHER_FILES.items() if raw.startswith(first)]:
+        raise UserError(file, known[0])
     try:
         text = raw.decode("utf-8-sig")
         return text if "\n" in text else text.replace("\r", "\n")  # the line ends of old Macs

@@ -83,7 +83,8 @@ def _problems(raw: dict[str, Any], place: str) -> list[str]:
         raise UserError(
             place, f"config.json: architectures must be a list of names, found {shown(raw['architectures'])}"
         )
-    problems = [f"{key} asks for a decoder" for key in ("is_decoder", "add_cross_attention") if raw.get(key)]
+    decoding = ("is_decoder", "is_causal", "add_cross_attention")
+    problems = [f"{key} asks for a decoder" for key in decoding if raw.get(key)]
     problems += [
         f"{key} asks for quantised weights; save the model without it"
         for key in ("quantization_config", "compression_config")
@@ -113,6 +114,8 @@ def _number_labels(raw: dict[str, Any]) -> list[str]:
     order = sorted(names)
     if order not in (list(range(len(names))), list(range(1, len(names) + 1))):
         return [f"id2label must number the labels from 0 on, found {shown(order)}"]
+    if len(set(names.values())) < len(names):
+        return [f"id2label must give each label a name of its own, found {shown(list(names.values()))}"]
     if wrong := [name for name in sorted(ids) if name in names.values() and names.get(ids[name]) != name]:
         return [f"id2label and label2id contradict each other about {shown(wrong[0])}"]
     if raw.pop("num_labels", len(names)) != len(names):

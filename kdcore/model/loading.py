@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 from transformers.utils import cached_file
 
-from kdcore.console import say
+from kdcore.console import say, warn
 from kdcore.errors import UserError, shown
 from kdcore.model import foreign
 from kdcore.model.config import load_config, readable
@@ -42,7 +42,10 @@ def load_classifier(name: str | Path, revision: str | None = None) -> Any:
     named = [kind for kind in (config.architectures or ()) if isinstance(kind, str)]
     if others := [kind for kind in named if "For" in kind and "ForSequenceClassification" not in kind]:
         raise UserError(str(name), f"is a {others[0]} (config.json: architectures), not a sequence classifier")
-    return _load(name, config, new_head=False)
+    model = _load(name, config, new_head=False)
+    if named and type(model).__name__ not in named:  # a class of its own may compute something else of the same weights
+        warn(f"{name} is a {named[0]} by its config.json (architectures), and computed as {type(model).__name__}")
+    return model
 
 
 def load_pretrained(name: str | Path, revision: str | None, labels: Mapping[str, Any]) -> Any:

@@ -22,6 +22,7 @@ from kdcore.model.names import tokenizer_of
 from kdcore.model.positions import positions
 from kdcore.model.predict import logits_of
 
+NOTES = "run.json"
 USUAL = 512  # tokens per row of a classifier from elsewhere whose config names no number of positions
 
 
@@ -64,8 +65,7 @@ def open_classifier(
         raise UserError(str(folder), "no such folder; it must hold a model, e.g. runs/student/movies/sid-s0")
     if (folder / MANIFEST).is_file():
         Finished.open(folder, "dvc repro")
-    notes = folder / "run.json"
-    facts = json.loads(notes.read_text(encoding="utf-8")) if notes.is_file() else {}
+    facts = _facts(folder / NOTES)
     config = load_config(folder)
     task = _task(folder, facts, named, columns, prepared, config)
     if columns and len(columns) != len(task.text):
@@ -78,6 +78,15 @@ def open_classifier(
     return Classifier(folder, task, length, dict(zip(task.text, columns or task.text, strict=True)))
 
 
+def _facts(notes: Path) -> dict[str, Any]:
+    """What kdcore noted of a model that it trained; nothing where there is no such file, or it is another program's."""
+    try:
+        facts = json.loads(notes.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) and "described" in facts else {}
+
+
 def _task(
     folder: Path,
     facts: Mapping[str, Any],
@@ -88,9 +97,13 @@ def _task(
 ) -> Task:
     """By the model's own word, by --task, by the rows, or by the model's labels and --text."""
     if "described" in facts:
-        if named not in (None, facts["task"]):
-            raise UserError(str(folder), f"is a model for the task {facts['task']!r}, not {named!r}")
-        return from_fields(facts["described"])
+        try:
+            own = from_fields(facts["described"])
+        except (LookupError, TypeError, AttributeError) as error:
+            raise UserError(str(folder / NOTES), f"does not describe a task as kdcore writes it ({error!r})") from error
+        if named not in (None, own.name):
+            raise UserError(str(folder), f"is a model for the task {own.name!r}, not {named!r}")
+        return own
     if named is not None and (prepared is None or named != prepared.name):
         if named not in BUILT_IN:
             raise UserError(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat, PlainValidator, ValidationError, model_validator
 
+from kdcore.artefacts import published
 from kdcore.errors import UserError
 from kdcore.studies import Grid, Study, cells
 
@@ -198,10 +199,11 @@ def of_study(
 def read(wanted: Sequence[Wanted]) -> list[Run]:
     """Every point, as Point.run has it.
 
-    Raises UserError for missing files (by params key), broken ones, and mix-ups.
+    Raises UserError for missing files (by params key), broken ones, changed histories, and mix-ups.
     """
     check_all_exist(wanted)
     runs = [parse(point).run() for point in wanted]
+    check_histories(wanted)
     metrics: dict[str, str] = {}
     for point, run in zip(wanted, runs, strict=True):
         if run["metric"] != metrics.setdefault(run["task"], run["metric"]):
@@ -236,6 +238,17 @@ def check_all_exist(wanted: Sequence[Wanted]) -> None:
         asked.setdefault(_asked_by(point, present), []).append(point)
     if asked:
         raise UserError("params.yaml", [_complaint(key, value, points) for (key, value), points in asked.items()])
+
+
+def check_histories(wanted: Sequence[Wanted]) -> None:
+    """Raises UserError for each history that was changed since this machine wrote it with the point beside it.
+
+    Of a point that came with a clone nothing is known here; DVC holds both against dvc.lock.
+    """
+    for point in wanted:
+        history = point.path.with_suffix(".csv")
+        if history.is_file() and published(point.path) and not published(history):
+            raise UserError(str(history), f"was changed since it was written; `{point.rerun}` makes it again")
 
 
 def _asked_by(point: Wanted, present: Sequence[Wanted]) -> tuple[str, Any]:

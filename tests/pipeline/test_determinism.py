@@ -16,6 +16,8 @@ SURROUNDINGS = {
     "LC_ALL": "POSIX",
     "TZ": "Asia/Kathmandu",
     "COLUMNS": "40",
+    "ATEN_CPU_CAPABILITY": "default",
+    "MKL_CBWR": "COMPATIBLE",
 }
 DATA, TEACHER, TARGETS, STUDENT = f"data/{TASK}", f"runs/teacher/{TASK}", f"runs/targets/{TASK}", "runs/student"
 COMMANDS = {

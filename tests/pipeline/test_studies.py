@@ -59,6 +59,23 @@ def test_every_point_has_its_history(studied: Project):
         assert history["epoch"].tolist() == [1, 2, 3]  # one epoch per layer, one of classification
 
 
+def test_a_damaged_history_is_named_and_what_is_said_makes_it_and_its_point_again(studied: Project, tmp_path: Path):
+    project = studied.copy(tmp_path)
+    point = project.root / f"metrics/convergence/points/{TASK}/sid-head-s0.json"
+    whole = {path: path.read_bytes() for path in (point, point.with_suffix(".csv"))}
+    damaged = {path: content[::-1].replace(b"0", b"9", 1)[::-1] for path, content in whole.items()}  # the last zero
+    history = point.with_suffix(".csv")
+    history.write_bytes(damaged[history])
+    folders = ("metrics/convergence/points", "metrics/teacher", "metrics/convergence")
+    said = project.run("python", "-m", "kdcore", "curve", "convergence", *folders, check=False)
+    point.write_bytes(damaged[point])
+    rerun = "dvc repro stages/dvc.yaml:convergence"
+    problem = f"was changed since it was written; `{rerun}` makes it again"
+    assert (said.returncode, said.stderr) == (2, f"{history.relative_to(project.root)}: {problem}\n")
+    project.run(*rerun.split())
+    assert {path: path.read_bytes() for path in whole} == whole
+
+
 @pytest.mark.parametrize(
     ("study", "files"),
     [

@@ -159,6 +159,28 @@ def test_any_config(fuzzed: Callable[[str, str], None], family: str):
     fuzzed(family, "config.json")
 
 
+# Of any model transformers reads these, whose own config.json need not have them.
+OF_OTHERS: dict[str, Any] = {
+    "is_causal": True,
+    "sliding_window": 2,
+    "attention_chunk_size": 2,
+    "layer_types": ["sliding_attention"],
+    "num_key_value_heads": 1,
+    "head_dim": 4,
+    "attn_logit_softcapping": 0.1,
+    "rope_parameters": {"rope_theta": 3.0, "rope_type": "default"},
+}
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_any_key_of_other_models(tmp_path: Path, family: str):
+    folder = model(tmp_path, family)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for key, value in OF_OTHERS.items():
+        (folder / "config.json").write_text(json.dumps(config | {key: value}))
+        check(folder, f"{family} {key}")
+
+
 def test_any_index(fuzzed: Callable[[str, str], None]):
     fuzzed("bert", INDEX)
 

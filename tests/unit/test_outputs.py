@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdcore import cli
+from kdcore import artefacts, cli
 from kdcore.artefacts import check_file, check_folder, new_folder, publish, read_manifest, seal
 from kdcore.errors import UserError
 from tests.unit.raw_files import OWN_TASK, write_params
@@ -138,7 +138,17 @@ def test_a_folder_of_copies_of_what_kdcore_made_is_the_users(kept: Kept, command
         with new_folder(Path("backup") / name) as aside:
             (aside / "model").write_text(name)
             seal(aside)
-    assert "or what was changed since: a/manifest.json and 3 more" in kept(FOLDERS[command][0], "backup")
+    assert "or what was changed since: a/manifest.json;" in kept(FOLDERS[command][0], "backup")
+
+
+def test_of_a_large_folder_of_the_users_only_one_file_is_looked_at(kept: Kept, monkeypatch: pytest.MonkeyPatch):
+    Path("home").mkdir()
+    for number in range(5):
+        Path(f"home/{number}").write_text("mine")
+    looked: list[Path] = []
+    monkeypatch.setattr(artefacts, "published", looked.append)
+    assert "or what was changed since: 0;" in kept(FOLDERS["prepare"][0], "home")
+    assert looked == [Path("home/0")]
 
 
 @pytest.mark.parametrize("content", ['{"files": {}}', '{"files": {"thesis.tex": 3}}', "[]", "{"])
@@ -146,7 +156,7 @@ def test_a_manifest_of_another_program_proves_nothing(kept: Kept, content: str):
     Path("notes").mkdir()
     Path("notes/manifest.json").write_text(content)
     Path("notes/thesis.tex").write_text("years of work")
-    assert "or what was changed since: manifest.json and 1 more" in kept(FOLDERS["prepare"][0], "notes")
+    assert "or what was changed since: manifest.json;" in kept(FOLDERS["prepare"][0], "notes")
 
 
 @pytest.mark.parametrize("command", [*FOLDERS, *INTO])
@@ -178,6 +188,12 @@ def test_a_folder_that_contains_an_input_is_kept(kept: Kept, command: str):
         Path(name).rename(Path("around") / Path(name).name)
     moved = [f"around/{path}" if path in INPUTS else path for path in paths]
     assert kept(" ".join([verb, task, *moved]), "around").startswith("around: contains around/data, an input of this")
+
+
+@pytest.mark.parametrize("command", FOLDERS)
+def test_a_folder_inside_an_input_is_no_place_for_results(kept: Kept, command: str):
+    line, source = FOLDERS[command]
+    assert kept(line, f"{source}/out") == f"{source}/out: is in {source}, an input of this command; write elsewhere\n"
 
 
 def test_the_raw_files_are_not_replaced_by_what_is_prepared_from_them(kept: Kept):

@@ -4,6 +4,7 @@ Each ends the command in one message that names the place, the value and what is
 traceback, and nothing is half-written.
 """
 
+import gzip
 import io
 import json
 from collections.abc import Callable
@@ -168,7 +169,10 @@ DATA = [
         (HEAD + "café\tgood\n").encode("latin-1"),
         "train.tsv: line 2: is not UTF-8, found byte 0xe9",
     ),
-    train("UTF-16", GOOD.encode("utf-16"), "line 1: is not UTF-8, found byte 0xff; save the file as UTF-8"),
+    train("UTF-16", GOOD.encode("utf-16"), "is UTF-16; save it as UTF-8"),
+    train("a csv that gzip packed", gzip.compress(GOOD.encode()), "is packed by gzip; unpack it", kind="csv"),
+    train("a spreadsheet that is called csv", b"PK\x03\x04\x14\0", "is a zip, as a spreadsheet is", kind="csv"),
+    train("a parquet that is called jsonl", parquet(review=["a"], stars=[0]), "name it .parquet", kind="jsonl"),
     train("Latin-1 csv", "review,stars\ncafé,good\n".encode("latin-1"), "line 2: is not UTF-8", kind="csv"),
     train("Latin-1 jsonl", b'{"review": "caf\xe9"}\n', "line 1: is not UTF-8, found byte 0xe9", kind="jsonl"),
     train(
@@ -354,9 +358,22 @@ DATA = [
     train(
         "true where yes is the id 0",
         jsonl({"review": "a", "stars": True}, {"review": "b", "stars": False}),
-        "column stars: must be yes, no, or an id from 0 to 1, found true",
+        "column stars: must be yes, no, found true",
         kind="jsonl",
         task=replace(REVIEWS, labels=("yes", "no")),
+    ),
+    train(
+        "the id 1 where no is the id 1",
+        jsonl({"review": "a", "stars": 1}, {"review": "b", "stars": 0}),
+        "column stars: must be yes, no, found 1",
+        kind="jsonl",
+        task=replace(REVIEWS, labels=("yes", "no")),
+    ),
+    train(
+        "a score beyond 32 bits",
+        PAIR + "a\tb\t1e39\nc\td\t1\n",
+        "row 1 (line 2), column label: must be a number that 32 bits can hold",
+        task=SCORES,
     ),
     train(
         "a score with an underscore",

@@ -109,6 +109,10 @@ def test_a_schema_that_is_broken_is_refused(tmp_path: Path):
         (("bad", "good"), "false", 0),
         (("bad", "good"), "TRUE", 1),
         (("no", "yes"), True, 1),
+        (("N", "Y"), True, 1),
+        (("m", "f"), "1", 1),  # no words for true and false, though f can be one
+        (("no", "maybe", "yes"), "2", 2),
+        (("-1", "0", "1"), "-1.0", 0),
         (("true", "false"), True, 0),  # a name, not the id 1
         (("true", "false"), "True", 0),
         (("False", "True"), True, 1),
@@ -136,6 +140,9 @@ def test_a_text_file_says_the_same_as_parquet_and_jsonl(names: tuple[str, ...], 
         (("bad", "good"), "tRue"),
         (("yes", "no"), True),  # would be the id 1, no
         (("yes", "no"), "False"),
+        (("yes", "no"), "1"),  # a column `is_spam` of 0 and 1 means yes by it
+        (("Y", "N"), True),
+        (("on", "off"), 0),
         (("true", "false"), "1"),  # the id 1 is false
         (("us", "US"), "Us"),
     ],
@@ -516,7 +523,7 @@ def test_splits_go_by_the_names_that_params_give(tmp_path: Path):
     }
 
 
-@pytest.mark.parametrize("name", ["validation", "dev", "valid", "val"])
+@pytest.mark.parametrize("name", ["validation", "dev", "valid", "val", "eval"])
 def test_validation_has_the_names_that_people_give_it(tmp_path: Path, name: str):
     raw = read(REVIEWS, data(write(tmp_path, "reviews", {"train.tsv": GOOD, f"{name}.tsv": VALIDATION})))
     assert raw.tables["validation"].file == f"{name}.tsv"
@@ -563,6 +570,22 @@ def test_a_share_of_a_regression_is_drawn_from_all_scores(tmp_path: Path):
         SCORES, data(write(tmp_path, "scores", {"train.tsv": text})).model_copy(update={"validation_share": 0.25})
     )
     assert {split: len(frame) for split, frame in raw.frames.items()} == {"train": 15, "validation": 5}
+
+
+def test_a_share_has_each_class_however_it_is_called_and_written(tmp_path: Path):
+    names = ("-1", "0", "1")
+    cells = [cell for _ in range(10) for cell in ("-1", "-1.0", "0", "1.0")]
+    text = "review\tstars\n" + "".join(f"text {i}\t{cell}\n" for i, cell in enumerate(cells))
+    asked = data(write(tmp_path, "reviews", {"train.tsv": text})).model_copy(update={"validation_share": 0.2})
+    prepare(replace(REVIEWS, labels=names), asked, tmp_path / "out")
+    labels = Data.open(tmp_path / "out").frame("validation")["label"]
+    assert labels.value_counts().to_dict() == {0: 4, 1: 2, 2: 2}
+
+
+def test_a_class_called_minus_1_is_not_taken_for_rows_without_a_label(tmp_path: Path):
+    files = {"train.tsv": "review\tstars\na\t-1\nb\t0\n", "validation.tsv": "review\tstars\nc\t1\n"}
+    prepare(replace(REVIEWS, labels=("-1", "0", "1")), data(write(tmp_path, "reviews", files)), tmp_path / "out")
+    assert Data.open(tmp_path / "out").labelled == {"train": 2, "validation": 1}
 
 
 def test_a_validation_file_is_used_whatever_the_share(tmp_path: Path):

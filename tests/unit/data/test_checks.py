@@ -40,8 +40,14 @@ BASE = [("a", "bad"), ("b", "good")]
             REVIEWS,
             [*BASE, ("a", None)],
             [("c", 0), ("d", 1)],
-            {},
+            {"train": {"rows without a label, of which students learn from the teacher alone": 1}},
         ),  # a text with and without a label is no doubt
+        (
+            REVIEWS,
+            [*BASE, ("NaN", "good"), ("None", "bad"), ("nan and none", "good")],
+            [("c", 0), ("d", 1)],
+            {"train": {"texts that say only nan, None or null, as missing ones do that were turned into text": 2}},
+        ),
         (
             REVIEWS,
             BASE,

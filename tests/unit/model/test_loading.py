@@ -328,6 +328,14 @@ def test_a_folder_of_checkpoints_names_the_one_that_could_be_meant(tmp_path: Pat
     assert refusal(tmp_path).startswith("no model here: config.json is in its folder 'checkpoint-500'")
 
 
+@pytest.mark.parametrize("name", ["PooledBertForSequenceClassification", "RobertaForSequenceClassification"])
+def test_a_class_of_other_code_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str):
+    folder = configured(tiny.save_finetuned(tmp_path), architectures=[name])
+    load_classifier(folder)
+    said = f"is a {name} by its config.json (architectures), and computed as BertForSequenceClassification\n"
+    assert capsys.readouterr().err.endswith(f"warning: {folder} {said}")
+
+
 def test_another_kind_of_classifier_is_named(tmp_path: Path):
     folder = configured(tiny.save_finetuned(tmp_path, "modernbert"), architectures=["ModernBertForTokenClassification"])
     assert refusal(folder).startswith("is a ModernBertForTokenClassification")
@@ -407,12 +415,17 @@ def test_an_architecture_that_cannot_be_captured_is_refused_by_name(tmp_path: Pa
     ("values", "said"),
     [
         ({"is_decoder": True}, "config.json: is_decoder asks for a decoder"),
+        ({"is_causal": True}, "config.json: is_causal asks for a decoder"),
         ({"num_hidden_layers": 10**9}, "config.json: num_hidden_layers must be at most 1000, found 1000000000"),
         (
             {"id2label": {"0": "bad", "2": "good"}},
             "config.json: id2label must number the labels from 0 on, found [0, 2]",
         ),
         ({"id2label": ["bad", "good"]}, "config.json: id2label must map numbers to names"),
+        (
+            {"id2label": {"0": "x", "1": "x"}, "label2id": {"x": 1}},
+            "config.json: id2label must give each label a name of its own, found ['x', 'x']",
+        ),
         ({"label2id": {"bad": 1, "good": 0}}, "config.json: id2label and label2id contradict each other about 'bad'"),
         ({"num_labels": 5}, "config.json: num_labels and id2label differ: id2label has 2 labels"),
         ({"hidden_size": "wide"}, "no model can be read: "),

@@ -97,6 +97,20 @@ def test_what_a_classifier_from_elsewhere_lacks_is_said(
     assert not Path("out.csv").exists()
 
 
+@pytest.mark.parametrize("notes", ["{oops", "[1]", '{"max_length": 3}', '{"max_length": "long", "task": 5}'])
+def test_a_run_json_of_another_program_says_nothing(tiny_classifier: Callable[..., Path], tmp_path: Path, notes: str):
+    folder = shutil.copytree(tiny_classifier(), tmp_path / "copy")
+    (folder / "run.json").write_text(notes)
+    assert open_classifier(folder, columns=["review"]).max_length == 128
+
+
+def test_a_task_that_is_not_described_as_kdcore_does_is_refused(tiny_classifier: Callable[..., Path], tmp_path: Path):
+    folder = shutil.copytree(tiny_classifier(), tmp_path / "copy")
+    (folder / "run.json").write_text('{"described": {"labels": 3}}')
+    with pytest.raises(UserError, match=r"run.json: does not describe a task as kdcore writes it"):
+        open_classifier(folder)
+
+
 def test_a_classifier_reads_as_many_tokens_as_it_was_trained_with(student: Path, tiny_classifier: Callable[..., Path]):
     assert open_classifier(student).max_length == on_disk.MAX_LENGTH
     assert open_classifier(student, max_length=12).max_length == 12

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from kdcore.artefacts import publish_all
 from kdcore.errors import UserError
 from kdcore.report import points
 from kdcore.report.methods import look, meaning, ordered
@@ -81,6 +82,20 @@ def test_a_broken_point_is_named_with_its_field(movies, text, problem):
     with pytest.raises(UserError) as caught:
         read(movies, ["movies"], ["soft", "sid"])
     assert str(caught.value).startswith(f"{path}: {problem}")
+
+
+def test_a_history_that_was_changed_is_named_with_what_makes_it_again(movies, store):
+    point = movies / "movies/sid-s1.json"
+    history, whole = point.with_suffix(".csv"), point.read_bytes()
+    point.unlink()
+    publish_all({point: whole, history: b"epoch,score\n1,0.5\n"})
+    read(movies, ["movies"], ["soft", "sid"])  # of the others, which have no history here, nothing is known
+    history.write_bytes(b"epoch,score\n1,0.9\n")
+    with pytest.raises(UserError) as caught:
+        read(movies, ["movies"], ["soft", "sid"])
+    assert str(caught.value) == f"{history}: was changed since it was written; `dvc repro` makes it again"
+    point.write_bytes(whole + b"\n")  # as another machine wrote it: who knows its history is DVC
+    read(movies, ["movies"], ["soft", "sid"])
 
 
 @pytest.mark.parametrize(
