@@ -14,9 +14,10 @@ def first_table(text: str) -> str:
     return re.search(r"(^\|.*\|\n)+", text, re.MULTILINE)[0]
 
 
-def test_the_table_is_that_of_the_headline_run():
-    shown = README.split("<!-- the first table of metrics/main/table.md -->")[1].split("<!-- end -->")[0]
-    assert shown.strip() == first_table((ROOT / "metrics/main/table.md").read_text(encoding="utf-8")).strip()
+@pytest.mark.parametrize("path", ["metrics/glue/table.md", "metrics/main/table.md"])
+def test_a_table_is_that_of_its_study(path: str):
+    shown = README.split(f"<!-- the first table of {path} -->")[1].split("<!-- end -->")[0]
+    assert shown.strip() == first_table((ROOT / path).read_text(encoding="utf-8")).strip()
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", README))
