@@ -195,7 +195,7 @@ def distil(
     model = sections.Model(name=start, max_length=own["choice"].max_length)
     with _caller_left_alone():
         data = _prepared(config, train, validation, text, label, metrics)
-        teacher = adopt(data, name, revision, model)
+        teacher = adopt(data, name, revision, model, own["train"])
         above = read_point(score_run(teacher, data, teacher, None, BATCH))
         sanity.check("the teacher", above)
         mapped = layer_map(own["student"].layer_map, layers, teacher.layers)

@@ -25,7 +25,9 @@ def asked(job: Job, missing: Sequence[str]) -> Asked:
     """What the job asks the store for; missing: the jobs that it waits for and that are not found."""
     name, arguments = job.line[0], parsed(job.line)
     params = given_to(name, arguments).params
-    threads = params.train.threads if name in ("teacher", "student", "point", "tune") else 1
+    computed = {"targets": "teacher"}.get(name, name)  # signals are computed as their teacher was
+    trains = computed in ("teacher", "student", "point", "tune")
+    threads = given_to(computed, arguments).params.train.threads if trains else 1
     if missing:
         return Asked(unknown=f"waits for {missing[0]}", threads=threads)
     match name:

@@ -84,7 +84,7 @@ def teacher(
     check_file(point, data, out)
     own, prepared = params.teacher, open_data(task, data)
     if own.finetuned is not None:
-        made = stage.adopt(prepared, own.finetuned, own.revision, params.model)
+        made = stage.adopt(prepared, own.finetuned, own.revision, params.model, params.train)
     else:
         made = stage.fine_tune(prepared, params.model, own, params.train, seed)
     link_folder(made.folder, out)

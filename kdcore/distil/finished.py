@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdcore.artefacts import digest, open_sealed
 from kdcore.data.tasks import Task, from_fields
+
+if TYPE_CHECKING:
+    from kdcore.model.encoder import Encoder
 
 CARD = "README.md"
 NOTES = ("run.json", "history.csv", CARD)  # about the run, not part of the model
@@ -50,6 +53,20 @@ class Finished:
     def max_length(self) -> int:
         """Tokens at most; a student reads what its teacher reads."""
         return self.facts["max_length"]
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that it was made with, and its signals and scores are: their number decides the last bits."""
+        return self.facts["versions"]["threads"]
+
+    def encoder(self) -> "Encoder":
+        """Its weights, to be computed with now; torch takes its threads from here on."""
+        import torch
+
+        from kdcore.model.encoder import Encoder
+
+        torch.set_num_threads(self.threads)
+        return Encoder.load(self.folder)
 
     @cached_property
     def tokenizer(self) -> Any:

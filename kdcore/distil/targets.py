@@ -44,15 +44,15 @@ def write_targets(
     mapped: the teacher layers that students map (None: every one), which are stored alone where there is no room for
     all. Raises UserError where maps must be stored and the disk has no room for them.
     """
-    encoder = Encoder.load(teacher.folder)
+    encoder = teacher.encoder()
     every = tuple(range(1, teacher.layers + 1))
     with new_folder(out) as aside:
         for split, most in (("train", rows), ("validation", None)):
             examples = tokenised(data, split, teacher.tokenizer, teacher.max_length, most)
             stored = stored_layers(encoder, examples.lengths, sorted(mapped or every), targets)
             owners = {"data": data.fingerprint, "teacher": teacher.fingerprint, "rows": len(examples)}
-            how = {"split": split, "dtype": targets.dtype, "attention": stored, "code": code_digest(__name__)}
-            with open_run("targets", {**owners, **how}) as run:
+            how = {"split": split, "dtype": targets.dtype, "attention": stored, "threads": teacher.threads}
+            with open_run("targets", {**owners, **how, "code": code_digest(__name__)}) as run:
                 partial = run.folder / "partial"
                 if not run.finished:
                     partial.mkdir(exist_ok=True)

@@ -21,7 +21,7 @@ RERUN = "dvc repro -f teacher"
 def identity_of(data: Data, model: Model, teacher: Teacher, shared: Shared, seed: int) -> dict[str, Any]:
     """What determines the teacher that params.yaml asks for, whichever of the two it is."""
     if teacher.finetuned is not None:
-        return adopted(data, teacher.finetuned, teacher.revision, model)
+        return adopted(data, teacher.finetuned, teacher.revision, model, shared)
     return fine_tuned(data, model, teacher, shared, seed)
 
 
@@ -38,10 +38,10 @@ def fine_tuned(data: Data, model: Model, teacher: Teacher, shared: Shared, seed:
     }
 
 
-def adopted(data: Data, name: str, revision: str | None, model: Model) -> dict[str, Any]:
+def adopted(data: Data, name: str, revision: str | None, model: Model, shared: Shared) -> dict[str, Any]:
     """What determines a teacher that is taken as it is."""
     what = {"data": data.fingerprint, "model": places.identity(name, revision), "max_length": model.max_length}
-    return {**what, "code": code_digest(__name__)}
+    return {**what, "threads": shared.threads, "code": code_digest(__name__)}
 
 
 def _phases(teacher: Teacher) -> tuple[Phase, ...]:
@@ -62,15 +62,15 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared, seed: 
         return Finished.of(run.result, read_manifest(run.result, RERUN))
 
 
-def adopt(data: Data, name: str, revision: str | None, model: Model) -> Finished:
+def adopt(data: Data, name: str, revision: str | None, model: Model, shared: Shared) -> Finished:
     """Take a fine-tuned classifier as it is; its outputs are put in the order of the task's labels, by name.
 
     Raises UserError where its labels are not the task's.
     """
-    with open_run("teacher", adopted(data, name, revision, model)) as run:
+    with open_run("teacher", adopted(data, name, revision, model, shared)) as run:
         if not run.finished:
             from kdcore.distil import teacher_training
 
-            teacher_training.adopt(data, name, revision, model, run)
+            teacher_training.adopt(data, name, revision, model, shared.threads, run)
         say(f"teacher: {name} is used as it is")
         return Finished.of(run.result, read_manifest(run.result, RERUN))

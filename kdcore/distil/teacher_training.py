@@ -50,11 +50,12 @@ def fine_tune(
     run.finish(lambda folder: write_model(folder, encoder, tokenizer, facts, record))
 
 
-def adopt(data: Data, name: str, revision: str | None, model: Model, run: Run) -> None:
+def adopt(data: Data, name: str, revision: str | None, model: Model, threads: int, run: Run) -> None:
     """Check a fine-tuned classifier, order its outputs by the task's labels, and finish the run.
 
-    Raises UserError where its labels are not the task's.
+    threads: that all of its signals and scores are computed with. Raises UserError where its labels are not the task's.
     """
+    torch.set_num_threads(threads)
     place = places.resolve(name)
     tokenizer = tokenizer_of(place, revision=revision)
     encoder = Encoder(load_classifier(place, revision=revision))

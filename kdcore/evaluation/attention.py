@@ -108,7 +108,7 @@ def compare(
     examples = tokenised(data, "validation", teacher.tokenizer, teacher.max_length)
     predicted = {name: read_logits(path, frame) for name, path in logits.items()}
     chosen = choose(examples.lengths, predicted[TEACHER], [predicted[name] for name in students], count)
-    models = {name: Encoder.load(student.folder).eval() for name, student in students.items()}
+    models = {name: student.encoder().eval() for name, student in students.items()}
     shown = []
     for choice in chosen:
         row = frame.iloc[choice.position]

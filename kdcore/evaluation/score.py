@@ -28,6 +28,7 @@ def identity(model: Finished, data: Data, teacher: Finished, targets: Targets | 
         "teacher": teacher.fingerprint,
         "signals": targets.precision("validation") if targets is not None else None,
         "facts": {key: model.facts.get(key) for key in KEPT if key != "seconds"},
+        "threads": model.threads,
         "code": code_digest(__name__),
     }
 
@@ -60,7 +61,7 @@ def score_test(model: Finished, data: Data, teacher: Finished, batch_size: int) 
         return None
     splits = [split for split, labelled in data.labelled.items() if split.startswith("test") and labelled]
     what = {"data": data.fingerprint, "model": model.fingerprint, "teacher": teacher.fingerprint, "splits": splits}
-    with open_run("test", {**what, "code": code_digest(__name__)}) as run:
+    with open_run("test", {**what, "threads": model.threads, "code": code_digest(__name__)}) as run:
         if not run.finished:
             from kdcore.evaluation.scoring import write_test
 

@@ -18,7 +18,6 @@ from kdcore.distil.written import Targets
 from kdcore.evaluation import sanity
 from kdcore.evaluation.classification import classification
 from kdcore.evaluation.fidelity import fidelity
-from kdcore.model.encoder import Encoder
 from kdcore.model.predict import logits_of
 
 
@@ -35,7 +34,7 @@ def write_scores(
     splits = [split for split in data.splits if split.startswith("validation")]
     frames = {split: data.frame(split, columns=("row", "label")) for split in splits}
     examples = {split: tokenised(data, split, teacher.tokenizer, teacher.max_length) for split in splits}
-    encoder = Encoder.load(model.folder)
+    encoder = model.encoder()
     logits = {split: logits_of(encoder, rows, batch_size) for split, rows in examples.items()}
     if data.task.by_teacher:
         truth = logits["validation"] if targets is None else targets.validation.logits
@@ -65,7 +64,7 @@ def write_test(
     """Write point.json, the metrics on the labelled rows of these splits, into the folder."""
     every = {split: tokenised(data, split, teacher.tokenizer, teacher.max_length) for split in splits}
     examples = {split: rows.labelled() for split, rows in every.items()}
-    encoder = Encoder.load(model.folder)
+    encoder = model.encoder()
     logits = {split: logits_of(encoder, rows, batch_size) for split, rows in examples.items()}
     write_json(folder / "point.json", score(data.task, logits, examples, "test"))
 

@@ -73,7 +73,7 @@ def test_the_student_is_the_pipelines(
     task = Task(api.NAME, ("sentence",), "label", ("bad", "good"), ("accuracy",))
     data = Data.open(on_disk.prepared(tmp_path, SPLITS, task))
     model = on_disk.pretrained(tiny_classifier(), params["model"]["max_length"])
-    teacher = adopt(data, str(tiny_classifier()), None, model)
+    teacher = adopt(data, str(tiny_classifier()), None, model, sections.Train(**params["train"]))
     write_targets(data, teacher, tmp_path / "targets", sections.Targets(**params["targets"]), None, 64)
     targets = Targets.open(tmp_path / "targets", data, teacher)
     theirs = distil(

@@ -23,6 +23,7 @@ from kdcore.model.encoder import Encoder
 from kdcore.model.labels import labels_of
 from kdcore.model.names import tokenizer_of
 from kdcore.model.predict import logits_of
+from kdcore.params.sections import Shared
 from tests import on_disk, tiny
 
 THREE = dataclasses.replace(on_disk.TASK, labels=("bad", "fair", "good"))
@@ -30,7 +31,7 @@ THREE = dataclasses.replace(on_disk.TASK, labels=("bad", "fair", "good"))
 
 def adopt(data: Path, out: Path, name: Path, **changes: Any) -> Path:
     model = on_disk.pretrained("unused", **({"max_length": on_disk.MAX_LENGTH} | changes))
-    link_folder(stage.adopt(Data.open(data), str(name), None, model).folder, out)
+    link_folder(stage.adopt(Data.open(data), str(name), None, model, Shared(threads=1)).folder, out)
     return out
 
 
@@ -83,7 +84,7 @@ def test_a_teacher_of_a_hub_says_its_commit(
     found = {}
     for revision, commit in ((None, "d" * 40), ("main", "d" * 40), ("c" * 40, "c" * 40)):
         model = on_disk.pretrained("unused", on_disk.MAX_LENGTH)
-        made = stage.adopt(Data.open(tiny_ingredients.data), "someone/classifier", revision, model)
+        made = stage.adopt(Data.open(tiny_ingredients.data), "someone/classifier", revision, model, Shared(threads=1))
         assert made.facts["model"] == {"name": "someone/classifier", "revision": commit}
         assert commit not in (made.folder / "config.json").read_text()
         plain = load_file(commits[commit] / "model.safetensors")["classifier.weight"]

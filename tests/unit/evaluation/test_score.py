@@ -3,13 +3,14 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from kdcore.artefacts import link_folder, seal
 from kdcore.data.prepared import Data
@@ -20,6 +21,7 @@ from kdcore.errors import UserError
 from kdcore.evaluation import scoring as module
 from kdcore.evaluation.score import read_point, score_run, score_test
 from kdcore.model.encoder import Encoder
+from kdcore.params.sections import Shared
 from tests import on_disk
 from tests.distilling import examples
 
@@ -59,6 +61,32 @@ def test_a_students_point(tiny_ingredients: on_disk.Ingredients, student: Path):
     # Width 32, inner 64. A layer: 4·(32·32 + 32) + 2·32·64 + 64 + 32 + 2·(32 + 32) = 8544. The pooler: 32·32 + 32.
     assert point["parameters"]["encoder_and_pooler"] == 2 * 8544 + 1056
     assert point["parameters"]["total"] == sum(p.numel() for p in Encoder.load(student).parameters())
+
+
+@pytest.fixture
+def threads() -> Iterator[set[int]]:
+    """The numbers of threads that modules compute with, in a process that has two before."""
+    seen: set[int] = set()
+    torch.set_num_threads(2)
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(lambda *_: seen.add(torch.get_num_threads()))
+    yield seen
+    hook.remove()
+    torch.set_num_threads(1)
+
+
+def test_what_a_model_computes_takes_the_threads_that_it_was_made_with(
+    tmp_path: Path, tiny_ingredients: on_disk.Ingredients, student: Path, store: Path, threads: set[int]
+):
+    """Found models are scored, and their signals written, as if they had been made just now; their number is in the
+    names of these runs, since it changes last bits."""
+    scored(student, tiny_ingredients)
+    torch.set_num_threads(2)
+    scored_teacher(tiny_ingredients.teacher, tiny_ingredients.data)
+    torch.set_num_threads(2)
+    on_disk.signals(tmp_path, tiny_ingredients.data, tiny_ingredients.teacher, rows=8)
+    assert threads == {1}
+    files = [file for kind in ("evaluation", "targets") for file in store.glob(f"{kind}-*/identity.json")]
+    assert [json.loads(file.read_text())["threads"] for file in files] == [1] * 4
 
 
 def test_a_students_fidelity_is_per_layer_and_head_of_its_layer_map(
@@ -185,7 +213,8 @@ def test_an_adopted_teacher_of_another_length_is_scored_anew(
     for length in (8, 24):
         out = tmp_path / str(length)
         model = on_disk.pretrained("unused", length)
-        link_folder(stage.adopt(Data.open(tiny_ingredients.data), str(tiny_classifier()), None, model).folder, out)
+        made = stage.adopt(Data.open(tiny_ingredients.data), str(tiny_classifier()), None, model, Shared(threads=1))
+        link_folder(made.folder, out)
         tables.append(pd.read_parquet(scored_teacher(out, tiny_ingredients.data) / "predictions.parquet"))
     assert not tables[0].equals(tables[1])
 
