@@ -1,9 +1,14 @@
 """docs/studies.md against the results: what it quotes stands in the tables it links to, and all fits the budget."""
 
+import itertools
 import json
 import re
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from tests.unit.raw_files import ROOT
 
@@ -34,3 +39,104 @@ def test_the_students_of_the_demonstrations_studies_train_in_less_than_three_hou
     # A student of two studies is counted twice, so this is more than the time that they take.
     points = (ROOT / "metrics").glob("*/points/movies/*-s?.json")
     assert 0 < sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in points) < 3 * 3600
+
+
+# Tables that no stage writes: of students that were tried one by one, each with its point beside the table.
+
+
+def rows(folder: str, first: str) -> list[list[str]]:
+    """The cells of the table whose head begins so, code marks and all."""
+    text = (ROOT / "metrics" / folder / "table.md").read_text(encoding="utf-8")
+    table = text[text.index(f"| {first} ") :].split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
+
+
+def point(folder: str, name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "metrics" / folder / name).read_text(encoding="utf-8"))
+
+
+def kl(point: dict[str, Any]) -> float:
+    """Attention KL summed over the student's layers, each the mean of its heads."""
+    return float(np.mean(point["fidelity"]["attention_kl"], axis=1).sum())
+
+
+def cosine(point: dict[str, Any]) -> float:
+    return float(np.mean(point["fidelity"]["cls_cosine"]))
+
+
+def test_the_first_look_is_that_of_its_points():
+    found = rows("glue_first", "student rows")
+    assert len(found) == 8
+    for n, epochs, method, *cells in found:
+        teacher = method == "teacher"
+        made = point("glue_first", "teacher.json" if teacher else f"{method}-n{n.replace(',', '')}-e{epochs}.json")
+        numbers = [f"{made['score']:.3f}"]
+        if not teacher:
+            numbers += [f"{made['fidelity']['agreement']:.3f}", f"{kl(made):.3f}", f"{cosine(made):.4f}"]
+        assert [cell for cell in cells if cell] == numbers
+
+
+def test_what_was_tried_on_held_out_rows_is_that_of_its_points():
+    found = rows("glue_tuning", "start (`student.init`)")
+    assert len(found) == 21
+    for start, method, _, _, *numbers, name in found:
+        made = point("glue_tuning", name)
+        assert (made["init"], made["method"]) == (start.strip("`"), method)
+        own = (made["score"], made["fidelity"]["agreement"], made["fidelity"]["soft_label_kl"], kl(made))
+        assert numbers == [f"{number:.3f}" for number in own]
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half width of its 95 % t interval."""
+    return float(np.mean(values)), float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
+
+
+def spread(values: Sequence[float]) -> str:
+    return "{:.3f} ± {:.3f}".format(*interval(values))
+
+
+def difference(values: Sequence[float]) -> str:
+    mean, half = interval(values)
+    return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
+
+
+def test_where_glues_students_start_is_that_of_their_points():
+    places = {"pretrained": "glue/points/cola", "teacher": "glue_start"}
+    points = {
+        (start, method): [point(folder, f"{method}-s{seed}.json") for seed in range(5)]
+        for start, folder in places.items()
+        for method in ("soft", "sid")
+    }
+    scores = {key: np.array([one["score"] for one in made]) for key, made in points.items()}
+    for start, method, score, gain, agreement, closeness in rows("glue_start", "`student.init`"):
+        key = (start.strip("`"), method)
+        assert score == spread(scores[key])
+        assert agreement == spread([one["fidelity"]["agreement"] for one in points[key]])
+        assert closeness == spread([kl(one) for one in points[key]])
+        if gain:
+            assert gain.startswith(difference(scores[key] - scores[key[0], "soft"]))
+    text = (ROOT / "metrics/glue_start/table.md").read_text(encoding="utf-8")
+    for method in ("soft", "sid"):
+        assert difference(scores["teacher", method] - scores["pretrained", method]) in text
+
+
+def test_the_rerankers_students_are_those_of_their_points():
+    for layers, rate, seed, spearman, mse, closeness, loss, size in rows("reranker", "layers"):
+        if "teacher" in layers:
+            made = point("reranker", "teacher.json")
+        else:
+            made = point("reranker", f"sid-L{layers}-{'' if rate == '1e-4' else f'rate{rate}-'}s{seed}.json")
+            scores = made["scores"]["validation"]
+            assert spearman == f"{scores['teacher_spearman']:.3f}"
+            assert mse == f"{made['fidelity']['score_mse']:.2f}"
+            assert (closeness, loss) == (f"{kl(made):.3f}", f"{cosine(made):.4f}")
+        assert size == f"{made['bytes'] / 1e6:.1f}"
+
+
+def test_the_rerankers_latencies_are_those_of_its_file():
+    measured = point("reranker", "latency.json")["measured"]
+    ms = {(one["layers"], one["runtime"], one["batch"]): one["p50_ms"] for one in measured if one["threads"] == 1}
+    for layers, *ratios in rows("reranker", "layers | one row: torch"):
+        columns = itertools.product((1, 32), ("torch", "ONNX float32", "ONNX int8"))
+        own = [ms[12, "torch", batch] / ms[int(layers), runtime, batch] for batch, runtime in columns]
+        assert ratios == [f"{ratio:.1f}" for ratio in own]
