@@ -47,7 +47,7 @@ def recipe_of(params: Params, method: str, seed: int, *opened: Any) -> "Recipe":
     """The recipe of a student, of these params and of what `open_all` gave."""
     from kdcore.distil.student import Recipe
 
-    fields = ("layers", "rows", "init", "layer_map")  # not the floor, which a study does not have
+    fields = ("layers", "rows", "init", "head", "layer_map")  # not the floor, which a study does not have
     own = Student(**{name: getattr(params.student, name) for name in fields})
     return Recipe(method, seed, own, params.distill, params.train, params.model, *opened)
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 @command(
     reads=(
-        *("model", "student.layers", "student.rows", "student.init", "student.layer_map", "distill", "train"),
+        *("model", "student.layers", "student.rows", "student.init", "student.head", "student.layer_map"),
+        *("distill", "train"),
         *("teacher.seeds", "evaluate.batch_size", "task.{task}"),
     ),
     trains=True,

@@ -29,12 +29,13 @@ SCHEDULES = {
     "sid": "the teacher's internals from the lowest layer up, each beside those below, then soft labels (stacked)",
 }
 STARTS = {
-    "teacher": "the teacher's embeddings and the layers that it matches; the output layer is new",
-    "teacher_lower": "the teacher's embeddings and lowest layers; the output layer is new",
-    "pretrained": "the pre-trained encoder's embeddings and the layers that it matches; the output layer is new",
-    "pretrained_lower": "the pre-trained encoder's embeddings and lowest layers; the output layer is new",
+    "teacher": "the teacher's embeddings and the layers that it matches",
+    "teacher_lower": "the teacher's embeddings and lowest layers",
+    "pretrained": "the pre-trained encoder's embeddings and the layers that it matches",
+    "pretrained_lower": "the pre-trained encoder's embeddings and lowest layers",
     "random": "random weights",
 }
+HEADS = {"new": "the output layer is new", "teacher": "pooler and output layer are the teacher's"}
 HUB_METRICS = {"matthews": "matthews_correlation", "pearson": "pearsonr", "spearman": "spearmanr"}
 TEMPLATE = """---
 {{ card_data }}
@@ -226,7 +227,7 @@ def _made(facts: Mapping[str, Any]) -> dict[str, str]:
     made = {
         "method": f"`{facts['method']}`, {SCHEDULES[method.schedule]}",
         "layers": f"1 to {facts['layers']} match the teacher's {', '.join(map(str, facts['mapped']))}",
-        "starts from": STARTS[facts["init"]],
+        "starts from": f"{STARTS[facts['init']]}; {HEADS[facts['head']]}",
         "data": f"{facts['rows']:,} training rows, {source}",
         "internal losses": ", ".join(f"{title} × {weight:g}" for title, weight in internal.items()),
         "soft labels": f"temperature {facts['temperature']:g}, hard labels, where a row has one, weigh "

@@ -71,6 +71,7 @@ class Recipe:
             "layers": self.student.layers,
             "rows": self.data.used(self.student.rows),
             "init": self.student.init,
+            "head": self.student.head,
             "layer_map": self.mapped,
             "phases": [asdict(phase) for phase in self.phases],
             "soft": None if self.labels_only else [distill.temperature, distill.hard_label_weight],

@@ -64,6 +64,7 @@ def _untrained(recipe: Recipe) -> Encoder:
         places.resolve(model.name),
         layers=student.layers,
         init=student.init,
+        head=student.head,
         mapped=recipe.mapped,
         seed=recipe.seed,
         revision=model.revision,

@@ -21,6 +21,7 @@ def build(
     *,
     layers: int,
     init: str,
+    head: str = "new",
     mapped: str | Sequence[int],
     seed: int,
     revision: str | None = None,
@@ -28,9 +29,9 @@ def build(
     """A student of `layers` layers with the teacher's labels.
 
     init: `teacher` and `pretrained` copy the layers that `mapped` matches, `teacher_lower` and
-    `pretrained_lower` the first ones, `random` none; embeddings and pooler follow the same source. The layer
-    that gives the logits is always new, drawn from `seed` before anything is copied, so that students of one
-    seed share it.
+    `pretrained_lower` the first ones, `random` none; embeddings and pooler follow the same source. head: with `new` the
+    layer that gives the logits is drawn from `seed` before anything is copied, so that students of one seed share it;
+    with `teacher` all above the layers is the teacher's: pooler, or dense layer, and that layer.
 
     Raises UserError for a bad layer map, or a pre-trained encoder of another shape than the teacher.
     """
@@ -47,6 +48,11 @@ def build(
             source = load_pretrained(pretrained, revision, labels={})
             _check_same_shape(source.config, config, pretrained, teacher)
             _copy(source.base_model, student, sources)
+        if head == "teacher":
+            above = {id(parameter) for parameter in student.head_parameters()}
+            weights = {name: weight for name, weight in student.model.named_parameters() if id(weight) in above}
+            copied = load_classifier(Path(teacher)).state_dict()
+            student.model.load_state_dict({name: copied[name] for name in weights}, strict=False)
     return student
 
 

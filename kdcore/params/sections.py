@@ -21,6 +21,7 @@ from kdcore.params.values import (
     Count,
     Dtype,
     Flag,
+    Head,
     Init,
     Keep,
     LayerMap,
@@ -120,6 +121,7 @@ class Student(Section):
     layers: Count = 3
     rows: Rows = None
     init: Init = "teacher"
+    head: Head = "new"
     layer_map: LayerMap = "uniform"
     floor: Score = None
 

@@ -20,6 +20,7 @@ from kdcore.report.summary import Row
 
 CHOICES = {  # key of run.json -> how the page calls it; what `none` and `soft` have not is left out by itself
     "init": "initialisation",
+    "head": "classification head",
     "layer_map": "layer map",
     "temperature": "temperature",
     "hard_label_weight": "weight of hard labels",

@@ -25,11 +25,18 @@ families = pytest.mark.parametrize("family", tiny.FAMILIES)
 
 @pytest.fixture(scope="module")
 def made(tiny_classifier: Callable[..., Path], tiny_folder: Callable[..., Path]) -> Callable[..., Encoder]:
-    """made(family, init, layers=2, mapped="uniform", seed=0): a student of a four-layer teacher."""
+    """made(family, init, layers=2, mapped="uniform", seed=0, head="new"): a student of a four-layer teacher."""
 
-    def of(family: str, init: str, layers: int = 2, mapped: str | list[int] = "uniform", seed: int = 0) -> Encoder:
+    def of(
+        family: str,
+        init: str,
+        layers: int = 2,
+        mapped: str | list[int] = "uniform",
+        seed: int = 0,
+        head: str = "new",
+    ) -> Encoder:
         teacher, pretrained = tiny_classifier(family, labels=LABELS, seed=1), tiny_folder(family, seed=2)
-        return build(teacher, pretrained, layers=layers, init=init, mapped=mapped, seed=seed)
+        return build(teacher, pretrained, layers=layers, init=init, head=head, mapped=mapped, seed=seed)
 
     return of
 
@@ -116,6 +123,19 @@ def test_a_random_start_has_nothing_of_either_source(
                 for layers in ((1, 2), (2, 4), (3, 3)):
                     other = sources(family, init).get(source_name(name, family, layers))
                     assert other is None or not torch.equal(value, other), name
+
+
+@pytest.mark.parametrize("init", INITS)
+@families
+def test_a_head_of_the_teacher_is_its_pooler_and_output_layer_and_nothing_else(
+    made: Callable[..., Encoder], sources: Callable[..., dict[str, Tensor]], family: str, init: str
+):
+    student, plain, weights = made(family, init, head="teacher"), made(family, init), sources(family, "teacher")
+    base = f"{student.model.base_model_prefix}."
+    above = {name for name in weights if not name.startswith(base) or name.startswith(f"{base}pooler.")}
+    assert len(above) >= 4, "a dense layer and the output layer, with a bias each, but ModernBERT's dense layer"
+    for name, value in student.model.state_dict().items():
+        assert torch.equal(value, weights[name] if name in above else plain.model.state_dict()[name]), name
 
 
 @families
