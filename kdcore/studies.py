@@ -137,7 +137,7 @@ STUDIES = {
                 "data": {"source": "local", "path": "data/raw"},
                 "model": {"name": "embedded-12"},
                 "teacher": {"finetuned": None, "learning_rate": 1e-4, "seeds": (0, 1, 2, 3, 4), "rows": 10000},
-                "student": {"layers": 6, "rows": 1000, "init": "pretrained"},
+                "student": {"layers": 6, "rows": 1000, "init": "pretrained", "head": "new"},
                 "distill": {},
                 "train": {"precision": "bf16", "threads": 1},
             },

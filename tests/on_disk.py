@@ -104,7 +104,7 @@ def loop(**changes: Any) -> sections.Train:
 
 def student(**changes: Any) -> sections.Student:
     """The section `student`: two layers, 24 rows."""
-    usual = {"layers": 2, "rows": 24, "init": "teacher", "layer_map": "uniform"}
+    usual = {"layers": 2, "rows": 24, "init": "teacher", "head": "new", "layer_map": "uniform"}
     return sections.Student.model_validate(usual | changes)
 
 

@@ -121,7 +121,7 @@ class Student(Section):
     layers: Count = 3
     rows: Rows = None
     init: Init = "teacher"
-    head: Head = "new"
+    head: Head = "teacher"
     layer_map: LayerMap = "uniform"
     floor: Score = None
 

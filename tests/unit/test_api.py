@@ -80,7 +80,7 @@ def test_the_student_is_the_pipelines(
         Recipe(
             "sid",
             0,
-            sections.Student(**params["student"] | {"rows": None}),
+            sections.Student(**params["student"] | {"rows": None, "head": "teacher"}),
             sections.Distill(**params["distill"]),
             sections.Train(**params["train"]),
             model,

@@ -46,6 +46,7 @@ KNOBS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "layers": (3, EVERY),
     "rows": (16, EVERY),
     "init": ("random", EVERY),
+    "head": ("teacher", EVERY),
     "layer_map": ([1, 4], EVERY),
     "epochs_per_layer": (2, EVERY),
     "classification_epochs": (2, EVERY),

@@ -209,7 +209,7 @@ def test_rules_hold_where_another_section_is_wrong(tmp_path: Path):
 
 
 # What params.yaml has for the demonstration, knob -> its default; what it has beside these is the default.
-DEMONSTRATION = {"data.source": "local", "teacher.rows": None, "student.rows": None}
+DEMONSTRATION = {"data.source": "local", "teacher.rows": None, "student.rows": None, "student.head": "teacher"}
 
 
 def knobs(found: Any, prefix: str = "") -> dict[str, Any]:
@@ -234,6 +234,7 @@ def test_params_yaml_names_every_knob_and_the_default_of_each(tmp_path: Path):
         "local",
         "null",
         "null",
+        "teacher",
     ]
 
 
