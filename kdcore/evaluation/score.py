@@ -15,7 +15,7 @@ from kdcore.distil.written import Targets
 from kdcore.runs import open_run
 
 KEPT = (
-    *("task", "method", "layers", "rows", "seed", "teacher_seed", "init", "layer_map", "trains"),
+    *("task", "method", "layers", "rows", "seed", "teacher_seed", "init", "head", "layer_map", "trains"),
     *("epochs", "last_losses", "selected", "gflop", "seconds"),
 )
 

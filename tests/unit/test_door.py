@@ -42,7 +42,7 @@ def test_a_command_cannot_read_what_it_does_not_declare(project: Callable[..., P
         with pytest.raises(LookupError, match=r"is not among the params that this command declares: student\.layers, "):
             read()
     assert door.params_for(
-        ["student.layers", *(f"student.{name}" for name in ("rows", "init", "layer_map"))]
+        ["student.layers", *(f"student.{name}" for name in ("rows", "init", "head", "layer_map"))]
     ).params.student
 
 
