@@ -133,6 +133,17 @@ def test_the_rerankers_students_are_those_of_their_points():
         assert size == f"{made['bytes'] / 1e6:.1f}"
 
 
+def test_the_rerankers_students_with_either_head_are_those_of_their_points():
+    found = rows("reranker", "`student.head`")
+    assert len(found) == 7
+    for head, method, seed, spearman, mse, closeness, loss in found:
+        made = point("reranker/head", f"{method}-L3-{head.strip('`')}-s{seed}.json")
+        assert (made["method"], made["layers"]) == (method, 3)
+        assert spearman == f"{made['scores']['validation']['teacher_spearman']:.3f}"
+        assert mse == f"{made['fidelity']['score_mse']:.2f}"
+        assert (closeness, loss) == (f"{kl(made):.3f}", f"{cosine(made):.4f}")
+
+
 def test_the_rerankers_latencies_are_those_of_its_file():
     measured = point("reranker", "latency.json")["measured"]
     ms = {(one["layers"], one["runtime"], one["batch"]): one["p50_ms"] for one in measured if one["threads"] == 1}
