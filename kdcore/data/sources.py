@@ -210,20 +210,24 @@ def _by_ids(task: Task, data: Data, place: Any, names: Sequence[str], columns: M
     layout = LAYOUTS.get(task.name)
     if layout is None or not layout.held_out or not (place / layout.held_out).is_file():
         return {}
-    named = set(NEEDED) & set(data.splits)
-    if named or _files(place, names) or not (files := _source(task, data, place, "train", names)):
+    if (
+        set(NEEDED) & set(data.splits)
+        or _files(place, names)
+        or not (files := _source(task, data, place, "train", names))
+    ):
         return {}
     ids = {name: name for name in layout.ids}
     whole = _table(task, files, {**columns, **ids}, ())
     listed = tables.read([place / layout.held_out], ids, layout=replace(layout, bare=layout.ids))
     rows, pairs = ([*table.frame[list(ids)].itertuples(index=False, name=None)] for table in (whole, listed))
-    if listed.cut or not set(pairs) <= set(rows):
-        lost = next((pair for pair in pairs if pair not in set(rows)), "a row of one id")
+    chosen = set(pairs)
+    if listed.cut or not chosen <= set(rows):
+        lost = min(chosen - set(rows), default="a row of one id")
         problem = f"must list pairs of {' and '.join(ids)} of {whole.file}, found {shown(lost)}"
         raise UserError(str(place / layout.held_out), problem)
     own = whole.frame.drop(columns=list(ids))
-    held = [i for i, pair in enumerate(rows) if pair in set(pairs)]
-    rest = [i for i, pair in enumerate(rows) if pair not in set(pairs)]
+    held = [i for i, pair in enumerate(rows) if pair in chosen]
+    rest = [i for i, pair in enumerate(rows) if pair not in chosen]
     say(f"{task.name}: {len(held):,} of the rows in {whole.file} validate, as {layout.held_out} says")
     return {
         "train": replace(whole, frame=own).take(rest),
