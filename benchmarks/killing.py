@@ -197,9 +197,13 @@ def _digest(path: Path) -> str:
 
 
 def _timeless(value: Any) -> Any:
-    """JSON without `seconds` and `commit`, which run.json holds, and without run.json's checksum in manifests."""
+    """JSON without `seconds` and `commit`, which run.json holds, and without run.json's checksum in manifests.
+
+    A point's own checksum is of its seconds too.
+    """
     if isinstance(value, dict):
-        return {key: _timeless(inner) for key, inner in value.items() if key not in ("seconds", "commit", "run.json")}
+        left_out = ("seconds", "commit", "run.json", *(["sha256"] if "seconds" in value else []))
+        return {key: _timeless(inner) for key, inner in value.items() if key not in left_out}
     return [_timeless(inner) for inner in value] if isinstance(value, list) else value
 
 

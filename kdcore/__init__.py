@@ -13,11 +13,16 @@ __version__ = "0.1.0"
 API = ("Student", "capture")  # and `distil`, which is the name of a package too
 
 
+def _api() -> ModuleType:
+    importlib.import_module("kdcore.rounding").set_aside()  # before torch is imported, which api.py does
+    return importlib.import_module("kdcore.api")
+
+
 class _Distil(ModuleType):
     """The package kdcore.distil, called: `api.distil`."""
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return importlib.import_module("kdcore.api").distil(*arguments, **named)
+        return _api().distil(*arguments, **named)
 
 
 setattr(importlib.import_module("kdcore.distil"), "__class__", _Distil)  # noqa: B010  (no type checker allows it)
@@ -25,7 +30,7 @@ setattr(importlib.import_module("kdcore.distil"), "__class__", _Distil)  # noqa:
 
 def __getattr__(name: str) -> Any:
     if name in API:
-        return getattr(importlib.import_module("kdcore.api"), name)
+        return getattr(_api(), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

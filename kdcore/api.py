@@ -7,7 +7,7 @@ import copy
 import io
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -22,7 +22,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from kdcore import interrupt
+from kdcore import interrupt, rounding
 from kdcore.artefacts import check_folder, new_folder, write_bytes
 from kdcore.code import code_digest
 from kdcore.console import say
@@ -32,7 +32,7 @@ from kdcore.data.columns import text_columns
 from kdcore.data.metrics import without_labels
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
-from kdcore.data.tables import READERS, Table
+from kdcore.data.tables import READERS, Table, own_file
 from kdcore.data.tasks import LABEL, Task
 from kdcore.data.tokens import tokenised
 from kdcore.distil import student as stage
@@ -185,6 +185,7 @@ def distil(
     Raises UserError with everything that is wrong with the knobs, with the rows, or with the classifier. Ctrl-C in
     the training loop writes a checkpoint, from which the same call goes on.
     """
+    rounding.set_aside()
     own = _sections({"layers": layers, "method": method, "seed": seed, "rows": rows, **knobs})
     name, start = str(classifier), str(pretrained or classifier)
     config = load_config(places.resolve(name), revision)
@@ -217,6 +218,7 @@ def capture(model: Any, batch: Mapping[str, Tensor]) -> Teaching:
 
     Raises UserError for an architecture whose internals can't be captured.
     """
+    rounding.set_aside()
     encoder = Encoder.load(model) if isinstance(model, str | Path) else Encoder(copy.deepcopy(model))
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids") if key in batch}
     inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))
@@ -245,10 +247,20 @@ def _sections(knobs: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _caller_left_alone() -> Iterator[None]:
-    """Training sets torch's threads and its generator, and takes Ctrl-C as a request; afterwards all is as before."""
-    threads = torch.get_num_threads()
+    """Training sets torch's threads and its generator, and takes Ctrl-C as a request; afterwards all is as before.
+
+    Within the block torch computes as in a command, whatever the caller told it.
+    """
+    threads, dtype, precision = torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    torch.set_default_dtype(torch.float32)
+    torch.set_float32_matmul_precision("highest")
     try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
+        with ExitStack() as usual:
+            usual.enter_context(torch.random.fork_rng(range(torch.cuda.device_count())))
+            usual.enter_context(torch.inference_mode(False))
+            usual.enter_context(torch.enable_grad())
+            for kind in ("cpu", "cuda"):
+                usual.enter_context(torch.autocast(kind, enabled=False))
             yield
     except interrupt.Interrupted as stopped:
         said = f"stopped by {stopped}: {stopped.kept}"
@@ -256,6 +268,8 @@ def _caller_left_alone() -> Iterator[None]:
     finally:
         interrupt.forget()
         torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        torch.set_float32_matmul_precision(precision)
 
 
 # Rows of any kind -> prepared data
@@ -326,18 +340,12 @@ def _prepared(
 
 
 def _raw_file(split: str, rows: Rows, needed: Sequence[str], alone: bool, named: bool) -> RawFile:
-    """A file as it is, rows in memory as parquet: the columns that are needed alone, or all of them.
+    """A file as it is, unpacked; rows in memory as parquet: the columns that are needed alone, or all of them.
 
     named: whether the classifier's labels have names. Those of a Dataset's own classes then stand for their ids.
     """
     if isinstance(rows, str | Path):
-        path = Path(rows).expanduser()
-        if path.suffix[1:] not in READERS:
-            raise UserError(str(path), f"must end in {' | '.join(f'.{kind}' for kind in READERS)}")
-        try:
-            return RawFile(split, path.suffix[1:], path.read_bytes())
-        except OSError as error:
-            raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
+        return RawFile(split, *own_file(Path(rows).expanduser()))
     there = [*rows.columns] if isinstance(rows, pd.DataFrame) else getattr(rows, "column_names", None)
     if not isinstance(there, list) or not (isinstance(rows, pd.DataFrame) or hasattr(rows, "features")):
         allowed = f"a pandas DataFrame, a datasets.Dataset, or a file ({', '.join(READERS)})"

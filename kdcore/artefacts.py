@@ -329,6 +329,26 @@ def open_sealed(folder: Path, rerun: str, only: Collection[str] = ()) -> dict[st
     return manifest
 
 
+def proved(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A result to publish as JSON, with a key `sha256` of all the rest: it proves the file wherever that is read."""
+    return {**value, "sha256": digest(value)}
+
+
+def read_proved(path: Path, rerun: str) -> Any:
+    """What was `proved` before it was published, without its proof.
+
+    Raises UserError where the file was changed. Results of older versions have no proof, and are read without.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(str(path), f"not valid JSON: {error}; `{rerun}` makes it again") from error
+    proof = value.pop("sha256", None) if isinstance(value, dict) else None
+    if proof is not None and proof != digest(value):
+        raise UserError(str(path), f"was changed since it was written; `{rerun}` makes it again")
+    return value
+
+
 def differs(path: Path, facts: dict[str, Any]) -> str | None:
     """How a file differs from what its manifest says of it."""
     if not path.is_file():

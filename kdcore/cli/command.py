@@ -8,8 +8,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from kdcore import __version__, door, processes
-from kdcore.console import say
+from kdcore import __version__, door, processes, rounding
 from kdcore.distil.methods import METHODS
 from kdcore.memory import keep_freed
 from kdcore.studies import OWN, STUDIES
@@ -126,20 +125,11 @@ def parsed(line: Sequence[str]) -> dict[str, Any]:
     return parser.commands[line[0]].make_context(line[0], list(line[1:])).params
 
 
-# What would change the last bits of a product, or its precision, under the same name of a run.
-ROUNDING = (
-    *("ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "NVIDIA_TF32_OVERRIDE"),
-    *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"),
-    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
-)
-
-
 def set_up_libraries() -> None:
     """Set what must be set before torch and transformers are imported, which may be never."""
     import os
 
-    if ignored := [name for name in ROUNDING if os.environ.pop(name, None) is not None]:
-        say(f"not heeded, as it would change the bits of results: {', '.join(ignored)} of the environment")
+    rounding.set_aside()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

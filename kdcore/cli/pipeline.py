@@ -75,7 +75,7 @@ def teacher(
 ) -> None:
     """Fine-tune the teacher, or take one that is fine-tuned already, and score it."""
     set_up_libraries()
-    from kdcore.artefacts import check_file, check_folder, link_folder, publish
+    from kdcore.artefacts import check_file, check_folder, link_folder, proved, publish
     from kdcore.distil import teacher as stage
     from kdcore.evaluation import sanity
     from kdcore.evaluation.score import read_point, score_run
@@ -90,7 +90,7 @@ def teacher(
     link_folder(made.folder, out)
     scores = read_point(score_run(made, prepared, made, None, params.evaluate.batch_size))
     sanity.check("the teacher", scores, own.floor)
-    publish(point, scores)
+    publish(point, proved(scores))
 
 
 @command(
@@ -186,7 +186,7 @@ def evaluate(
 ) -> None:
     """Score the teachers and every student of the headline run on validation data, and once on labelled test data."""
     set_up_libraries()
-    from kdcore.artefacts import check_folder, check_place, new_folder, publish, seal
+    from kdcore.artefacts import check_folder, check_place, new_folder, proved, publish, seal
     from kdcore.console import warn
     from kdcore.distil.finished import Finished
     from kdcore.evaluation import sanity
@@ -205,7 +205,7 @@ def evaluate(
             test = score_test(model, prepared, made, batch_size)
             # Equal students share the run of the first, which may be of another method.
             scores.append(read_point(scored) | {"method": method} | ({"test": test} if test else {}))
-            publish(new_points / f"{name}.json", scores[-1])
+            publish(new_points / f"{name}.json", proved(scores[-1]))
             publish(new_predictions / f"{name}.parquet", (scored / "predictions.parquet").read_bytes())
 
         for one, (_, made, _) in opened.items():

@@ -46,7 +46,7 @@ def point(
 ) -> None:
     """Distil one student of a study and score it, in one process."""
     set_up_libraries()
-    from kdcore.artefacts import check_file, publish
+    from kdcore.artefacts import check_file, proved, publish
     from kdcore.evaluation import sanity
 
     if out.suffix != ".json":
@@ -62,7 +62,7 @@ def point(
     for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
         asked[field] = getattr(getattr(params, section), field)
     publish(out.with_suffix(".csv"), (model.folder / "history.csv").read_bytes())
-    publish(out, scores | asked)  # equal students share a run, which keeps the names of the first that asked
+    publish(out, proved(scores | asked))  # equal students share a run, which keeps the names of the first that asked
 
 
 @command(reads=("study.tune",))
@@ -91,7 +91,7 @@ def tune(
 ) -> None:
     """Distil and score a method's student of every combination of knobs, on the seeds of study.tune."""
     set_up_libraries()
-    from kdcore.artefacts import check_folder, new_folder, publish
+    from kdcore.artefacts import check_folder, new_folder, proved, publish
     from kdcore.console import say
 
     check_folder(out, data, teacher, targets)
@@ -106,7 +106,7 @@ def tune(
     with new_folder(out) as aside:
         for name, (student, scores) in made.items():
             publish(aside / f"{name}.csv", (student.folder / "history.csv").read_bytes())
-            publish(aside / f"{name}.json", scores)
+            publish(aside / f"{name}.json", proved(scores))
 
 
 @command(reads=("tasks", "seeds", "teacher.seeds", "study.{study}", "evaluate.confidence"))
@@ -140,7 +140,7 @@ def latency(
 ) -> None:
     """Measure how long the teacher and its students of each depth take to answer, by torch and by ONNX Runtime."""
     set_up_libraries()
-    from kdcore.artefacts import check_file, publish
+    from kdcore.artefacts import check_file, proved, publish
     from kdcore.latency import latency as measured
     from kdcore.report.latency import Latency, blocks
     from kdcore.report.markdown import to_markdown
@@ -151,7 +151,7 @@ def latency(
         check_file(file, data, teacher)
     depths = {params.student.layers, *params.study["depth"]["layers"]}
     found = measured(open_data(task, data), open_teacher(teacher), depths)
-    publish(out, found)
+    publish(out, proved(found))
     publish(out.with_suffix(".md"), to_markdown(blocks(Latency.model_validate(found))).encode())
 
 

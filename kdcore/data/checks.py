@@ -20,7 +20,10 @@ HIDDEN = ("-1", "-1.0")  # the id of a row without a label, as it is written
 EMPTY, CONTROL, OTHER = "empty", "control", "other"
 CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")  # not tab, line feed, carriage return
 SURROGATES = re.compile(r"[\ud800-\udfff]")
-BLANK = re.compile(r"[\s\u00ad\u200b-\u200f\u2060\ufeff]*")  # whitespace, and what has no width
+# Whitespace, what has no width, and letters that are drawn as nothing.
+BLANK = re.compile(
+    r"[\s\u00ad\u034f\u115f\u1160\u180e\u200b-\u200f\u2060-\u2064\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0]*"
+)
 
 
 Odd = dict[str, dict[str, int]]  # split -> what -> how often

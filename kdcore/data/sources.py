@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from kdcore.console import say
 from kdcore.data import checks, embedded, hub, tables
 from kdcore.data.order import nested
-from kdcore.data.tables import READERS, File, Raw, Table
+from kdcore.data.tables import ENDINGS, READERS, File, Raw, Table, parted
 from kdcore.data.tasks import GLUE, LAYOUTS, NEEDED, SPLITS, Task
 from kdcore.errors import UserError, shown
 
@@ -38,6 +39,8 @@ def read(task: Task, data: Data) -> Raw:
         return movies()
     columns, names = _columns(task, data), split_names(task, data)
     needed = NEEDED if data.validation_share is None else ("train",)
+    if taken := [split for split in needed if split not in names]:
+        raise UserError("data.splits", [f"must name {split} too: its own name stands for another" for split in taken])
     raw = (
         hub.read(task, data, columns, names, needed)
         if data.source == "hub"
@@ -126,15 +129,22 @@ def local(
         tracked = "; a clone and a queued experiment have only what `git add` or `dvc add` tracks"
         raise UserError(str(folder), f"no such folder; it must hold {_expected(task)} (data.source: local){tracked}")
 
+    by_ids = _by_ids(task, data, place, splits["train"], columns)
+
     def table(split: str, names: Sequence[str]) -> Table | None:
-        files = _files(place, names) or _source(task, data, place, split, names)
+        if files := _files(place, names):
+            return _table(task, files, columns, task.optional(split))
+        if split in by_ids:
+            return by_ids[split]
+        files = _source(task, data, place, split, names)
         return _table(task, files, columns, task.optional(split)) if files else None
 
     found = tables.by_split(
         str(folder), splits, needed, table, lambda: (file.name for file in place.iterdir()), tuple(READERS)
     )
     facts = {split: {"file": f"{task.name}/{one.file}", "sha256": one.sha256} for split, one in found.items()}
-    return Raw(found, str(folder), {"source": "local", "files": facts})
+    by = {"validation": f"the pairs of {LAYOUTS[task.name].held_out}"} if by_ids else {}
+    return Raw(found, str(folder), {"source": "local", "files": facts, **by})
 
 
 def _table(task: Task, files: Sequence[File], columns: Mapping[str, str], optional: Collection[str]) -> Table:
@@ -195,15 +205,46 @@ def _source(task: Task, data: Data, place: Any, split: str, names: Sequence[str]
     return [file for name in known for file in _single(place, name, ("txt",))][:1]
 
 
-def _single(folder: Any, name: str, kinds: Iterable[str] = READERS) -> list[File]:
+def _by_ids(task: Task, data: Data, place: Any, names: Sequence[str], columns: Mapping[str, str]) -> dict[str, Table]:
+    """MRPC's train and validation as GLUE made them of one file: dev_ids.tsv lists the pairs that validate."""
+    layout = LAYOUTS.get(task.name)
+    if layout is None or not layout.held_out or not (place / layout.held_out).is_file():
+        return {}
+    if (
+        set(NEEDED) & set(data.splits)
+        or _files(place, names)
+        or not (files := _source(task, data, place, "train", names))
+    ):
+        return {}
+    ids = {name: name for name in layout.ids}
+    whole = _table(task, files, {**columns, **ids}, ())
+    listed = tables.read([place / layout.held_out], ids, layout=replace(layout, bare=layout.ids))
+    rows, pairs = ([*table.frame[list(ids)].itertuples(index=False, name=None)] for table in (whole, listed))
+    chosen = set(pairs)
+    if listed.cut or not chosen <= set(rows):
+        lost = min(chosen - set(rows), default="a row of one id")
+        problem = f"must list pairs of {' and '.join(ids)} of {whole.file}, found {shown(lost)}"
+        raise UserError(str(place / layout.held_out), problem)
+    own = whole.frame.drop(columns=list(ids))
+    held = [i for i, pair in enumerate(rows) if pair in chosen]
+    rest = [i for i, pair in enumerate(rows) if pair not in chosen]
+    say(f"{task.name}: {len(held):,} of the rows in {whole.file} validate, as {layout.held_out} says")
+    return {
+        "train": replace(whole, frame=own).take(rest),
+        "validation": replace(whole, frame=own, cut=0).take(held),
+    }
+
+
+def _single(folder: Any, name: str, kinds: Iterable[str] = ENDINGS) -> list[File]:
     return [file for kind in kinds if (file := folder / f"{name}.{kind}").is_file()]
 
 
 def _shards(folder: Any, name: str) -> list[File]:
     """<name>-00000-of-00002.<format> and its like, here or in the folder data/, as on the hub."""
     places = [place for place in (folder, folder / "data") if place.is_dir()]
+    endings = "|".join(map(re.escape, ENDINGS))
     # Older versions of `datasets` put a hash before the ending.
-    pattern = re.compile(rf"{re.escape(name)}-(\d{{5}})-of-(\d{{5}})(?:-[0-9a-f]{{16}})?\.({'|'.join(READERS)})")
+    pattern = re.compile(rf"{re.escape(name)}-(\d{{5}})-of-(\d{{5}})(?:-[0-9a-f]{{16}})?\.({endings})")
     files = sorted(
         (file for place in places for file in place.iterdir() if pattern.fullmatch(file.name)),
         key=lambda file: file.name,
@@ -228,8 +269,9 @@ def _parts(folder: Any, name: str) -> list[File]:
     for place in (folder / name, *([folder] if name == "train" else [])):
         if (place / "state.json").is_file():
             return _saved(place)
-    own = [file for file in (folder / name).iterdir() if file.suffix[1:] in READERS] if (folder / name).is_dir() else []
-    if len({file.suffix for file in own}) > 1:
+    files = (folder / name).iterdir() if (folder / name).is_dir() else ()
+    own = [file for file in files if parted(file.name)[1]]
+    if len({parted(file.name)[1] for file in own}) > 1:
         raise UserError(f"{name}/", f"must hold files of one format, found {shown(sorted(file.name for file in own))}")
     return sorted(own, key=lambda file: file.name)
 

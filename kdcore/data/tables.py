@@ -1,4 +1,5 @@
-"""Files of rows -> one table per split, under our column names. Formats: parquet, csv, tsv, jsonl, `datasets`' arrow.
+"""Files of rows -> one table per split, under our column names. Formats: parquet, csv, tsv, jsonl, `datasets`' arrow;
+each may be packed (`.csv.gz`).
 
 A file that is not what its name says is a UserError with every bad row; what the cells hold is checked later.
 """
@@ -11,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
@@ -98,7 +100,8 @@ def read(
         if raw.startswith(LFS):
             raise UserError(file.name, "is a Git LFS pointer; run `git lfs pull` where it lies")
         whole.update(raw)
-        cells = (READERS | OTHERS)[kind or file.suffix[1:]](raw, file.name, layout)
+        own, raw = unpacked(file.name, raw)
+        cells = (READERS | OTHERS)[kind or own](raw, file.name, layout)
         parts.append((cells, select(cells.header, cells.columns, columns, optional, file.name, layout)))
     lines = [line for cells, _ in parts for line in cells.lines or ()]
     firsts = [0, *accumulate(len(frame) for _, frame in parts)]
@@ -182,6 +185,42 @@ def by_name(values: list[Any], names: Sequence[str] | None) -> list[Any]:
     return [name(value) for value in values]
 
 
+def unpacked(name: str, raw: bytes) -> tuple[str, bytes]:
+    """The ending of a file's name that says its format, and what the file holds once it is unpacked.
+
+    Raises UserError where it is not packed as its name says.
+    """
+    stem, _, packing = name.rpartition(".")
+    if packing not in PACKINGS:
+        return packing, raw
+    try:
+        return stem.rpartition(".")[2], pa.input_stream(pa.BufferReader(raw), compression=PACKINGS[packing]).read()
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(name, f"cannot be unpacked: {_one_line(error)}") from error
+
+
+def parted(name: str) -> tuple[str, str]:
+    """A file's name without the ending that says its format, and that ending (`csv.gz`), empty where there is none."""
+    return next(((name.removesuffix(f".{end}"), end) for end in ENDINGS if name.endswith(f".{end}")), (name, ""))
+
+
+def check_ending(path: Path) -> None:
+    """Raises UserError where the name of a file that the user names says no format."""
+    if not parted(path.name)[1]:
+        packed = f", also packed ({', '.join(f'.{packing}' for packing in PACKINGS)})"
+        raise UserError(str(path), f"must end in {' | '.join(f'.{kind}' for kind in READERS)}{packed}")
+
+
+def own_file(path: Path) -> tuple[str, bytes]:
+    """As `unpacked`, of a file that the user names. Raises UserError where it is of no format, or cannot be read."""
+    check_ending(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
+    return unpacked(path.name, raw)
+
+
 # The formats: the bytes of one file -> its cells.
 
 
@@ -250,9 +289,19 @@ def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
         classes = {
             name: kind for name, kind in features if isinstance(kind, dict) and kind.get("_type") == "ClassLabel"
         }
-        return {name: [str(label) for label in kind["names"]] for name, kind in classes.items()}
+        return {name: _in_order(kind["names"]) for name, kind in classes.items()}
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"its schema does not say what the ids of a ClassLabel mean ({error!r})") from error
+
+
+def _in_order(names: Any) -> list[str]:
+    """The names of the ids 0, 1, …; a data set's card maps each id to its name."""
+    if isinstance(names, dict):
+        by_id = {int(index): name for index, name in names.items()}
+        names = [by_id[index] for index in range(len(by_id))]
+    if not isinstance(names, list):
+        raise TypeError(f"names are {names!r}")
+    return [str(name) for name in names]
 
 
 def comma_separated(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
@@ -413,7 +462,7 @@ def _refused(constant: str) -> None:
 
 
 OTHER_FILES = {  # the first bytes of files that are no text -> what they are
-    b"\x1f\x8b": "is packed by gzip; unpack it",
+    b"\x1f\x8b": "is packed by gzip; add .gz to its name",
     b"PK\x03\x04": "is a zip, as a spreadsheet is (.xlsx); save its rows as csv",
     b"PAR1": "is a parquet file; name it .parquet",
     b"ARROW1": "is an arrow file; save its rows as parquet",
@@ -446,3 +495,5 @@ READERS: dict[str, Callable[[bytes, str, Layout | None], Cells]] = {
     "json": json_lines,
 }
 OTHERS = {"arrow": arrow, "txt": tab_separated}  # of files that only `save_to_disk` and GLUE's sources name so
+PACKINGS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}  # ending -> pyarrow's name
+ENDINGS = (*READERS, *(f"{kind}.{packing}" for kind in READERS for packing in PACKINGS))

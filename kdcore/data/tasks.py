@@ -98,13 +98,16 @@ class Layout:
     """How the files of one task of GLUE look as gluebenchmark.com gives them; the hub's nyu-mll/glue was made of them.
 
     folder: in the zip, whose name begins alike; columns: our column -> the file's, where they differ; bare: the
-    columns of files that have no header row; source: our split -> the .txt file of those that GLUE made its own from.
+    columns of files that have no header row; source: our split -> the .txt file of those that GLUE made its own from;
+    held_out: the file that lists which rows of `source` validate, by the columns `ids`.
     """
 
     folder: str
     columns: dict[str, str] = field(default_factory=dict)
     bare: tuple[str, ...] = ()
     source: dict[str, str] = field(default_factory=dict)
+    held_out: str = ""
+    ids: tuple[str, ...] = ()
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -114,6 +117,8 @@ LAYOUTS: dict[str, Layout] = {
         "MRPC",
         {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"},
         source={"train": "msr_paraphrase_train", "test": "msr_paraphrase_test"},
+        held_out="dev_ids.tsv",
+        ids=("#1 ID", "#2 ID"),
     ),
     "qqp": Layout("QQP", {"label": "is_duplicate"}),
     "stsb": Layout("STS-B", {"label": "score"}),

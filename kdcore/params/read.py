@@ -56,7 +56,7 @@ def _sections(mapping: dict[Any, Any]) -> tuple[dict[str, Any], list[str]]:
 def _value(change: str, text: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise UserError("-S", f"the value is not valid YAML, found {shown(change)}") from error
 
 

@@ -155,6 +155,9 @@ def known_splits(data: Data) -> Problems:
         if split not in SPLITS:
             hint = near(split, SPLITS) or f", allowed are {', '.join(SPLITS)}"
             yield f"data.splits.{split}: unknown split{hint}"
+    for split, name in data.splits.items():
+        if ".." in name.split("/") or name.startswith("/"):  # DVC tracks the folder, and nothing around it
+            yield f"data.splits.{split}: must be a name within the task's folder, found {shown(name)}"
     theirs = list(data.splits.values())
     for name in dict.fromkeys(name for name in theirs if theirs.count(name) > 1):
         yield f"data.splits: {shown(name)} stands for more than one split"

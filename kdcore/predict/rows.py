@@ -36,8 +36,7 @@ def own_file(path: Path, task: Task, columns: Mapping[str, str]) -> pd.DataFrame
 
     columns: our column -> the file's, where they differ. Raises UserError with every problem of every row.
     """
-    if path.suffix[1:] not in tables.READERS:
-        raise UserError(str(path), f"must end in {' | '.join(f'.{kind}' for kind in tables.READERS)}")
+    tables.check_ending(path)
     own = {column: columns.get(column, column) for column in task.text}
     table = tables.read([path], own, layout=LAYOUTS.get(task.name))
     if table.cut:

@@ -14,7 +14,7 @@ from kdcore import __version__
 from kdcore.artefacts import write_bytes
 from kdcore.console import say
 from kdcore.data.sources import ALSO
-from kdcore.data.tables import READERS
+from kdcore.data.tables import ENDINGS, parted
 from kdcore.data.tasks import BUILT_IN, RESERVED
 from kdcore.errors import UserError, shown
 from kdcore.params.values import NAME
@@ -51,7 +51,7 @@ def init(folder: Path, wish: Wish) -> None:
     files = {split: path for split, path in (("train", wish.train), ("validation", wish.validation)) if path}
     rows = look_at_rows(wish.train, wish.validation, wish.text, wish.label)
     place = _data_path(folder, task, files)
-    copies = {} if place else {f"{RAW}/{task}/{split}{path.suffix}": path for split, path in files.items()}
+    copies = {} if place else {f"{RAW}/{task}/{split}.{parted(path.name)[1]}": path for split, path in files.items()}
     check_free(folder, copies)
     teacher = Classifier.at(wish.teacher)
     chosen = choose(task, teacher, rows, wish.layers) | {"data.source": "local", "data.path": place or RAW}
@@ -66,7 +66,8 @@ def init(folder: Path, wish: Wish) -> None:
 
 def _name(train: Path) -> str:
     """A task's name: that of the folder, where files are named after splits, or that of the file, in plain letters."""
-    name = train.resolve().parent.name if train.stem == "train" else train.stem
+    stem, _ = parted(train.name)
+    name = train.resolve().parent.name if stem == "train" else stem
     plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-")
 
@@ -74,7 +75,7 @@ def _name(train: Path) -> str:
 def _data_path(folder: Path, task: str, files: Mapping[str, Path]) -> str | None:
     """The value of data.path with which the files are found where they are: <data.path>/<task>/<split>.<format>."""
     parents = {path.resolve().parent for path in files.values()}
-    names = all(path.stem in (split, *ALSO.get(split, ())) for split, path in files.items())
+    names = all(parted(path.name)[0] in (split, *ALSO.get(split, ())) for split, path in files.items())
     (parent, *others) = parents
     inside = parent.parent.is_relative_to(folder.resolve()) and parent.parent != folder.resolve()
     if others or not names or parent.name != task or not inside:
@@ -101,8 +102,8 @@ def check_free(folder: Path, copies: Collection[str] = ()) -> None:
     """Raises UserError that names every file that is in the way of the project's, or of `copies`; or without git."""
     if folder.exists() and not folder.is_dir():
         raise UserError(str(folder), "must be a folder, or nothing, found a file")
-    stems = {name.rpartition(".")[0] for name in copies}
-    names = ["params.yaml", *pipeline.STAGES, *(f"{stem}.{kind}" for stem in sorted(stems) for kind in READERS)]
+    stems = {parted(name)[0] for name in copies}
+    names = ["params.yaml", *pipeline.STAGES, *(f"{stem}.{kind}" for stem in sorted(stems) for kind in ENDINGS)]
     if there := [name for name in names if (folder / name).exists()]:
         problem = "is there already, and nothing is overwritten: move it away, or name another folder"
         raise UserError(str(folder), [f"{name} {problem}" for name in there])

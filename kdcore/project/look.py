@@ -11,7 +11,7 @@ from kdcore.console import say
 from kdcore.data import checks
 from kdcore.data.columns import text_columns
 from kdcore.data.metrics import without_labels
-from kdcore.data.tables import READERS, Cells
+from kdcore.data.tables import READERS, Cells, own_file
 from kdcore.data.tasks import LABEL
 from kdcore.errors import UserError, near, shown
 from kdcore.model.config import load_config
@@ -90,12 +90,8 @@ def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], labe
 
 
 def _cells(path: Path) -> Cells:
-    if path.suffix[1:] not in READERS:
-        raise UserError(str(path), f"must end in {' | '.join(f'.{kind}' for kind in READERS)}")
-    try:
-        return READERS[path.suffix[1:]](path.read_bytes(), str(path), None)
-    except OSError as error:
-        raise UserError(str(path), f"cannot be read: {error.strerror or error}") from error
+    kind, raw = own_file(path)
+    return READERS[kind](raw, str(path), None)
 
 
 def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """A finished student and the headline run's points in; the scores that its model card shows out."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kdcore.artefacts import read_proved
 from kdcore.distil.card import Scores
 from kdcore.evaluation.score import KEPT
 from kdcore.report.markdown import estimate_text
@@ -18,9 +18,9 @@ OF_ONE_RUN = ("seed", "teacher_seed", "epochs", "last_losses", "selected", "gflo
 def known_scores(facts: Mapping[str, Any], points: Path) -> Scores | None:
     """What the points say of a student; None where none is its own, by everything that they hold of its run.json.
 
-    facts: run.json; points: the folder of the task's points, which may be absent.
+    facts: run.json; points: the folder of the task's points, which may be absent. Raises UserError for a damaged one.
     """
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(points.glob("*.json"))]
+    found = [read_proved(path, "dvc repro") for path in sorted(points.glob("*.json"))]
     own = next((point for point in found if _same(point, facts)), None)
     if own is None:
         return None

@@ -1,6 +1,5 @@
 """What `kdcore latency` measured in; its tables out, and with the depth study's rows: performance against latency."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
+from kdcore.artefacts import read_proved
 from kdcore.errors import UserError
 from kdcore.report.canvas import SIZE, heading, legend, line_style, panels, style, subtitle, within
 from kdcore.report.markdown import Block, Heading, Table, estimate_text
@@ -78,10 +78,10 @@ def timed(run: Run, latency: Latency | None) -> Run:
 def read_latency(path: Path) -> Latency:
     """Raises UserError where the file can't be read, or is no such file."""
     try:
-        return Latency.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Latency.model_validate(read_proved(path, RERUN))
     except ValidationError as error:
         raise UserError(str(path), [f"{problem}; run `{RERUN}`" for problem in problems(error, path.stem)]) from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UserError(str(path), f"can't be read ({error}); run `{RERUN}`") from error
 
 

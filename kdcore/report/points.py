@@ -1,7 +1,6 @@
 """Result points (one JSON per evaluated run) in; the runs out, a flat mapping each, as every summary takes them."""
 
 import itertools
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, FiniteFloat, PlainValidator, ValidationError, model_validator
 
-from kdcore.artefacts import published
+from kdcore.artefacts import published, read_proved
 from kdcore.errors import UserError
 from kdcore.studies import Grid, Study, cells
 
@@ -267,11 +266,9 @@ def _complaint(key: str, value: Any, missing: Sequence[Wanted]) -> str:
 
 
 def parse(wanted: Wanted) -> Point:
-    """One point. Raises UserError for a file that is broken, or does not say what is wanted."""
+    """One point. Raises UserError for a file that is broken or changed, or does not say what is wanted."""
     try:
-        point = Point.model_validate(json.loads(wanted.path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(str(wanted.path), f"not valid JSON: {error}; `{wanted.rerun}` makes it again") from error
+        point = Point.model_validate(read_proved(wanted.path, wanted.rerun))
     except ValidationError as error:
         again = [f"{problem}; `{wanted.rerun}` makes it again" for problem in problems(error, "point")]
         raise UserError(str(wanted.path), again) from error

@@ -68,10 +68,14 @@ def test_a_damaged_history_is_named_and_what_is_said_makes_it_and_its_point_agai
     history.write_bytes(damaged[history])
     folders = ("metrics/convergence/points", "metrics/teacher", "metrics/convergence")
     said = project.run("python", "-m", "kdcore", "curve", "convergence", *folders, check=False)
+    history.write_bytes(whole[history])
     point.write_bytes(damaged[point])
+    again = project.run("python", "-m", "kdcore", "curve", "convergence", *folders, check=False)
+    history.write_bytes(damaged[history])
     rerun = "dvc repro stages/dvc.yaml:convergence"
     problem = f"was changed since it was written; `{rerun}` makes it again"
-    assert (said.returncode, said.stderr) == (2, f"{history.relative_to(project.root)}: {problem}\n")
+    for file, told in ((history, said), (point, again)):
+        assert (told.returncode, told.stderr) == (2, f"{file.relative_to(project.root)}: {problem}\n")
     project.run(*rerun.split())
     assert {path: path.read_bytes() for path in whole} == whole
 

@@ -1,11 +1,13 @@
 """kdcore.distil and kdcore.capture: the pipeline's own students from Python, and a look inside any encoder."""
 
 import copy
+import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,8 @@ def test_the_student_is_the_pipelines(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    ours = student()
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):  # the caller's, for his own model
+        ours = student()
     monkeypatch.setenv("KDCORE_WORK", str(tmp_path / "another"))
     params = all_params()
     for name in ("student", "distill", "train"):
@@ -202,6 +205,23 @@ def test_the_callers_torch_stays_as_it_was(student: Callable[..., kdcore.Student
     student()
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: kdcore.distil("x", train="a.csv", validation="b.csv"), lambda: kdcore.capture]
+)
+def test_a_variable_that_changes_bits_is_set_aside_before_torch_and_refused_after(
+    call: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    with pytest.raises(UserError, match="ATEN_CPU_CAPABILITY would change the bits of results, and torch, which is"):
+        call()
+    assert "ATEN_CPU_CAPABILITY" in os.environ
+    monkeypatch.delitem(sys.modules, "torch")
+    with suppress(UserError):  # there is no classifier x
+        call()
+    assert "ATEN_CPU_CAPABILITY" not in os.environ
+    assert "not heeded, as it would change the bits of results: ATEN_CPU_CAPABILITY" in capsys.readouterr().out
 
 
 def test_a_run_that_ctrl_c_stopped_goes_on(

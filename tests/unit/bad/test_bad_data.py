@@ -170,7 +170,7 @@ DATA = [
         "train.tsv: line 2: is not UTF-8, found byte 0xe9",
     ),
     train("UTF-16", GOOD.encode("utf-16"), "is UTF-16; save it as UTF-8"),
-    train("a csv that gzip packed", gzip.compress(GOOD.encode()), "is packed by gzip; unpack it", kind="csv"),
+    train("a csv that gzip packed", gzip.compress(GOOD.encode()), "is packed by gzip; add .gz to its name", kind="csv"),
     train("a spreadsheet that is called csv", b"PK\x03\x04\x14\0", "is a zip, as a spreadsheet is", kind="csv"),
     train("a parquet that is called jsonl", parquet(review=["a"], stars=[0]), "name it .parquet", kind="jsonl"),
     train("Latin-1 csv", "review,stars\ncafé,good\n".encode("latin-1"), "line 2: is not UTF-8", kind="csv"),
@@ -198,6 +198,10 @@ DATA = [
         r"'\x1b'",
     ),
     train("an empty text", HEAD + BOTH + "\tgood\n", "row 3 (line 4), column review: must have text, found ''"),
+    *(
+        train(f"a text of U+{ord(letter):04X}", HEAD + f"{letter} \tgood\n" + BOTH, "column review: must have text")
+        for letter in "\u2800\u3164\u115f\ufe0f\u034f"  # drawn as nothing
+    ),
     train("a blank text", HEAD + "  \u00a0\tgood\n" + BOTH, "row 1 (line 2), column review: must have text"),
     train(
         "a missing text",

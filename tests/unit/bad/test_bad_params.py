@@ -157,6 +157,10 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
         {"tasks": ["rte"], "data.source": "hub", "data.columns": {"sentence1": "x", "sentence2": "x"}},
         ["data.columns", "'x' stands for more than one column"],
     ),
+    *(
+        ({"data.splits": {"train": name}}, ["data.splits.train: must be a name within the task's folder"])
+        for name in ("../other/train", "/data/train", "a/../../train")
+    ),
     (
         {"distill.weights": {"kl": 0, "cos": 0}},
         ["distill.weights.kl and distill.weights.cos", "must not be 0"],

@@ -1,6 +1,8 @@
 """Data as they are found: in files of `datasets`, in shards, in GLUE's own zips, with quotes, under other names."""
 
+import bz2
 import csv
+import gzip
 import io
 import json
 import zipfile
@@ -29,7 +31,7 @@ def labels(task: Task, raw: Path, split: str = "train", **changes: Any) -> list[
     return check(task, read(task, data(raw).model_copy(update=changes)))[0][split]["label"].tolist()
 
 
-def class_label(names: list[str], ids: list[Any], kind: str = "ClassLabel") -> bytes:
+def class_label(names: Any, ids: list[Any], kind: str = "ClassLabel") -> bytes:
     """A parquet file as `datasets` writes it, with what the ids mean in its schema."""
     features = {
         "review": {"dtype": "string", "_type": "Value"},
@@ -52,9 +54,10 @@ def class_label(names: list[str], ids: list[Any], kind: str = "ClassLabel") -> b
         (["bad", "good"], [0, 1, 1], [0, 1, 1]),
         (["0", "1"], [0, 1, 1], [0, 1, 1]),  # names that are ids themselves
         (["1", "0"], [0, 1, 1], [1, 0, 0]),
+        ({"1": "bad", "0": "good"}, [0, 1, 1], [1, 0, 0]),  # as the card of a data set has them
     ],
 )
-def test_ids_mean_what_the_schema_says(tmp_path: Path, names: list[str], ids: list[int], expected: list[int]):
+def test_ids_mean_what_the_schema_says(tmp_path: Path, names: Any, ids: list[int], expected: list[int]):
     files = {f"{split}.parquet": class_label(names, ids) for split in ("train", "validation")}
     assert labels(REVIEWS, write(tmp_path, "reviews", files)) == expected
 
@@ -87,11 +90,9 @@ def test_names_that_the_task_has_not_are_refused(tmp_path: Path, names: list[str
     assert any(problem in line for line in error.value.problems), error.value.problems
 
 
-def test_a_schema_that_is_broken_is_refused(tmp_path: Path):
-    table = pa.table({"review": ["a"], "stars": [0]}).replace_schema_metadata({"huggingface": "{"})
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    write(tmp_path, "reviews", {"train.parquet": buffer.getvalue(), "validation.tsv": VALIDATION})
+@pytest.mark.parametrize("names", ["bg", None, 2, {"0": "bad", "2": "good"}, {"bad": 0, "good": 1}])
+def test_a_schema_that_is_broken_is_refused(tmp_path: Path, names: Any):
+    write(tmp_path, "reviews", {"train.parquet": class_label(names, [0, 1]), "validation.tsv": VALIDATION})
     with pytest.raises(UserError, match=r"train.parquet: is not a readable parquet file: its schema does not say what"):
         read(REVIEWS, data(tmp_path))
 
@@ -471,6 +472,42 @@ def test_mrpc_may_be_what_glue_made_its_files_from(tmp_path: Path):
     # Where GLUE's own files are there too, those count.
     write(tmp_path, "mrpc", own_files("mrpc"))
     assert len(read(GLUE["mrpc"], data(tmp_path)).frames["train"]) == 2
+
+
+def test_mrpcs_dev_ids_say_which_rows_validate(tmp_path: Path):
+    rows = OWN["mrpc"][0] + "".join(f"{i % 2}\t1{i}\t2{i}\tleft {i}\tright\n" for i in range(6))
+    files = {"msr_paraphrase_train.txt": rows, "msr_paraphrase_test.txt": OWN["mrpc"][0]}
+    write(tmp_path, "mrpc", files | {"dev_ids.tsv": "15\t25\r\n702876\t702977\r\n"})
+    raw = read(GLUE["mrpc"], data(tmp_path))
+    assert raw.frames["validation"]["sentence1"].tolist() == ['"Amrozi" said', "left 5"]
+    assert raw.frames["train"]["sentence1"].tolist() == ["Yes .", *(f"left {i}" for i in range(5))]
+    assert raw.origin["validation"] == "the pairs of dev_ids.tsv"
+    (tmp_path / "mrpc/dev_ids.tsv").write_text("15\t26\n")
+    with pytest.raises(UserError, match=r"mrpc/dev_ids.tsv: must list pairs of #1 ID and #2 ID of msr_.*'26'|\"26\""):
+        read(GLUE["mrpc"], data(tmp_path))
+
+
+PACKED = {"gz": gzip.compress, "bz2": bz2.compress, "zst": lambda raw: pa.compress(raw, codec="zstd", asbytes=True)}
+
+
+@pytest.mark.parametrize("packing", PACKED)
+@pytest.mark.parametrize("kind", READERS)
+def test_a_packed_file_is_read_as_what_is_in_it(tmp_path: Path, kind: str, packing: str):
+    buffer = io.BytesIO()
+    frame = pd.DataFrame({"review": ["fine, by me", "no"], "stars": ["good", "bad"]})
+    written = {
+        "csv": lambda: frame.to_csv(index=False).encode(),
+        "tsv": lambda: frame.to_csv(index=False, sep="\t").encode(),
+        "json": lambda: frame.to_json(orient="records").encode(),
+        "jsonl": lambda: frame.to_json(orient="records", lines=True).encode(),
+        "parquet": lambda: (frame.to_parquet(buffer), buffer.getvalue())[1],
+    }[kind]()
+    for name in ("train", "dev-00000-of-00001"):
+        write(tmp_path, "reviews", {f"{name}.{kind}.{packing}": PACKED[packing](written)})
+    assert labels(REVIEWS, tmp_path) == labels(REVIEWS, tmp_path, "validation") == [1, 0]
+    write(tmp_path, "reviews", {f"train.{kind}.{packing}": PACKED[packing](written)[:-9]})
+    with pytest.raises(UserError, match=f"train.{kind}.{packing}: cannot be unpacked: "):
+        labels(REVIEWS, tmp_path)
 
 
 def test_two_zips_of_one_task_are_refused(tmp_path: Path):

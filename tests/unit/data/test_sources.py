@@ -9,6 +9,7 @@ import pytest
 
 from kdcore.data import sources
 from kdcore.data.tasks import GLUE as TASKS
+from kdcore.errors import UserError
 from tests.unit.raw_files import GLUE, GOOD, PAIRS, REVIEWS, ROOT, VALIDATION, data, write
 
 CSV = 'review,stars\n"fine, ""really""",good\ndull,bad\n'
@@ -83,6 +84,17 @@ def test_the_origin_has_hashes_and_no_path_of_this_machine(tmp_path: Path):
         "sha256": "cc1eb37deb7b499752523514e40e268deefce44f2c18b915a9217e3969efd373",
     }
     assert str(tmp_path) not in str(raw.origin)
+
+
+@pytest.mark.parametrize(("split", "theirs", "lost"), [("validation", "train", "train"), ("test", "dev", None)])
+def test_a_split_whose_file_stands_for_another_must_be_named(tmp_path: Path, split: str, theirs: str, lost: str | None):
+    write(tmp_path, "reviews", {"train.tsv": GOOD, "validation.tsv": VALIDATION, "dev.tsv": VALIDATION})
+    asked = data(tmp_path).model_copy(update={"splits": {split: theirs}})
+    if lost is None:  # it has another name
+        assert set(sources.read(REVIEWS, asked).frames) == {"train", "validation", "test"}
+    else:
+        with pytest.raises(UserError, match=f"data.splits: must name {lost} too: its own name stands for another"):
+            sources.read(REVIEWS, asked)
 
 
 def test_only_the_hub_brings_in_datasets(tmp_path: Path):

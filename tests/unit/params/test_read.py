@@ -308,6 +308,7 @@ def test_what_is_wrong_is_said_as_it_would_be_of_the_file():
     [
         ("student.layers", r"-S: must be KEY=VALUE, e\.g\. student\.layers=6, found 'student\.layers'"),
         ("=3", r"-S: must be KEY=VALUE"),
+        ("tasks=" + "[" * 3000, r"-S: the value is not valid YAML"),
         ("tasks=[qqp", r"-S: the value is not valid YAML, found 'tasks=\[qqp'"),
         ("student.layers.top=3", r"-S: student\.layers is a value, not a section, so it has no 'top'"),
     ],

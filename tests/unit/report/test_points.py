@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kdcore.artefacts import publish_all
+from kdcore.artefacts import proved, publish_all
 from kdcore.errors import UserError
 from kdcore.report import points
 from kdcore.report.methods import look, meaning, ordered
@@ -82,6 +82,20 @@ def test_a_broken_point_is_named_with_its_field(movies, text, problem):
     with pytest.raises(UserError) as caught:
         read(movies, ["movies"], ["soft", "sid"])
     assert str(caught.value).startswith(f"{path}: {problem}")
+
+
+@pytest.mark.parametrize(("key", "value"), [("score", 0.5), ("rows", 1), ("bytes", 7), ("sha256", "0" * 64)])
+def test_a_point_that_was_changed_is_named_and_one_of_an_older_version_is_read(movies, key, value):
+    path = movies / "movies/sid-s0.json"
+    point = json.loads(path.read_text())
+    path.write_text(json.dumps(proved(point), indent=1))
+    before = read(movies, ["movies"], ["soft", "sid"])
+    path.write_text(json.dumps(proved(point) | {key: value}))
+    with pytest.raises(UserError) as caught:
+        read(movies, ["movies"], ["soft", "sid"])
+    assert str(caught.value) == f"{path}: was changed since it was written; `dvc repro` makes it again"
+    path.write_text(json.dumps(point))
+    assert read(movies, ["movies"], ["soft", "sid"]) == before
 
 
 def test_a_history_that_was_changed_is_named_with_what_makes_it_again(movies, store):
