@@ -85,7 +85,8 @@ def params_for(
     with speaking_of_params(asked.asks if asked else {}):
         params = load(PARAMS, changes, study)
     set_now = [change.partition("=")[0] for change in changes]
-    own = of_study(asked, params.study) | of_task(task, params.task.get(task or ""), method)
+    tuned = asked.tuned(params.study[asked.name]) if asked else ()
+    own = of_study(asked, params.study) | of_task(task, params.task.get(task or ""), method, tuned)
     own = {knob: one for knob, one in own.items() if not any(f"{knob}.".startswith(f"{key}.") for key in set_now)}
     resolved = params.model_copy(update=with_changes(dict(params), values(own)) | own_lists(asked, params.study))
     names = {knob: override.key for knob, override in own.items()} | (

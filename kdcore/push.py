@@ -61,3 +61,6 @@ def _explained(repository: str) -> Iterator[None]:
         raise UserError(repository, f"the hub answers {status} {reason}{advice}") from error
     except ANY as error:
         raise UserError(repository, f"the hub can't be reached ({error}); nothing is changed there") from error
+    except (RuntimeError, ConnectionError) as error:  # of weights: by git's large files, by xet
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(repository, f"the weights can't be uploaded ({reason}); nothing is committed") from error

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from kdcore.distil.methods import METHODS, PROGRESSIVE, variants
 
 OWN = ("data", "model", "teacher", "student", "distill", "train")  # sections of which a study may have knobs of its own
+UNTUNED = "untuned"
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ class Study:
 
     summary: `methods` sums up and draws a row per method, `curve` a line per method over its one axis, `schedules`
     scores by epoch, `recipes` a row per method and choice, beside the first of each list, `choices` the best of each
-    method; tunes: params.yaml lists the knobs too, study.<study>.knobs, and the seeds, study.<study>.seeds; its points
-    lie in a folder per method; own: whether it has tasks, seeds, data and teachers of its own, and perhaps other knobs:
-    study.<study>.tasks, .seeds, .<section>.<knob>; usual: what its section of params.yaml has where the file leaves it
-    out, list name -> values.
+    method; tunes: params.yaml lists the knobs too, study.<study>.knobs, and the seeds, study.<study>.seeds; each method
+    has untuned students beside those; its points lie in a folder per method; own: whether it has tasks, seeds, data and
+    teachers of its own, and perhaps other knobs: study.<study>.tasks, .seeds, .<section>.<knob>; usual: what its
+    section of params.yaml has where the file leaves it out, list name -> values.
     """
 
     name: str
@@ -87,6 +88,10 @@ class Study:
         )
         return replace(self, axes=(*self.axes, *listed))
 
+    def tuned(self, grid: "Grid") -> tuple[str, ...]:
+        """The knobs that it chooses for each method: a method's own, perhaps chosen before, don't hold there."""
+        return tuple(self.asked(grid).asks) if self.tunes else ()
+
     @property
     def command(self) -> str:
         return f"dvc repro stages/dvc.yaml:{self.name}"
@@ -99,18 +104,21 @@ Grid: TypeAlias = Mapping[str, Any]  # a study's section of params.yaml: list na
 class Cell:
     """One student of a study, whatever its seed.
 
-    name: of its files, before the seed; sets: params key -> value; asked: the params keys that ask for it -> value.
+    name: of its files, before the seed; sets: params key -> value; asked: the params keys that ask for it -> value;
+    untuned: whether it is what a study that tunes compares its method with, the knobs being those of all methods.
     """
 
     name: str
     method: str
     sets: Mapping[str, Any]
     asked: Mapping[str, Any]
+    untuned: bool = False
 
     @property
     def fields(self) -> dict[str, Any]:
         """What its points say of it: the field of each params key -> value."""
-        return {"method": self.method} | {key.rpartition(".")[2]: value for key, value in self.sets.items()}
+        settings = {"settings": UNTUNED} if self.untuned else {}
+        return {"method": self.method} | settings | {key.rpartition(".")[2]: value for key, value in self.sets.items()}
 
 
 STUDIES = {
@@ -210,6 +218,9 @@ STUDIES = {
 def cells(study: Study, grid: Grid) -> Iterator[Cell]:
     """Every cell of a study. grid: its section of params.yaml."""
     study = study.asked(grid)
+    if study.tunes:
+        for method in grid["methods"]:
+            yield Cell(f"{method}/{UNTUNED}", method, {}, {f"study.{study.name}.methods": method}, untuned=True)
     for arm in study.arms:
         for method, *values in itertools.product(grid[arm.methods], *(listed(grid, axis) for axis in study.axes)):
             varied = list(zip(study.axes, values, strict=True))

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -56,7 +57,11 @@ def tried(params: Params, method: str, opened: Mapping[int, Opened]) -> "Iterato
     """The students of a method in the study `tune`: name, cell and recipe. opened: by the seed of a teacher."""
     grid = params.study["tune"]
     usual = {"student": params.student, "distill": params.distill, "train": params.train}
-    found = [cell for cell in cells(STUDIES["tune"], grid) if cell.method == method]
+    knobs = [key.split(".") for key in STUDIES["tune"].tuned(grid)]
+    untuned = {f"{section}.{name}": getattr(usual[section], name) for section, name in knobs}
+    found = [
+        replace(cell, sets={**untuned, **cell.sets}) for cell in cells(STUDIES["tune"], grid) if cell.method == method
+    ]
     for cell, seed in itertools.product(found, grid["seeds"]):
         changed = params.model_copy(update=with_changes(usual, cell.sets))
         recipe = recipe_of(changed, method, seed, *opened[teacher_of(seed, params.teacher.seeds)])
@@ -73,9 +78,10 @@ def signals_asked(params: Params, task: str, study: str | None, depth: int) -> t
     entry, own = params.task[task], params.student
     usual = {f"student.{name}": getattr(own, name) for name in ("layers", "layer_map", "rows")}
     asked: list[tuple[str | None, Any]] = [(method, {}) for method in (None, *entry.methods)]
+    tuned = STUDIES[study].tuned(params.study[study]) if study else ()
     if study:
         asked = [(cell.method, cell.sets) for cell in cells(STUDIES[study], params.study[study])]
-    students = [usual | values(of_task(task, entry, method)) | sets for method, sets in asked]
+    students = [usual | values(of_task(task, entry, method, tuned)) | sets for method, sets in asked]
     rows = [student["student.rows"] for student in students]
     maps = [layer_map(student["student.layer_map"], student["student.layers"], depth) for student in students]
     return None if None in rows else max(filter(None, rows)), set().union(*maps)

@@ -4,7 +4,7 @@ The narrowest wins: a section of params.yaml, then the study's (`study.<study>.<
 (`task.<task>`), then its method's (`task.<task>.methods.<method>`), then what a study's cell or `-S` sets.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +20,16 @@ class Override:
     value: Any
 
 
-def of_task(task: str | None, entry: TaskEntry | None, method: str | None = None) -> dict[str, Override]:
-    """Knob, e.g. student.layers -> the task's override, or its method's where that has one."""
+def of_task(
+    task: str | None, entry: TaskEntry | None, method: str | None = None, tuned: Collection[str] = ()
+) -> dict[str, Override]:
+    """Knob, e.g. student.layers -> the task's override, or its method's where that has one, but for the tuned knobs."""
     if entry is None:
         return {}
     found = dict(_knobs(f"task.{task}", dict(entry)))
     if method in entry.methods:
-        found |= _knobs(f"task.{task}.methods.{method}", dict(entry.methods[method]))
+        own = dict(_knobs(f"task.{task}.methods.{method}", dict(entry.methods[method])))
+        found |= {knob: one for knob, one in own.items() if knob not in tuned}
     return found
 
 

@@ -59,12 +59,13 @@ class Planned:
 def students(params: Params, study: Study | None, task: str) -> list[Planned]:
     """The students of the headline run, or of a study's grid, as the task has them."""
     sections = {"student": params.student, "distill": params.distill, "train": params.train}
+    tuned = study.tuned(params.study[study.name]) if study else ()
     asked: list[tuple[str, str, dict[str, Any]]] = [(method, method, {}) for method in params.methods]
     if study:
         asked = [(cell.name, cell.method, dict(cell.sets)) for cell in cells(study, params.study[study.name])]
     planned = []
     for name, method, sets in asked:
-        own = values(of_task(task, params.task.get(task), method))
+        own = values(of_task(task, params.task.get(task), method, tuned))
         planned.append(Planned(name, Method.parse(method), **with_changes(sections, own | sets)))
     return planned
 

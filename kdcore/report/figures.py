@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from kdcore.report.canvas import INK, QUIET, SIZE, heading, legend, line_style, panels, style, subtitle, within
+from kdcore.report.markdown import word
 from kdcore.report.methods import look, meaning, ordered, words
 from kdcore.report.summary import Row
 from kdcore.studies import Axis
@@ -47,7 +48,7 @@ def dots(rows: Sequence[Row], title: str, by: Sequence[str], baseline: Sequence[
                 if alone:
                     _name(axis, row.method, height, explained=len(tasks) == 1)
                 else:
-                    _choices(axis, [str(row.keys[key]) for key in by], height, bold=first)
+                    _choices(axis, [word(row.keys[key]) for key in by], height, bold=first)
                 if first:
                     dash = look("teacher").dash
                     axis.axvline(row.score.value, color=QUIET, linewidth=1, linestyle=(0, dash), zorder=1)

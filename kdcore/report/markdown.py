@@ -262,7 +262,7 @@ def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
         header = [axis.title, COST["encoder_and_pooler"][0], *methods, *(f"{m} minus {name}" for m, name in made)]
         scores = [
             [
-                *(_word(value), _cost(next(iter(line.values())), "encoder_and_pooler")),
+                *(word(value), _cost(next(iter(line.values())), "encoder_and_pooler")),
                 *(score_cell(line[method]) for method in methods),
                 *(line[method].differences.get(name, "") for method, name in made),
                 str(degenerate([run.degenerate for row in line.values() for run in row.runs])),
@@ -274,7 +274,7 @@ def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
         means = [name for name in shown if any(name in row.closeness for row in students)]
         close = [
             [
-                _word(value),
+                word(value),
                 *(
                     f"{line[m].closeness[name].value:.3f}" if name in line[m].closeness else ""
                     for name in means
@@ -307,10 +307,11 @@ def _names(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _words(row: Row, titles: Mapping[str, str]) -> list[str]:
-    return [_word(row.keys[key]) for key in titles]
+    return [word(row.keys[key]) for key in titles]
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """A value of a knob in a table."""
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -104,7 +104,7 @@ def write_study(
             axes = study.asked(grid).axes
             files["choice.txt"] = options(choices(rows), axes)
             students = [row for row in rows if not row.teacher]
-            figure = figures.dots(students, "Score on rows held out", ["method", *(axis.field for axis in axes)], ())
+            figure = figures.dots(students, "Score on rows held out", list(students[0].keys), ())
         case "schedules":
             arms = [_fields(arm) for arm in study.arms]
             paths = [point.path.with_suffix(".csv") for point in wanted]
@@ -151,7 +151,8 @@ def overview_files(lines: Sequence[Overall]) -> dict[str, str]:
 def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) -> tuple[list[Row], list[Block]]:
     """The study's rows and its table."""
     axes = {axis.field: axis.title for axis in study.asked(grid).axes}
-    by = ["method", *dict.fromkeys(name for arm in study.arms for name in _fields(arm)), *axes]
+    by = ["method", *["settings"] * study.tunes]
+    by += [*dict.fromkeys(name for arm in study.arms for name in _fields(arm)), *axes]
     titles = words(by) | axes
     match study.summary:
         case "methods":
@@ -181,7 +182,7 @@ def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) ->
             )
         case "choices":
             rows = summarise(runs, by, lambda _: {}, confidence)
-            blocks = [*chosen_blocks(rows, titles), *tables(rows, titles)]
+            blocks = [*chosen_blocks(rows, titles), *tables(rows, titles, data="training rows held out")]
     costs = [run["cost"].get("gflop", 0.0) for run in runs if run["method"] != "teacher"]  # shared ones count here too
     return rows, [*blocks, f"Students: {len(costs):,}; training them takes {math.fsum(costs):,.0f} GFLOP in all."]
 

@@ -39,10 +39,13 @@ def test_it_writes_the_better_rate_of_each_method_as_the_options_that_apply_it(t
         f"-S ++task.{TASK}.methods.none.train.learning_rate=0.003\n"
         f"-S ++task.{TASK}.methods.sid.train.learning_rate=0.003\n"
     )
-    table = pd.read_csv(tuned.root / "metrics/tune/table.csv").set_index(["method", "learning_rate"])["accuracy"]
+    rows = pd.read_csv(tuned.root / "metrics/tune/table.csv")
+    untuned = rows[rows["settings"] == "untuned"].set_index("method")["learning_rate"]
+    assert untuned.to_dict() == dict.fromkeys(("none", "sid"), tuned.params()["train"]["learning_rate"])
+    table = rows.set_index(["method", "learning_rate"])["accuracy"]
     for method in ("none", "sid"):
         assert table[method, 3e-3] > table[method, 1e-6]
-    assert "## Chosen" in (tuned.root / "metrics/tune/table.md").read_text()
+    assert "## Untuned and chosen" in (tuned.root / "metrics/tune/table.md").read_text()
 
 
 def test_students_and_their_teacher_learn_and_score_on_training_rows_alone(tuned: Project):
@@ -61,5 +64,5 @@ def test_it_is_done_again_from_the_store_with_the_same_result(tuned: Project, tm
     shutil.rmtree(again.root / "runs/tune")
     said = again.run("dvc", "repro", "stages/dvc.yaml:tune").stdout
     assert files(again) == before
-    assert "tune: tiny, sid: student 4 of 4" in said
+    assert "tune: tiny, sid: student 6 of 6" in said
     assert "epoch 1" not in said  # nothing was trained

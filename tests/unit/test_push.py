@@ -1,5 +1,6 @@
 """`kdcore push` with the hub's real client, against an imitation of the hub on this machine."""
 
+import hashlib
 import json
 import os
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard, constants
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 from transformers import pipeline
 
 from kdcore import cli
@@ -34,10 +36,13 @@ def student(tiny_ingredients: on_disk.Ingredients, tmp_path_factory: pytest.Temp
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: Path) -> Iterator[imitation.Hub]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # not imitated; git's large files are
     monkeypatch.setenv("HF_TOKEN", imitation.TOKEN)
+    disable_progress_bars()
     with imitation.running() as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.address)
         yield running
+    enable_progress_bars()
 
 
 @pytest.fixture
@@ -66,6 +71,25 @@ def test_what_the_hub_has_is_the_student_as_transformers_loads_it(
     assert classify(TEXTS) == own(TEXTS)
     assert Finished.open(tmp_path / "down", "-").fingerprint == Finished.open(student, "-").fingerprint
     assert not hub.private
+    weights = (student / "model.safetensors").read_bytes()
+    assert hub.large == {hashlib.sha256(weights).hexdigest(): weights}  # the commit named it, and did not hold it
+
+
+@pytest.mark.parametrize(("without_xet", "status"), [(True, "403"), (False, "501")])
+def test_weights_that_the_large_file_storage_refuses_are_one_message_and_no_commit(
+    student: Path,
+    hub: imitation.Hub,
+    push: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    without_xet: bool,
+    status: str,
+):
+    hub.full = True
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", without_xet)
+    code, message = push(student, "me/small")
+    assert (code, message.startswith("me/small: the weights can't be uploaded (")) == (2, True), message
+    assert status in message
+    assert hub.repositories == {"me/small": {"main": {}}}
 
 
 def test_the_card_has_the_scores_of_the_students_own_point_and_of_its_seeds(

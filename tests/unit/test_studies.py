@@ -20,7 +20,7 @@ NAMES = {
     ),
     "tune": (
         {"methods": ["sid"], "knobs": {"train": {"learning_rate": [1e-4, 5e-5]}, "student": {"init": ["random"]}}},
-        ["sid/learning_rate=0.0001-init=random", "sid/learning_rate=5e-05-init=random"],
+        ["sid/untuned", "sid/learning_rate=0.0001-init=random", "sid/learning_rate=5e-05-init=random"],
     ),
 }
 

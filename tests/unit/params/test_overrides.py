@@ -44,6 +44,13 @@ def test_the_narrowest_wins(here: Path, task: str | None, method: str | None, fo
     assert (params.teacher.epochs, params.student.layers, params.train.clip) == found
 
 
+def test_a_choice_that_was_applied_is_not_what_tuning_compares_with(here: Path):
+    own = {"tasks": ["rte"], "data.source": "hub", "task.rte": RTE, "model.name": "a/hub-name"}
+    write_params(here / "params.yaml", own | {"study.tune.knobs": {"train": {"clip": [0.1]}}})
+    params = params_for(READS, "tune", task="rte", method="sid").params
+    assert (params.train.clip, params.student.layers) == (1.0, 4)  # what it does not tune stays the method's own
+
+
 def test_one_weight_leaves_the_others(here: Path):
     assert params_for(READS, task="rte").params.distill.weights == {"kl": 2.0, "cos": 1.0}
 

@@ -1,9 +1,11 @@
-"""The choice of each method: the best mean, the first of equals, and the options that apply it."""
+"""The choice of each method: the best mean, the first of equals, beside the untuned one; and how it is applied."""
 
+import itertools
 from pathlib import Path
 
 from kdcore.report import points
-from kdcore.report.choices import choices, options
+from kdcore.report.choices import choices, chosen_blocks, options
+from kdcore.report.markdown import Table
 from kdcore.report.write import summary
 from kdcore.studies import STUDIES
 from tests.unit.report import synthetic_points as synthetic
@@ -24,8 +26,13 @@ SCORES = {
 }
 
 
-def made(folder: Path) -> list[points.Run]:
+def made(folder: Path, untuned: float = 0.7) -> list[points.Run]:
+    """untuned: the scores of both methods with a rate of 3e-4."""
     synthetic.write(folder / "teacher.json", synthetic.teacher("movies"))
+    for method, seed in itertools.product(GRID["methods"], GRID["seeds"]):
+        asked = {"settings": "untuned", "learning_rate": 3e-4, "classification_epochs": 4}
+        path = folder / f"movies/{method}/untuned-s{seed}.json"
+        synthetic.write(path, synthetic.point("movies", method, seed, score=untuned, **asked))
     for (method, rate), scores in SCORES.items():
         for seed, score in zip(GRID["seeds"], scores, strict=True):
             asked = {"learning_rate": rate, "classification_epochs": 4}
@@ -47,3 +54,24 @@ def test_the_options_set_the_knobs_of_the_task_and_method(tmp_path: Path):
         "-S ++task.movies.methods.sid.train.learning_rate=5e-05",
         "-S ++task.movies.methods.sid.distill.classification_epochs=4",
     ]
+
+
+def test_what_was_chosen_stands_beside_the_untuned_settings_and_their_score(tmp_path: Path):
+    _, blocks = summary(STUDY, made(tmp_path), GRID, 0.95)
+    table = next(block for block in blocks if isinstance(block, Table))
+    assert table.header[:5] == ["task", "method", "settings", "learning rate", "classification epochs"]
+    assert [[*line[1:5], line[5][:5]] for line in table.body] == [
+        ["soft", "untuned", "0.0003", "4", "0.700"],
+        ["soft", "chosen", "0.0001", "4", "0.800"],
+        ["sid", "untuned", "0.0003", "4", "0.700"],
+        ["sid", "chosen", "5e-05", "4", "0.810"],
+    ]
+    assert "highest of 3 on these very rows" in " ".join(block for block in blocks if isinstance(block, str))
+    assert any("training rows held out" in getattr(block, "text", "") for block in blocks)
+
+
+def test_where_nothing_tried_is_better_the_untuned_settings_are_kept(tmp_path: Path):
+    rows, _ = summary(STUDY, made(tmp_path, untuned=0.8), GRID, 0.95)
+    assert {row.method: row.keys["learning_rate"] for row in choices(rows)} == {"soft": 3e-4, "sid": 5e-5}
+    settings = {line[1]: line[2] for line in chosen_blocks(rows, {"method": "", "settings": ""})[1].body[:2]}
+    assert settings == {"soft": "untuned and chosen", "sid": "untuned"}

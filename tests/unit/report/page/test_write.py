@@ -155,7 +155,8 @@ def test_a_study_that_has_run_is_shown(tmp_path, name):
     assert STUDIES[name].command not in text
     assert f'id="study-{name}-' in text
     assert text.count("Not run yet") == len(STUDIES) - 1
-    assert "movies: accuracy on validation data" in text.split(f'id="study-{name}"')[-1]
+    scored = "training rows held out" if STUDIES[name].tunes else "validation data"
+    assert f"movies: accuracy on {scored}" in text.split(f'id="study-{name}"')[-1]
 
 
 def test_a_study_of_another_task_or_with_a_point_less_has_not_run(tmp_path):
