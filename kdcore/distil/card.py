@@ -18,16 +18,9 @@ from kdcore.artefacts import write_bytes
 from kdcore.data.embedded import ORIGINS
 from kdcore.data.tasks import from_fields
 from kdcore.distil.finished import CARD
-from kdcore.distil.methods import INTERNAL, Method
+from kdcore.distil.methods import INTERNAL, SCHEDULES, Method
 from kdcore.model.places import resolve
 
-SCHEDULES = {
-    "none": "trained on labels alone, without the teacher",
-    "soft": "the teacher's soft labels beside the labels (standard distillation)",
-    "all": "the teacher's soft labels, and its internals in all layers at once",
-    "pid": "the teacher's internals layer by layer from the lowest, then its soft labels (progressive)",
-    "sid": "the teacher's internals from the lowest layer up, each beside those below, then soft labels (stacked)",
-}
 STARTS = {
     "teacher": "the teacher's embeddings and the layers that it matches",
     "teacher_lower": "the teacher's embeddings and lowest layers",
@@ -225,7 +218,7 @@ def _made(facts: Mapping[str, Any]) -> dict[str, str]:
     internal = {INTERNAL[name].title: weight for name, weight in method.minimised(facts["weights"]).items()}
     source = facts["data"].get("repository") or facts["data"].get("dataset") or "the user's own"
     made = {
-        "method": f"`{facts['method']}`, {SCHEDULES[method.schedule]}",
+        "method": f"`{facts['method']}`, {SCHEDULES[method.schedule].card}",
         "layers": f"1 to {facts['layers']} match the teacher's {', '.join(map(str, facts['mapped']))}",
         "starts from": f"{STARTS[facts['init']]}; {HEADS[facts['head']]}",
         "data": f"{facts['rows']:,} training rows, {source}",
@@ -236,5 +229,5 @@ def _made(facts: Mapping[str, Any]) -> dict[str, str]:
         f"weight decay {train['weight_decay']:g}, warm-up {train['warmup']:g}",
         "length": f"{facts['epochs']} epochs, {facts['gflop']:,.2f} GFLOP, seed {facts['seed']}",
     }
-    used = {"internal losses": bool(internal), "soft labels": method.schedule != "none"}
+    used = {"internal losses": bool(internal), "soft labels": method.taught}
     return {name: text for name, text in made.items() if used.get(name, True)}

@@ -1,9 +1,10 @@
-"""The methods none, soft, all, pid and sid as a list of phases. No torch here: a phase is plain data."""
+"""A schedule as a list of phases. No torch here: a phase is plain data."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-from kdcore.distil.methods import PROGRESSIVE
+from kdcore.distil.methods import SCHEDULES, Layers
 from kdcore.params.sections import Distill, Train
 from kdcore.params.values import Trains
 
@@ -18,7 +19,7 @@ class Phase:
 
     name: str
     epochs: int
-    internal: tuple[int, ...] = ()
+    internal: Layers = ()
     classification: bool = True
     trains: Trains = "model"
     layer: int | None = None
@@ -32,25 +33,29 @@ class Phase:
 def phases(schedule: str, layers: int, distill: Distill) -> tuple[Phase, ...]:
     """The phases of a student of so many layers (paper, section 3, scenarios 1 to 3 and Algorithm 1).
 
-    none, soft and all are one phase of as many epochs as pid and sid may use in all, so that every method
-    sees the same rows equally often.
+    Every schedule has the same epochs in all, so that every method sees the same rows equally often: those of the
+    layers go to its phases before the one of classification, in equal parts, or to that one where it is alone.
     """
-    every = tuple(range(1, layers + 1))
-    if schedule not in PROGRESSIVE:
-        epochs = layers * distill.epochs_per_layer + distill.classification_epochs
-        return (Phase("all", epochs, internal=every) if schedule == "all" else Phase("classification", epochs),)
-    stacked = [
+    how, every = SCHEDULES[schedule], tuple(range(1, layers + 1))
+    beside, comparing = every if how.beside else (), layers * distill.epochs_per_layer
+    if how.before is None:
+        epochs = comparing + distill.classification_epochs
+        return (Phase("all" if beside else "classification", epochs, internal=beside),)
+    compared = how.before(every)
+    ends = [comparing * phase // len(compared) for phase in range(len(compared) + 1)]
+    layered = [
         Phase(
-            f"layer {layer}",
-            distill.epochs_per_layer,
-            internal=(layer,) if schedule == "pid" else every[:layer],
+            f"layer {internal[-1]}",
+            end - start,
+            internal=internal,
             classification=distill.classification == "always",
-            layer=layer,
+            layer=internal[-1],
             cosine_threshold=distill.cosine_threshold,
         )
-        for layer in every
+        for internal, (start, end) in zip(compared, pairwise(ends), strict=True)
     ]
-    return (*stacked, Phase("classification", distill.classification_epochs, trains=distill.trains))
+    last = Phase("classification", distill.classification_epochs, internal=beside, trains=distill.trains)
+    return (*layered, last)
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: float) -> float:

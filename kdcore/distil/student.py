@@ -36,7 +36,7 @@ class Recipe:
     @property
     def labels_only(self) -> bool:
         """Whether it learns nothing from the teacher."""
-        return self._parsed.schedule == "none"
+        return not self._parsed.taught
 
     @property
     def weights(self) -> dict[str, float]:

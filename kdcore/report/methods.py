@@ -15,9 +15,8 @@ LOSSES = tuple(INTERNAL)
 
 @dataclass(frozen=True)
 class Family:
-    """A schedule in words, and how it is drawn: hex colours on a light and on a dark page, marker and dash."""
+    """How a schedule, or the teacher, is drawn: hex colours on a light and on a dark page, marker and dash."""
 
-    meaning: str
     colour: str
     dark: str
     marker: str
@@ -38,12 +37,12 @@ class Look:
 
 
 FAMILIES = {
-    "teacher": Family("fine-tuned, all layers", "#222222", "#E8EBEF", "*", (1, 2)),
-    "none": Family("labels only, no teacher", "#7A7A7A", "#A6ADB5", "v", (1, 1.2)),
-    "soft": Family("standard KD", "#D98200", "#F0A63C", "s", (4, 1.6)),
-    "all": Family("internal KD, all layers at once", "#009E73", "#2FC79B", "D", (4, 1.2, 1, 1.2)),
-    "pid": Family("internal KD, progressive", "#56A0D8", "#B9DDF8", "^", (7, 1.5)),
-    "sid": Family("internal KD, stacked", "#004C8C", "#5AA7F7", "o", ()),
+    "teacher": Family("#222222", "#E8EBEF", "*", (1, 2)),
+    "none": Family("#7A7A7A", "#A6ADB5", "v", (1, 1.2)),
+    "soft": Family("#D98200", "#F0A63C", "s", (4, 1.6)),
+    "all": Family("#009E73", "#2FC79B", "D", (4, 1.2, 1, 1.2)),
+    "pid": Family("#56A0D8", "#B9DDF8", "^", (7, 1.5)),
+    "sid": Family("#004C8C", "#5AA7F7", "o", ()),
 }
 VARIANTS = (  # face and dash of the methods of one loss, in the order of INTERNAL
     ("#FFFFFF", (2.4, 0.8)),
@@ -64,7 +63,8 @@ def look(method: str) -> Look:
 def meaning(method: str) -> str:
     """A few words that say what the method is, for legends and axes."""
     name, _, loss = method.partition("-")
-    return FAMILIES[name].meaning + (f", {INTERNAL[loss].title} only" if loss else "")
+    title = "fine-tuned, all layers" if name == "teacher" else SCHEDULES[name].title
+    return title + (f", {INTERNAL[loss].title} only" if loss else "")
 
 
 def ordered(methods: Iterable[str]) -> list[str]:

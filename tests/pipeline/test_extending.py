@@ -25,6 +25,7 @@ SECTIONS = {
 MOST_FILES = {
     "A loss on [CLS]": 4,
     "A loss on all tokens' hidden states": 6,
+    "A schedule": 2,
     "A task metric": 1,
     "A study": 3,
     "An encoder family": 1,
@@ -56,26 +57,31 @@ def test_a_change_touches_as_few_files_as_it_is_meant_to(title: str):
 
 @pytest.fixture
 def changed(new_project: Callable[..., Project]) -> Callable[..., Project]:
-    """changed(title, params): a tiny project to which the section's diffs are applied."""
+    """changed(titles, params): a tiny project to which the sections' diffs are applied."""
 
-    def made(title: str, **params: object) -> Project:
+    def made(*titles: str, **params: object) -> Project:
         project = new_project()
         given = project.params()
         own = {"data.path": given["data"]["path"], "model.name": given["model"]["name"]}
         shutil.copyfile(ROOT / "params.yaml", project.root / "params.yaml")  # as the page's diffs know it
-        apply(project.root, title)
+        for title in titles:
+            apply(project.root, title)
         project.edit(deepcopy(SMALL) | own | params)
-        project.commit(title)
+        project.commit(", ".join(titles))
         return project
 
     return made
 
 
-def test_a_loss_on_cls_trains_and_is_in_every_table(changed: Callable[..., Project]):
-    project = changed("A loss on [CLS]", methods=["soft", "sid-mse"])
+def history(project: Project, method: str) -> list[dict[str, str]]:
+    text = (project.root / f"runs/student/{TASK}/{method}-s0/history.csv").read_text()
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_a_loss_on_cls_and_a_schedule_train_and_are_in_every_table(changed: Callable[..., Project]):
+    project = changed("A loss on [CLS]", "A schedule", methods=["soft", "sid-mse", "two-mse"])
     project.run("dvc", "repro", "plots")
-    history = (project.root / f"runs/student/{TASK}/sid-mse-s0/history.csv").read_text()
-    rows = list(csv.DictReader(history.splitlines()))
+    rows = history(project, "sid-mse")
     assert float(rows[0]["cls_mse_1"]) > 0
     assert "attention_kl_1" not in rows[0]
     point = json.loads((project.root / f"metrics/main/points/{TASK}/sid-mse-s0.json").read_text())
@@ -83,14 +89,18 @@ def test_a_loss_on_cls_trains_and_is_in_every_table(changed: Callable[..., Proje
     table = (project.root / "metrics/main/table.md").read_text()
     assert "[CLS] squared error" in table
     assert "| sid-mse |" in table
+    assert "| two-mse |" in table
+    steps = [(row["phase"], bool(row["cls_mse_1"]), bool(row["cls_mse_2"])) for row in history(project, "two-mse")]
+    assert steps == [("layer 2", True, True)] * 2 + [("classification", False, False)]
+    card = (project.root / f"runs/student/{TASK}/two-mse-s0/README.md").read_text()
+    assert "the teacher's internals in all layers at once, then its soft labels" in card
 
 
 def test_a_loss_on_hidden_states_is_what_plain_hugging_face_code_computes(changed: Callable[..., Project]):
     """The point's value, of validation rows in padded batches, against one text at a time without kdcore's capture."""
     project = changed("A loss on all tokens' hidden states", methods=["none", "sid-hid"])
     project.run("dvc", "repro", f"evaluate@{TASK}")
-    history = (project.root / f"runs/student/{TASK}/sid-hid-s0/history.csv").read_text()
-    assert float(next(csv.DictReader(history.splitlines()))["hidden_mse_1"]) > 0
+    assert float(history(project, "sid-hid")[0]["hidden_mse_1"]) > 0
     point = json.loads((project.root / f"metrics/main/points/{TASK}/sid-hid-s0.json").read_text())
     texts = pd.read_parquet(project.root / f"data/{TASK}/validation.parquet")["text_a"]
     folders = [project.root / f"runs/{name}" for name in (f"student/{TASK}/sid-hid-s0", f"teacher/{TASK}/s0")]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdcore.distil.losses import FUNCTIONS
-from kdcore.distil.methods import INTERNAL, METHODS, Method
+from kdcore.distil.methods import INTERNAL, METHODS, Method, Schedule
 from kdcore.distil.methods import SCHEDULES as EVERY
 from kdcore.distil.schedule import Phase, learning_rate, phases
 from tests.distilling import distill
@@ -47,6 +47,15 @@ def test_sid_stacks_the_layers_then_has_classification_only():
         ("layer 2", 2, (1, 2), False),
         ("layer 3", 2, (1, 2, 3), False),
         ("classification", 4, (), True),
+    ]
+
+
+def test_the_epochs_of_the_layers_are_shared_by_however_many_phases_there_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(EVERY, "odd", Schedule("odd", "", "", beside=True, before=lambda layers: ((3, 2), layers)))
+    assert shown(of("odd", epochs_per_layer=1)) == [
+        ("layer 2", 1, (3, 2), False),  # 3 · 1 epochs, for 2 phases
+        ("layer 3", 2, (1, 2, 3), False),
+        ("classification", 4, (1, 2, 3), True),
     ]
 
 
