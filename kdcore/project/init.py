@@ -149,16 +149,16 @@ def _write(folder: Path, task: str, params: str, copies: Mapping[str, Path]) -> 
     requirements = folder / "requirements.txt"
     if not requirements.exists():
         write_bytes(requirements, f"kdcore=={__version__}\n".encode())
-    elif "kdcore" not in requirements.read_text(encoding="utf-8"):
+    elif "kdcore" not in requirements.read_text(encoding="utf-8", errors="replace"):
         say(f"requirements.txt is there and does not name kdcore: add kdcore=={__version__}")
     written = ("params.yaml", *pipeline.STAGES, *copies)
     say(f"written in {folder}: {', '.join(written)}")
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
-    """Add the lines that a file does not have yet."""
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    new = [line for line in lines if line not in old.splitlines()]
+    """Add the lines that a file does not have yet; what it has stays, byte for byte, in whatever encoding."""
+    old = path.read_bytes() if path.exists() else b""
+    new = [line for line in map(str.encode, lines) if line not in old.splitlines()]
     if new:
-        between = "\n" if old and not old.endswith("\n") else ""
-        write_bytes(path, f"{old}{between}".encode() + "".join(f"{line}\n" for line in new).encode())
+        between = b"\n" if old and not old.endswith(b"\n") else b""
+        write_bytes(path, old + between + b"".join(line + b"\n" for line in new))

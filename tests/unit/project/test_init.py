@@ -208,6 +208,17 @@ def test_lists_of_ignored_files_are_added_to(made: Callable[..., Any], tmp_path:
     assert (own / "requirements.txt").read_text() == "torch\n"
 
 
+def test_lists_in_other_encodings_stay_as_they_are(made: Callable[..., Any], tmp_path: Path):
+    own = tmp_path / "own"
+    own.mkdir()
+    latin, wide = "/gel\xf6scht\r\n".encode("latin-1"), "torch\r\n".encode("utf-16")  # as PowerShell's `>` writes
+    (own / ".gitignore").write_bytes(latin)
+    (own / "requirements.txt").write_bytes(wide)
+    made()
+    assert (own / ".gitignore").read_bytes().startswith(latin + b"/data/reviews/\n")
+    assert (own / "requirements.txt").read_bytes() == wide
+
+
 def test_a_key_that_dvc_would_miss_once_a_student_is_trained_is_named_at_the_start(
     made: Callable[..., Any], tmp_path: Path
 ):
