@@ -166,7 +166,7 @@ def _named_alike(place: str, plan: Any, tensors: Iterable[Stored]) -> dict[str, 
         if key not in wanted and key.startswith(parts):
             key = prefix + key
         if key in named:
-            raise UserError(place, f"{PROBLEM}: {key} is there twice, also as {tensor.name}")
+            raise UserError(place, f"{PROBLEM}: {key} is there twice, as {named[key].name} and as {tensor.name}")
         named[key] = tensor
     return named
 

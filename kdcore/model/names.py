@@ -9,6 +9,7 @@ import tokenizers
 from transformers import AutoTokenizer
 
 from kdcore.artefacts import digest, write_json
+from kdcore.console import say
 from kdcore.errors import UserError
 from kdcore.model.config import load_config, readable
 from kdcore.model.places import fingerprint, resolve
@@ -20,8 +21,9 @@ ODD = "The Ωmega ☃ of 2026, naïve"  # letters, digits, marks and signs that 
 def tokenizer_of(place: str | Path, revision: str | None = None) -> Any:
     """The tokenizer of the model at `place`: it puts [CLS] first, pads, and gives only ids that have an embedding.
 
-    Where it has no padding token, another special token pads: attention masks it. Where the model knows one type of
-    token, it gives no types. Raises UserError where the model has no tokenizer, or one that does not fit it.
+    Where it has no padding token, another special token pads: attention masks it. Where it pads on the left, it pads on
+    the right from here on: the classifier reads the first token. Where the model knows one type of token, it gives no
+    types. Raises UserError where the model has no tokenizer, or one that does not fit it.
     """
     name = str(place)
     problem = "no tokenizer can be read"
@@ -35,6 +37,9 @@ def tokenizer_of(place: str | Path, revision: str | None = None) -> Any:
     with readable(name, "its tokenizer can't be used"):
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = _padding(tokenizer, vocabulary)
+        if tokenizer.padding_side != "right":
+            say(f"{name}: its tokenizer pads on the left, where the classifier reads [CLS]; it pads on the right here")
+            tokenizer.padding_side = "right"
         if getattr(config, "type_vocab_size", 1) < 2:
             tokenizer.model_input_names = [key for key in tokenizer.model_input_names if key != "token_type_ids"]
         problems = _misfits(tokenizer, vocabulary, config)

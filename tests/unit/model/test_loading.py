@@ -18,6 +18,7 @@ from tests.distilling import encoder, examples, whole_batch
 
 families = pytest.mark.parametrize("family", tiny.FAMILIES)
 LABELS = {"num_labels": 3, "id2label": {0: "x", 1: "y", 2: "z"}, "label2id": {"x": 0, "y": 1, "z": 2}}
+NORM = "bert.embeddings.LayerNorm"
 WRAPPERS = ("module.", "_orig_mod.", "model.", "base_model.model.", "_orig_mod.module.")
 
 
@@ -441,3 +442,8 @@ def test_a_config_that_makes_no_sense_is_refused(tmp_path: Path, values: dict[st
 
 def test_a_base_models_labels_do_not_matter(tmp_path: Path):
     pretrained(configured(tiny.save_finetuned(tmp_path), id2label={"0": "bad", "7": "good"}))
+
+
+def test_a_weight_that_is_there_twice_is_named_by_both_names(tmp_path: Path):
+    folder = rewritten(tiny.save_finetuned(tmp_path), lambda w: w.update({f"{NORM}.gamma": w[f"{NORM}.weight"] + 1}))
+    assert refusal(folder).endswith(f"{NORM}.weight is there twice, as {NORM}.gamma and as {NORM}.weight")

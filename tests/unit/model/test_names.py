@@ -167,3 +167,15 @@ def test_a_tokenizers_files_have_the_names_that_transformers_4_knows(tmp_path: P
     again = AutoTokenizer.from_pretrained(tmp_path / "extra")
     assert again.extra_special_tokens == ["film"]
     assert again("a film, films") == tokenizer("a film, films")
+
+
+def test_a_tokenizer_that_pads_on_the_left_pads_on_the_right_also_where_it_is_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tiny.save_finetuned(tmp_path / "model")
+    tokenizer = tokenizer_of(changed(folder, "tokenizer_config.json", lambda said: said.update(padding_side="left")))
+    assert "pads on the left, where the classifier reads [CLS]; it pads on the right here" in capsys.readouterr().out
+    save_tokenizer(tokenizer, tmp_path / "student")
+    for own in (tokenizer, AutoTokenizer.from_pretrained(tmp_path / "student")):
+        ids = own(["a film", "its music was lovely"], padding=True)["input_ids"]
+        assert [row[0] for row in ids] == [own.cls_token_id] * 2
