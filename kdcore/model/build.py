@@ -35,7 +35,8 @@ def build(
     Raises UserError for a bad layer map, or a pre-trained encoder of another shape than the teacher.
     """
     config = load_config(Path(teacher))
-    sources = _sources(init, layer_map(mapped, layers, config.num_hidden_layers))
+    matched = layer_map(mapped, layers, config.num_hidden_layers)
+    sources = tuple(range(1, layers + 1)) if init.endswith("_lower") else matched  # of each layer, from 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student = Encoder(
@@ -48,11 +49,6 @@ def build(
             _check_same_shape(source.config, config, pretrained, teacher)
             _copy(source.base_model, student, sources)
     return student
-
-
-def _sources(init: str, mapped: tuple[int, ...]) -> tuple[int, ...]:
-    """The 1-based source layer of each student layer."""
-    return tuple(range(1, len(mapped) + 1)) if init.endswith("_lower") else mapped
 
 
 def _shallower(config: Any, sources: tuple[int, ...]) -> Any:
