@@ -1,7 +1,7 @@
 """The pieces of a run as jobs: inference, extraction of the teacher's signals, epochs of training from them."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ from benchmarks.material import Material
 from benchmarks.terms import Terms
 from kdcore.artefacts import seal
 from kdcore.data.batches import Batch, collate, in_order
-from kdcore.distil.signals import Signals, Stored, Teaching
+from kdcore.distil.signals import Layers, Signals, Stored, Teaching
 from kdcore.distil.targets import extract
 from kdcore.model.encoder import Encoder
 from kdcore.model.predict import logits_of
@@ -108,11 +108,11 @@ class Timed:
     def __init__(self, signals: Signals) -> None:
         self.signals, self.layers, self.seconds = signals, signals.layers, 0.0
 
-    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
+    def at(self, batch: Batch, attention: Layers, cls: Layers, logits: bool = True, hidden: Layers = ()) -> Teaching:
         start = time.perf_counter()
-        said = self.signals.at(batch, attention, cls, logits)
+        said = self.signals.at(batch, attention, cls, logits, hidden)
         self.seconds += time.perf_counter() - start
         return said
 
-    def are_stored(self, attention: Collection[int]) -> bool:
-        return self.signals.are_stored(attention)
+    def are_stored(self, attention: Layers, hidden: Layers = ()) -> bool:
+        return self.signals.are_stored(attention, hidden)

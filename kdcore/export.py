@@ -54,7 +54,7 @@ def export(
     with tempfile.TemporaryDirectory() as scratch:
         place = Path(scratch) / "onnx"
         place.mkdir()
-        write_float32(model, encoder, examples, Path(scratch) / FLOAT32)
+        write_float32(model, examples, Path(scratch) / FLOAT32)
         facts["float32"] = _compared(task, own, _logits(Path(scratch) / FLOAT32, examples, batch_size), examples)
         if facts["float32"]["largest_difference"] > LARGEST_DIFFERENCE or facts["float32"]["agreement"] < 1:
             raise UserError(str(model), f"its ONNX form answers otherwise: {facts['float32']}; nothing is written")
@@ -84,15 +84,11 @@ def check_installed() -> None:
         raise UserError("export", f"needs {error.name}: pip install 'kdcore[export]'") from error
 
 
-def _inputs(encoder: Encoder, examples: Examples) -> list[str]:
-    return ["input_ids", "attention_mask", *(["token_type_ids"] if examples.types is not None else [])]
-
-
-def write_float32(model: Path, encoder: Encoder, examples: Examples, path: Path) -> None:
+def write_float32(model: Path, examples: Examples, path: Path) -> None:
     """Trace the plain Hugging Face model, not the one that captures, with batch and length left open."""
     import torch
 
-    names = _inputs(encoder, examples)
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if examples.types is not None else [])]
     plain = load_classifier(model)
     plain.set_attn_implementation("eager")
 

@@ -96,7 +96,7 @@ def _models(teacher: Finished, depths: Iterable[int], scratch: Path, examples: E
         folders[depth].mkdir()
         encoder.save(folders[depth])
         float32, int8 = (folders[depth] / f"{name}.onnx" for name in RUNTIMES[1:])
-        write_float32(folders[depth], encoder, examples, float32)
+        write_float32(folders[depth], examples, float32)
         write_int8(float32, int8)
     return folders
 

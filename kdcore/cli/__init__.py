@@ -4,7 +4,7 @@ Heavy imports happen inside the commands, so that `--help` and a wrong value in 
 """
 
 from kdcore import door
-from kdcore.cli import grid, own, pipeline, results, ship, store, study  # noqa: F401 - each registers its commands
+from kdcore.cli import grid, own, pipeline, results, ship, study  # noqa: F401 - each registers its commands
 from kdcore.cli.command import app
 
 

@@ -1,4 +1,4 @@
-"""Before a run: a project of one's own, its knobs, and what it will cost."""
+"""Before a run: a project of one's own, its knobs, what it will cost, and whether the store of runs can be trusted."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -74,3 +74,12 @@ def plan(
     from kdcore.plan.run import write_plan
 
     write_plan(params, STUDIES[study] if study else None, shape, rows, tokens, seconds)
+
+
+@command(reads=())
+def doctor() -> None:
+    """Say where the store of runs is, whether its locks or leases can be trusted, who holds what, and the versions."""
+    from kdcore.store.doctor import examine
+
+    for line in examine():
+        print(line, flush=True)

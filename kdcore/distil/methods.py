@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 Layers: TypeAlias = tuple[int, ...]
+Captured: TypeAlias = Literal["attention", "cls", "hidden"]
 
 
 @dataclass(frozen=True)
@@ -16,14 +17,14 @@ class InternalLoss:
     """A loss between a student layer and the teacher layer that it matches.
 
     name: the suffix of methods that use it alone, and its key in `distill.weights`; term: its column in histories and
-    results; title: its name in tables; needs: what both models hand out for it, `attention` maps (B, A, T, T) or `cls`
-    vectors (B, H).
+    results; title: its name in tables; needs: what both models hand out for it, `attention` maps (B, A, T, T), `cls`
+    vectors (B, H), or the `hidden` states of all tokens (B, T, H), for which the teacher runs beside the student.
     """
 
     name: str
     term: str
     title: str
-    needs: Literal["attention", "cls"]
+    needs: Captured
 
 
 INTERNAL = {
@@ -84,6 +85,7 @@ SCHEDULES = {
         ),
     )
 }
+# Their last phase follows others, and trains what distill.trains says.
 PROGRESSIVE = tuple(schedule.name for schedule in SCHEDULES.values() if schedule.before)
 
 
@@ -111,9 +113,9 @@ class Method:
         return {name: weights[name] for name in self.losses if weights.get(name)}
 
 
-def compare_maps(losses: Mapping[str, float]) -> bool:
-    """Whether any of these internal losses needs attention maps."""
-    return any(INTERNAL[name].needs == "attention" for name in losses)
+def need(losses: Iterable[str], captured: Captured) -> bool:
+    """Whether any of these internal losses needs it."""
+    return any(INTERNAL[name].needs == captured for name in losses)
 
 
 def variants(schedules: Iterable[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kdcore.data.batches import Batch
 from kdcore.distil import losses
-from kdcore.distil.methods import INTERNAL, THRESHOLD, compare_maps
+from kdcore.distil.methods import INTERNAL, THRESHOLD, Captured, need
 from kdcore.distil.schedule import Phase
 from kdcore.distil.signals import Signals, Teaching
 
@@ -33,8 +33,8 @@ class Objective:
 
         teaching: what `ahead` gave of this batch, if it was asked.
         """
-        depth = None if phase.classification else max(phase.internal)
-        internals = encoder(batch.inputs, depth, self._maps(phase), batch.padded)
+        maps, hidden = self.compared(phase, "attention"), self.compared(phase, "hidden")
+        internals = encoder(batch.inputs, phase.depth, maps, batch.padded, hidden)
         if self.signals is None:
             hard = losses.hard_labels(internals.logits, batch.labels)
             return hard, {"hard_labels": hard.detach()}
@@ -62,19 +62,20 @@ class Objective:
 
     def ahead(self, batch: Batch, phase: Phase) -> Teaching | None:
         """The teacher's signals for this batch, where they are read and no model has to run for them."""
-        if self.signals is None or not self.signals.are_stored(self._maps(phase)):
+        asked = self.compared(phase, "attention"), self.compared(phase, "hidden")
+        if self.signals is None or not self.signals.are_stored(*asked):
             return None
         return self._teaching(self.signals, batch, phase)
 
+    def compared(self, phase: Phase, captured: Captured) -> tuple[int, ...]:
+        """The student layers of which a minimised loss of the phase needs what is captured."""
+        return phase.internal if need(self.weights, captured) else ()
+
     def _teaching(self, signals: Signals, batch: Batch, phase: Phase) -> Teaching:
         matched = self._matched(phase)
-        maps = [matched[layer] for layer in self._maps(phase)]
-        return signals.at(batch, attention=maps, cls=list(matched.values()), logits=phase.classification)
+        maps, hidden = ([matched[layer] for layer in self.compared(phase, of)] for of in ("attention", "hidden"))
+        return signals.at(batch, maps, list(matched.values()), phase.classification, hidden)
 
     def _matched(self, phase: Phase) -> dict[int, int]:
         """The teacher layer of each student layer that the phase compares."""
         return {layer: self.layer_map[layer - 1] for layer in phase.internal}
-
-    def _maps(self, phase: Phase) -> tuple[int, ...]:
-        """The student layers whose maps the phase compares."""
-        return phase.internal if compare_maps(self.weights) else ()

@@ -25,9 +25,10 @@ class Phase:
     layer: int | None = None
     cosine_threshold: float = 0.0
 
-    def depth(self, layers: int) -> int:
-        """Layers that must run: all of them where logits are needed, else up to the top internal layer."""
-        return layers if self.classification else max(self.internal)
+    @property
+    def depth(self) -> int | None:
+        """The top layer that must run; None where logits are needed too, so the whole model."""
+        return None if self.classification else max(self.internal)
 
 
 def phases(schedule: str, layers: int, distill: Distill) -> tuple[Phase, ...]:

@@ -1,12 +1,14 @@
-"""The teacher's signals, stored or live behind one call: logits, [CLS] vectors and attention maps of each layer.
+"""The teacher's signals, stored or live behind one call: logits, and [CLS] vectors, maps and hidden states by layer.
 
-Stored signals are ragged: an example of n tokens keeps n×n numbers per layer and head, and no padding.
+Stored signals are ragged: an example of n tokens keeps n×n numbers per layer and head, and no padding. Hidden states
+are never stored: of short texts they are larger than the maps, and every teacher would pay for what few students read.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -17,20 +19,26 @@ from kdcore.data.batches import Batch, moved
 from kdcore.distil.written import RERUN
 from kdcore.model.encoder import Encoder
 
+Layers: TypeAlias = Collection[int]  # the teacher's, from 1
+
 
 @dataclass(frozen=True)
 class Teaching:
     """The teacher's signals for one batch, by 1-based teacher layer, in the precision that they are stored in.
 
-    attention: (B, A, T, T) probabilities, 0 at padding; cls: (B, H); logits: (B, K).
+    attention: (B, A, T, T) probabilities, 0 at padding; cls: (B, H); logits: (B, K); hidden: (B, T, H).
     """
 
     attention: Mapping[int, Tensor]
     cls: Mapping[int, Tensor]
     given_logits: Tensor | None
+    hidden: Mapping[int, Tensor] = field(default_factory=dict)
 
     def tensors(self) -> Iterator[Tensor]:
-        return iter((*self.attention.values(), *self.cls.values(), *filter(torch.is_tensor, [self.given_logits])))
+        layers = (self.attention, self.cls, self.hidden)
+        yield from (tensor for signals in layers for tensor in signals.values())
+        if self.given_logits is not None:
+            yield self.given_logits
 
     @property
     def logits(self) -> Tensor:
@@ -43,11 +51,11 @@ class Teaching:
 class Signals(Protocol):
     """A source of the teacher's signals."""
 
-    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
-        """The signals of a batch; attention and cls name the layers that are wanted."""
+    def at(self, batch: Batch, attention: Layers, cls: Layers, logits: bool = True, hidden: Layers = ()) -> Teaching:
+        """The signals of a batch; attention, cls and hidden name the layers that are wanted."""
 
-    def are_stored(self, attention: Collection[int]) -> bool:
-        """Whether `at` runs no model for these layers' maps, so that a thread may call it before its turn."""
+    def are_stored(self, attention: Layers, hidden: Layers = ()) -> bool:
+        """Whether `at` runs no model for these layers' signals, so that a thread may call it before its turn."""
 
 
 class Live:
@@ -58,23 +66,24 @@ class Live:
         self.layers = len(teacher.layers)
 
     @torch.no_grad()
-    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
-        depth = None if logits else max((*attention, *cls))  # nothing of the layers above is wanted
-        internals = self.teacher.to(batch.mask.device)(batch.inputs, depth, attention, batch.padded)
+    def at(self, batch: Batch, attention: Layers, cls: Layers, logits: bool = True, hidden: Layers = ()) -> Teaching:
+        depth = None if logits else max((*attention, *cls, *hidden))  # nothing of the layers above is wanted
+        internals = self.teacher.to(batch.mask.device)(batch.inputs, depth, attention, batch.padded, hidden)
         mask = batch.mask[:, None, :, None]
         return Teaching(
             # The softmax of log-probabilities is the probabilities; torch's exp is slow where they are 0.
             {layer: internals.attention[layer].softmax(-1).mul_(mask) for layer in attention},
             {layer: internals.cls[layer] for layer in cls},
             internals.logits,
+            internals.hidden,
         )
 
-    def are_stored(self, attention: Collection[int]) -> bool:
+    def are_stored(self, attention: Layers, hidden: Layers = ()) -> bool:
         return False
 
 
 class Stored:
-    """Signals that were written, memory-mapped. Attention comes from the teacher where it was not stored."""
+    """Signals that were written, memory-mapped. Hidden states, and maps that were not stored, come from the teacher."""
 
     def __init__(self, folder: Path, teacher: Path) -> None:
         """Raises UserError where the folder is incomplete or was changed since it was written."""
@@ -88,7 +97,11 @@ class Stored:
         self._shards = [_map(folder / f"attention-{k:05d}.npy") for k in range(len(manifest["shards"]))]
         self._bounds = np.asarray([0, *manifest["shards"]])
         self._offsets = offsets(self._lengths, self._bounds, len(self.layers) * self._heads)
-        self._live = None if self._shards else Live(Encoder.load(teacher))
+        self._teacher = teacher
+
+    @cached_property
+    def _live(self) -> Live:
+        return Live(Encoder.load(self._teacher))
 
     def __len__(self) -> int:
         return len(self._lengths)
@@ -98,27 +111,29 @@ class Stored:
         """(N, K) of all rows."""
         return np.asarray(self._logits)
 
-    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
+    def at(self, batch: Batch, attention: Layers, cls: Layers, logits: bool = True, hidden: Layers = ()) -> Teaching:
         rows, device = batch.rows, batch.mask.device
         places = np.asarray([self._place[layer] for layer in cls], np.int64)
         vectors = moved(torch.from_numpy(self._cls[rows, places[:, None]]), device)  # (layers, B, H)
+        beside = Teaching({}, {}, None)
+        if not self.are_stored(attention, hidden):
+            beside = self._live.at(batch, () if self._shards else attention, (), logits=False, hidden=hidden)
         return Teaching(
-            self._attention(batch, attention) if attention else {},
+            self._attention(batch, attention) if attention and self._shards else beside.attention,
             dict(zip(cls, vectors, strict=True)),
             moved(torch.from_numpy(self._logits[rows]), device) if logits else None,
+            beside.hidden,
         )
 
-    def are_stored(self, attention: Collection[int]) -> bool:
-        return self._live is None or not attention
+    def are_stored(self, attention: Layers, hidden: Layers = ()) -> bool:
+        return not hidden and (bool(self._shards) or not attention)
 
-    def _attention(self, batch: Batch, layers: Collection[int]) -> Mapping[int, Tensor]:
-        if self._live is not None:
-            return self._live.at(batch, layers, (), logits=False).attention
+    def _attention(self, batch: Batch, layers: Layers) -> Mapping[int, Tensor]:
         device = batch.mask.device
         maps = self._gathered(batch.rows, layers, batch.mask.shape[1], pinned=device.type == "cuda")
         return dict(zip(layers, moved(maps, device), strict=True))
 
-    def _gathered(self, rows: np.ndarray, layers: Collection[int], longest: int, pinned: bool) -> Tensor:
+    def _gathered(self, rows: np.ndarray, layers: Layers, longest: int, pinned: bool) -> Tensor:
         """(layers, B, A, T, T) maps of these rows, padded to the longest, in one piece of memory."""
         dtype = getattr(torch, self._shards[0].dtype.name)
         maps = torch.empty((len(layers), len(rows), self._heads, longest, longest), dtype=dtype, pin_memory=pinned)

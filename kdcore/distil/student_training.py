@@ -9,7 +9,7 @@ from kdcore.data.examples import Examples
 from kdcore.data.metrics import predictions
 from kdcore.data.tokens import tokenised
 from kdcore.distil.folder import write_model
-from kdcore.distil.methods import compare_maps
+from kdcore.distil.methods import need
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import identity
 from kdcore.distil.student import Recipe
@@ -69,7 +69,7 @@ def _untrained(recipe: Recipe) -> Encoder:
         seed=recipe.seed,
         revision=model.revision,
     )
-    if compare_maps(recipe.weights):
+    if need(recipe.weights, "attention"):
         check_windows(encoder.config, load_config(teacher.folder), recipe.mapped)
     return encoder
 

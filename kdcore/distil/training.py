@@ -114,8 +114,7 @@ class Trainer:
         self.model.train()
         lengths = self.examples.lengths
         batches = shuffled(lengths, self.settings.batch_size, self.seed, self.position.epochs)
-        depth = None if phase.classification else phase.depth(len(self.encoder.layers))
-        cost = training_cost(self.encoder, depth, phase.trains)
+        cost = training_cost(self.encoder, phase.depth, phase.trains, self.objective.compared(phase, "hidden"))
         left = batches[self.position.batch :]
         with closing(self._fetched(left, phase)) as fetched:
             for rows in left:

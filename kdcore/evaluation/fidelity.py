@@ -10,7 +10,7 @@ from kdcore.data.batches import collate, in_order
 from kdcore.data.examples import Examples
 from kdcore.data.metrics import predictions
 from kdcore.distil.losses import BY_HEAD, FUNCTIONS
-from kdcore.distil.methods import INTERNAL
+from kdcore.distil.methods import INTERNAL, need
 from kdcore.distil.signals import Signals
 from kdcore.model.encoder import Encoder
 
@@ -27,13 +27,14 @@ def fidelity(
     """
     student.eval()
     pairs = list(enumerate(layer_map, start=1))
+    hidden = layer_map if need(INTERNAL, "hidden") else ()
     sums: dict[str, list[Any]] = {loss.term: [0.0] * len(pairs) for loss in INTERNAL.values()}
     own = np.empty((len(examples), student.output.out_features), np.float32)
     teachers = np.empty_like(own)
     for rows in in_order(examples.lengths, batch_size):
         batch = collate(examples, rows).to(student.device)
-        internals = student(batch.inputs, attention=range(1, len(pairs) + 1))
-        teaching = signals.at(batch, layer_map, layer_map)
+        internals = student(batch.inputs, attention=range(1, len(pairs) + 1), hidden=range(1, len(hidden) + 1))
+        teaching = signals.at(batch, layer_map, layer_map, hidden=hidden)
         own[rows], teachers[rows] = internals.logits.cpu().numpy(), teaching.logits.cpu().numpy()
         for loss in INTERNAL.values():
             function = BY_HEAD.get(loss.name, FUNCTIONS[loss.name])

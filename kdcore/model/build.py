@@ -36,7 +36,8 @@ def build(
     Raises UserError for a bad layer map, or a pre-trained encoder of another shape than the teacher.
     """
     config = load_config(Path(teacher))
-    sources = _sources(init, layer_map(mapped, layers, config.num_hidden_layers))
+    matched = layer_map(mapped, layers, config.num_hidden_layers)
+    sources = tuple(range(1, layers + 1)) if init.endswith("_lower") else matched  # of each layer, from 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student = Encoder(
@@ -54,11 +55,6 @@ def build(
             copied = load_classifier(Path(teacher)).state_dict()
             student.model.load_state_dict({name: copied[name] for name in weights}, strict=False)
     return student
-
-
-def _sources(init: str, mapped: tuple[int, ...]) -> tuple[int, ...]:
-    """The 1-based source layer of each student layer."""
-    return tuple(range(1, len(mapped) + 1)) if init.endswith("_lower") else mapped
 
 
 def _shallower(config: Any, sources: tuple[int, ...]) -> Any:

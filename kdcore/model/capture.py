@@ -19,12 +19,13 @@ from torch import Tensor, nn
 class Internals:
     """What one forward pass hands out, by 1-based layer.
 
-    attention: (B, A, T, T) log-probabilities before dropout; cls: (B, H) output of the first token;
-    logits: (B, K), None where the pass stopped below the classifier.
+    attention: (B, A, T, T) log-probabilities before dropout; cls: (B, H) output of the first token; hidden: (B, T, H)
+    output of every token; logits: (B, K), None where the pass stopped below the classifier.
     """
 
     attention: dict[int, Tensor] = field(default_factory=dict)
     cls: dict[int, Tensor] = field(default_factory=dict)
+    hidden: dict[int, Tensor] = field(default_factory=dict)
     logits: Tensor | None = None
 
 
@@ -32,14 +33,16 @@ class Internals:
 class Pass:
     """One forward pass.
 
-    maps: the layers whose attention maps are wanted; last: the layer of which only [CLS] is read, None where every
-    layer's tokens are; padded: whether any token is padding, None where nobody knows yet; layer: the one at work;
-    held: its values' linear layer and that layer's input (B, T, H), while last_layer.py holds the values back.
+    maps, hidden: the layers whose attention maps, and whose every token's output, are wanted; last: the layer of which
+    only [CLS] is read, None where every layer's tokens are; padded: whether any token is padding, None where nobody
+    knows yet; layer: the one at work; held: its values' linear layer and that layer's input (B, T, H), while
+    last_layer.py holds the values back.
     """
 
     maps: Collection[int]
     last: int | None
     padded: bool | None = None
+    hidden: Collection[int] = ()
     internals: Internals = field(default_factory=Internals)
     layer: int = 0
     held: tuple[nn.Linear, Tensor] | None = None
@@ -66,10 +69,10 @@ def in_progress() -> Pass:
 
 
 @contextmanager
-def captured(maps: Collection[int], last: int | None, padded: bool | None) -> Iterator[Internals]:
+def captured(wanted: Pass) -> Iterator[Internals]:
     """While the body runs the model, its layers fill the internals that are yielded."""
     global _pass
-    _pass = Pass(maps, last, padded, Internals())
+    _pass = wanted
     try:
         yield _pass.internals
     finally:
@@ -92,3 +95,5 @@ def _leave(layer: int, output: Any) -> None:
     if _pass is not NONE:
         hidden = output[0] if isinstance(output, tuple) else output  # (B, T, H)
         _pass.internals.cls[layer] = hidden[:, 0]
+        if layer in _pass.hidden:
+            _pass.internals.hidden[layer] = hidden

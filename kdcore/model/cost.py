@@ -8,22 +8,27 @@ from torch import nn
 from kdcore.model.encoder import Encoder
 
 
-def forward_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = None) -> float:
+def forward_flops(
+    encoder: Encoder, lengths: np.ndarray, depth: int | None = None, hidden: Collection[int] = ()
+) -> float:
     """Operations of one forward pass over examples of these lengths through layers 1…depth (None: all and head)."""
-    return forward_cost(encoder, depth)(lengths)
+    return forward_cost(encoder, depth, hidden)(lengths)
 
 
-def forward_cost(encoder: Encoder, depth: int | None = None) -> Callable[[np.ndarray], float]:
+def forward_cost(
+    encoder: Encoder, depth: int | None = None, hidden: Collection[int] = ()
+) -> Callable[[np.ndarray], float]:
     """`forward_flops` as a function of the lengths, for many batches: it looks at the encoder's modules once.
 
     A linear layer costs 2 per weight and token. Attention costs 4·n²·H per example and layer: 2·n²·H for the products
     of queries with keys, 2·n²·H for the mean of the values. The last layer computes [CLS] alone (last_layer.py): its
     queries' one row costs 2·n·H and so does the mean of the values, or 2·n·H for each of the A heads where the heads
     mix the layer's input instead. The other rows, which only an attention loss asks for, are not counted.
+    hidden: the layers of which every token is read, the last one too.
     """
     per_token = per_example = mixes = squares = 0  # weights, and vectors as wide as H
     for number, layer in enumerate(encoder.layers[:depth], start=1):
-        if number == encoder.last_layer(depth):
+        if number == encoder.last_layer(depth) and number not in hidden:
             every, mixed = _weights_of_every_token(encoder, layer)
             per_token, per_example = per_token + every, per_example + linear_weights(layer) - every
             mixes += 1 + mixed
@@ -51,14 +56,18 @@ def _weights_of_every_token(encoder: Encoder, layer: nn.Module) -> tuple[int, in
     return linear_weights(attention) - values, encoder.config.num_attention_heads
 
 
-def training_flops(encoder: Encoder, lengths: np.ndarray, depth: int | None = None, trains: str = "model") -> float:
+def training_flops(
+    encoder: Encoder, lengths: np.ndarray, depth: int | None = None, trains: str = "model", hidden: Collection[int] = ()
+) -> float:
     """Operations of one training step: the backward pass costs twice the forward pass where weights train."""
-    return training_cost(encoder, depth, trains)(lengths)
+    return training_cost(encoder, depth, trains, hidden)(lengths)
 
 
-def training_cost(encoder: Encoder, depth: int | None = None, trains: str = "model") -> Callable[[np.ndarray], float]:
+def training_cost(
+    encoder: Encoder, depth: int | None = None, trains: str = "model", hidden: Collection[int] = ()
+) -> Callable[[np.ndarray], float]:
     """`training_flops` as a function of the lengths, for many batches."""
-    forward, passes = forward_cost(encoder, depth), 1.0 if trains == "head" else 3.0
+    forward, passes = forward_cost(encoder, depth, hidden), 1.0 if trains == "head" else 3.0
     return lambda lengths: passes * forward(lengths)
 
 

@@ -17,7 +17,7 @@ from transformers.masking_utils import AttentionMaskInterface
 from transformers.utils import strtobool
 
 from kdcore.model.attention import attend
-from kdcore.model.capture import Internals, captured, in_progress, watch
+from kdcore.model.capture import Internals, Pass, captured, in_progress, watch
 from kdcore.model.dropout import drawn_here, replace_dropout
 from kdcore.model.families import family
 from kdcore.model.last_layer import attend_first, shorten
@@ -130,14 +130,16 @@ class Encoder(nn.Module):
         depth: int | None = None,
         attention: Collection[int] = (),
         padded: bool | None = None,
+        hidden: Collection[int] = (),
     ) -> Internals:
         """Run the whole classifier, or layers 1…depth only, and hand out its internals.
 
         inputs: input_ids and attention_mask (B, T), token_type_ids where the family has them;
-        attention: the layers whose maps are wanted; padded: whether attention_mask holds a 0, None to have a look.
-        [CLS] vectors are handed out for every layer that runs.
+        attention, hidden: the layers whose maps, and whose every token's output, are wanted; padded: whether
+        attention_mask holds a 0, None to have a look. [CLS] vectors are handed out for every layer that runs.
         """
-        with captured(attention, self.last_layer(depth), padded) as internals:
+        last = self.last_layer(depth)
+        with captured(Pass(attention, None if last in hidden else last, padded, hidden)) as internals:
             if depth is None:
                 internals.logits = self.model(**inputs).logits
             else:

@@ -97,7 +97,8 @@ def _internal(bench: Bench, teacher: Encoder, examples: Examples) -> float:
     with tempfile.TemporaryDirectory() as folder:
         _extract(bench, teacher, examples, Path(folder))
         signals = Stored(Path(folder), Path(folder))
-        return _trained(bench, examples, phase, Objective(signals, bench.mapped, dict.fromkeys(INTERNAL, 1.0)))
+        weights = {name: 1.0 for name, loss in INTERNAL.items() if loss.needs != "hidden"}
+        return _trained(bench, examples, phase, Objective(signals, bench.mapped, weights))
 
 
 def _extract(bench: Bench, teacher: Encoder, examples: Examples, folder: Path) -> None:

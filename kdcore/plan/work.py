@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kdcore.data.tokens import rows_made, token_bytes
-from kdcore.distil.methods import Method, compare_maps
+from kdcore.distil.methods import INTERNAL, Captured, Method, need
 from kdcore.distil.schedule import Phase, phases
 from kdcore.distil.targets import kept_layers, shard_bounds
 from kdcore.model.cost import attention_bytes, forward_flops, training_flops
@@ -51,9 +51,9 @@ class Planned:
         """The most that its phases may use."""
         return sum(phase.epochs for phase in self.phases)
 
-    @property
-    def compares_maps(self) -> bool:
-        return compare_maps(self.method.minimised(self.distill.weights))
+    def needs(self, captured: Captured) -> bool:
+        """Whether any loss that it minimises needs it."""
+        return need(self.method.minimised(self.distill.weights), captured)
 
 
 def students(params: Params, study: Study | None, task: str) -> list[Planned]:
@@ -94,23 +94,30 @@ def added(parts: Sequence[Flops], runs: int = 1) -> Flops:
 
 def distilling(one: Planned, encoder: Encoder, lengths: np.ndarray) -> Flops:
     """All epochs of a student."""
-    return added([_training(encoder, lengths, phase, one.compares_maps) for phase in one.phases])
+    maps, hidden = one.needs("attention"), one.needs("hidden")
+    parts = [_training(encoder, lengths, phase, maps, phase.internal if hidden else ()) for phase in one.phases]
+    return added(parts)
 
 
-def _training(encoder: Encoder, lengths: np.ndarray, phase: Phase, compares_maps: bool = False) -> Flops:
-    depth = None if phase.classification else phase.depth(len(encoder.layers))
-    flops = training_flops(encoder, lengths, depth, phase.trains) * phase.epochs
+def _training(
+    encoder: Encoder, lengths: np.ndarray, phase: Phase, compares_maps: bool = False, hidden: Sequence[int] = ()
+) -> Flops:
+    flops = training_flops(encoder, lengths, phase.depth, phase.trains, hidden) * phase.epochs
     if phase.trains == "head":
         return {"forward": flops}
     return {"internal" if compares_maps and phase.internal else "training": flops}
 
 
-def live(one: Planned, mapped: Sequence[int], teacher: Encoder, lengths: np.ndarray) -> Flops:
-    """What the teacher computes beside a student where its maps are not stored: its layers up to the top match."""
-    if not one.compares_maps:
+def live(one: Planned, mapped: Sequence[int], teacher: Encoder, lengths: np.ndarray, stored: bool = False) -> Flops:
+    """What the teacher computes beside a student that compares hidden states, or maps that are not stored: its layers
+    up to the top match."""
+    maps, hidden = one.needs("attention") and not stored, one.needs("hidden")
+    if not maps and not hidden:
         return {}
     tops = [(phase, max(mapped[layer - 1] for layer in phase.internal)) for phase in one.phases if phase.internal]
-    return {"maps": sum(forward_flops(teacher, lengths, top) * phase.epochs for phase, top in tops)}
+    whole = mapped if hidden else ()
+    flops = sum(forward_flops(teacher, lengths, top, whole) * phase.epochs for phase, top in tops)
+    return {"maps" if maps else "forward": flops}
 
 
 @dataclass(frozen=True)
@@ -211,13 +218,13 @@ class TaskPlan:
         return [*works, *self._live(), self._epoch_scores(), self._evaluation()]
 
     def _live(self) -> Iterator[Work]:
-        """The teacher beside the students that compare maps, where those are not stored."""
-        beside = [one for one in self.students if one.compares_maps and not self.stored["train"]]
+        """The teacher beside the students that compare what is not stored."""
+        train, stored = self.lengths.train, self.stored["train"]
         parts = [
-            live(one, self.mapped[one.name], self.teacher, self.lengths.train[: one.student.rows]) for one in beside
+            live(one, self.mapped[one.name], self.teacher, train[: one.student.rows], stored) for one in self.students
         ]
-        if parts:
-            runs, rows = self.seeds * len(beside), len(self.splits["train"])
+        if beside := sum(map(bool, parts)):
+            runs, rows = self.seeds * beside, len(self.splits["train"])
             yield Work("student", "live teacher", runs, rows, None, added(parts, self.seeds))
 
     def _epoch_scores(self) -> Work:
@@ -235,7 +242,8 @@ class TaskPlan:
         parts = [added([{"forward": forward_flops(self.teacher, rows)} for rows in splits], self.teachers)]
         for one in self.students:
             encoder = self.encoder(one.student.layers)
-            compared = [encoder] if self.stored["validation"] else [encoder, self.teacher]
+            stored = self.stored["validation"] and not need(INTERNAL, "hidden")
+            compared = [encoder] if stored else [encoder, self.teacher]
             own: list[Flops] = [{"forward": forward_flops(encoder, rows)} for rows in splits]
             own += [{"maps": forward_flops(model, validation)} for model in compared]
             parts.append(added(own, self.seeds))

@@ -1,16 +1,18 @@
 """A run in a bucket: held through a lease, worked on in a cache on this machine, and published when it is finished."""
 
+import os
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from kdcore.console import warn
-from kdcore.errors import LeaseLostError, UserError
+from kdcore.errors import LeaseLostError, UserError, shown
 from kdcore.store.bucket import AwayError, RefusedError, bucket
 from kdcore.store.lease import Lease
 from kdcore.store.local import Local, is_whole, this_process
 from kdcore.store.mirror import Mirror
-from kdcore.store.repeat import Repeated, seconds
 
 LEASE_SECONDS = 120.0  # KDCORE_LEASE_SECONDS: after these a silent owner's run is another's to take
 UPLOAD_SECONDS = 180.0  # KDCORE_UPLOAD_SECONDS: between two checkpoints that are uploaded
@@ -148,3 +150,33 @@ class Remote:
                 self._unsaved = True
                 warn(f"{self.name}: a checkpoint could not be uploaded, training goes on: {error}")
         return not self.lost
+
+
+class Repeated:
+    """Calls `call` every `seconds` in a thread of its own, until `end`, or until it gives False."""
+
+    def __init__(self, name: str, seconds: float, call: Callable[[], bool]) -> None:
+        self._seconds, self._call, self._ended = seconds, call, threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._seconds) and self._call():
+            pass
+
+    def end(self, patience: float) -> bool:
+        """Call no more; whether the call that is under way, if one is, ended within so many seconds."""
+        self._ended.set()
+        self._thread.join(patience)
+        return not self._thread.is_alive()
+
+
+def seconds(variable: str, usual: float) -> float:
+    """Seconds that an environment variable says, or what is usual. Raises UserError where it says none."""
+    said = os.environ.get(variable) or str(usual)
+    try:
+        if 0 < (value := float(said)) < float("inf"):
+            return value
+    except ValueError:
+        pass
+    raise UserError(variable, f"must be a number of seconds greater than 0, found {shown(said)}")

@@ -66,6 +66,23 @@ def test_logits_are_those_of_hugging_face_whatever_is_captured(family: str, tmp_
 
 
 @families
+def test_hidden_states_of_every_token_are_those_of_hugging_face(family: str, tmp_path: Path):
+    """Of the last layer too, where nothing else reads any token but [CLS], whether the classifier runs or not."""
+    _, expected, batch = both(family, tmp_path)
+    tokens = batch.mask.bool()
+    for depth in (None, 2):
+        wanted = (1, depth or 4)
+        with torch.no_grad():
+            found = encoder(family)(batch.inputs, depth, hidden=wanted)
+        assert tuple(found.hidden) == wanted
+        for layer, values in found.hidden.items():
+            last = family == "modernbert" and layer == 4
+            values = encoder(family).model.base_model.final_norm(values) if last else values
+            torch.testing.assert_close(values[tokens], expected.hidden_states[layer][tokens], **CLOSE)
+    torch.testing.assert_close(encoder(family)(batch.inputs, hidden=(4,)).logits, expected.logits, **CLOSE)
+
+
+@families
 def test_cls_vectors_are_those_of_hugging_face(family: str, tmp_path: Path):
     found, expected, _ = both(family, tmp_path)
     assert sorted(found.cls) == list(EVERY)

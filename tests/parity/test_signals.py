@@ -59,7 +59,7 @@ class SamePass(Live):
     transformers' fused attention, which runs where nothing is captured, rounds differently in the last bit.
     """
 
-    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
+    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], *_: Any) -> Teaching:
         said = super().at(batch, range(1, self.layers + 1), cls)
         return Teaching({layer: said.attention[layer] for layer in attention}, said.cls, said.given_logits)
 

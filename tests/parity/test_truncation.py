@@ -30,8 +30,9 @@ class Whole(nn.Module):
         depth: int | None = None,
         attention: Collection[int] = (),
         padded: bool | None = None,
+        hidden: Collection[int] = (),
     ) -> Internals:
-        return self.inner(inputs, attention=attention, padded=padded)
+        return self.inner(inputs, attention=attention, padded=padded, hidden=hidden)
 
 
 def learned(family: str, phase: Phase, method: str, whole: bool) -> tuple[Tensor, dict[str, Any], dict[str, Any]]:

@@ -24,7 +24,7 @@ SECTIONS = {
 }
 MOST_FILES = {
     "A loss on [CLS]": 4,
-    "A loss on all tokens' hidden states": 6,
+    "A loss on all tokens' hidden states": 3,
     "A schedule": 2,
     "A task metric": 1,
     "A study": 3,

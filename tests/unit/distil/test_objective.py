@@ -1,6 +1,5 @@
 """What each phase minimises: which terms, with which weights, from which layers."""
 
-from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from kdcore.data.batches import Batch
 from kdcore.distil import losses
 from kdcore.distil.schedule import Phase
-from kdcore.distil.signals import Live, Teaching
+from kdcore.distil.signals import Layers, Live, Teaching
 from kdcore.model.encoder import Encoder
 from tests.distilling import encoder, examples, gradients, objective, phases_of, whole_batch
 
@@ -142,9 +141,9 @@ class Recorder(Live):
         super().__init__(teacher)
         self.asked: list[tuple[tuple[int, ...], tuple[int, ...], bool]] = []
 
-    def at(self, batch: Batch, attention: Collection[int], cls: Collection[int], logits: bool = True) -> Teaching:
+    def at(self, batch: Batch, attention: Layers, cls: Layers, logits: bool = True, hidden: Layers = ()) -> Teaching:
         self.asked.append((tuple(attention), tuple(cls), logits))
-        return super().at(batch, attention, cls, logits)
+        return super().at(batch, attention, cls, logits, hidden)
 
 
 @pytest.mark.parametrize(

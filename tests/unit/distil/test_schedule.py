@@ -95,10 +95,10 @@ def test_every_method_has_the_same_epochs(layers: int, epochs: int, last: int, c
 
 
 def test_a_phase_runs_the_layers_that_it_needs():
-    assert [phase.depth(3) for phase in of("sid")] == [1, 2, 3, 3]
-    assert [phase.depth(3) for phase in of("pid")] == [1, 2, 3, 3]
-    assert [phase.depth(3) for phase in of("pid", classification="always")] == [3, 3, 3, 3]
-    assert [phase.depth(3) for phase in of("soft")] == [3]
+    assert [phase.depth for phase in of("sid")] == [1, 2, 3, None]
+    assert [phase.depth for phase in of("pid")] == [1, 2, 3, None]
+    assert [phase.depth for phase in of("pid", classification="always")] == [None] * 4
+    assert [phase.depth for phase in of("soft")] == [None]
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,20 @@ def test_attention_that_was_not_stored_comes_from_the_teacher(tmp_path: Path):
     torch.testing.assert_close(read.at(batch, (3,), (3,)).attention[3], expected)
 
 
+def test_hidden_states_come_from_the_teacher_beside_what_was_stored(folder: Path, tmp_path: Path):
+    encoder().save(tmp_path / "teacher")
+    read, batch = Stored(folder, tmp_path / "teacher"), whole_batch(examples())
+    said, same = read.at(batch, (2,), (2,), hidden=(2, 4)), read.at(batch, (2,), (2,))
+    expected = encoder()(batch.inputs, hidden=(2, 4)).hidden
+    assert list(said.hidden) == [2, 4]
+    assert all(torch.equal(values, expected[layer]) for layer, values in said.hidden.items())
+    assert torch.equal(said.attention[2], same.attention[2])
+    assert torch.equal(said.cls[2], same.cls[2])
+    assert same.hidden == {}
+    assert read.are_stored((2,))
+    assert not read.are_stored((2,), (2,))
+
+
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "manifest.json")
 

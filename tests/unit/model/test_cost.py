@@ -28,6 +28,13 @@ def test_a_forward_pass_by_hand():
     assert forward_flops(encoder(), LENGTHS) == 3 * layer + last + 2 * (32 * 32 + 2 * 32) * 2
 
 
+def test_a_last_layer_whose_hidden_states_are_read_computes_every_token():
+    layer = 2 * LAYER * 8 + 4 * (25 + 9) * 32
+    assert forward_flops(encoder(), LENGTHS, depth=2, hidden=(1, 2)) == 2 * layer
+    assert training_flops(encoder(), LENGTHS, depth=2, hidden=(2,)) == 3 * 2 * layer
+    assert forward_flops(encoder(), LENGTHS, depth=2, hidden=(1,)) == forward_flops(encoder(), LENGTHS, depth=2)
+
+
 def test_values_in_one_with_queries_and_keys_are_of_every_token():
     # The tiny ModernBERT's attention: queries, keys and values, 3 · 32² in one, and 32² for what they give. Then, for
     # the first token, 32 · 2 · 64 for both halves of a gate, and 64 · 32 back.

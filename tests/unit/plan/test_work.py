@@ -9,7 +9,7 @@ import pytest
 
 from kdcore.data import tasks
 from kdcore.distil import targets
-from kdcore.distil.methods import Method
+from kdcore.distil.methods import INTERNAL, InternalLoss, Method
 from kdcore.errors import UserError
 from kdcore.model.cost import attention_bytes
 from kdcore.params.read import load
@@ -89,6 +89,16 @@ def test_a_live_teacher_runs_up_to_the_top_layer_that_is_matched():
     assert work.live(planned("sid"), (2, 4), teacher, LENGTHS) == {"maps": LAYER + LAST + 3 * LAYER + LAST}
     assert work.live(planned("soft"), (2, 4), teacher, LENGTHS) == {}
     assert work.live(planned("sid-cos"), (2, 4), teacher, LENGTHS) == {}
+    assert work.live(planned("sid"), (2, 4), teacher, LENGTHS, stored=True) == {}
+
+
+def test_a_teacher_of_hidden_states_runs_whatever_is_stored(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(INTERNAL, "hid", InternalLoss("hid", "hidden_mse", "", "hidden"))
+    one = planned("sid-hid", weights={"hid": 1.0})
+    # Every token of the matched layers 2 and 4 is read, the last layer's too: of the student's layers 1 and 2 likewise.
+    assert work.live(one, (2, 4), encoder_of(tiny.config("bert"), 4), LENGTHS, stored=True) == {"forward": 6 * LAYER}
+    student = encoder_of(tiny.config("bert"), 2)
+    assert sum(work.distilling(one, student, LENGTHS).values()) == 3 * (3 * LAYER + LAYER + LAST + HEAD)
 
 
 @pytest.mark.parametrize("method", ["soft", "sid"])

@@ -10,7 +10,7 @@ import pytest
 from kdcore.errors import UserError
 from kdcore.store import bucket as module
 from kdcore.store.bucket import AwayError, Bucket
-from kdcore.store.repeat import seconds
+from kdcore.store.remote import seconds
 from tests.s3 import Server
 
 
