@@ -220,7 +220,7 @@ def _made(facts: Mapping[str, Any]) -> dict[str, str]:
     made = {
         "method": f"`{facts['method']}`, {SCHEDULES[method.schedule].card}",
         "layers": f"1 to {facts['layers']} match the teacher's {', '.join(map(str, facts['mapped']))}",
-        "starts from": f"{STARTS[facts['init']]}; {HEADS[facts['head']]}",
+        "starts from": f"{STARTS[facts['init']]}; {HEADS[facts.get('head', 'new')]}",
         "data": f"{facts['rows']:,} training rows, {source}",
         "internal losses": ", ".join(f"{title} × {weight:g}" for title, weight in internal.items()),
         "soft labels": f"temperature {facts['temperature']:g}, hard labels, where a row has one, weigh "
