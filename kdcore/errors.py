@@ -62,7 +62,7 @@ def shown(value: Any) -> str:
 
 def near(name: Any, allowed: Iterable[str]) -> str:
     """', did you mean 'layers'?' where an allowed name is close, or equal up to case and spaces, else nothing."""
-    names, text = list(allowed), str(name)[:80]
+    names, text = list(allowed), name[:80] if isinstance(name, str) else shown(name)
     match = [one for one in names if one.strip().casefold() == text.strip().casefold()]
     match = match or difflib.get_close_matches(text, names, n=1)
     return f", did you mean {match[0]!r}?" if match else ""

@@ -139,7 +139,8 @@ class Encoder(nn.Module):
         attention_mask holds a 0, None to have a look. [CLS] vectors are handed out for every layer that runs.
         """
         last = self.last_layer(depth)
-        with captured(Pass(attention, None if last in hidden else last, padded, hidden)) as internals:
+        made = Internals()  # here, as torch.compile does not trace one that Pass makes for itself
+        with captured(Pass(attention, None if last in hidden else last, padded, hidden, made)) as internals:
             if depth is None:
                 internals.logits = self.model(**inputs).logits
             else:

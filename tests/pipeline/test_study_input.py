@@ -102,4 +102,5 @@ def test_equal_students_keep_their_own_names(finished_copy: Project):
         finished_copy.run("python", "-m", "kdcore", *command.split())
     points = [json.loads((finished_copy.root / f"out/{method}.json").read_text()) for method in ("sid", "sid-kl")]
     assert [found.pop("method") for found in points] == ["sid", "sid-kl"]
+    assert len({found.pop("sha256") for found in points}) == 2
     assert points[0] == points[1]
