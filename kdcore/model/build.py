@@ -43,17 +43,18 @@ def build(
         student = Encoder(
             AutoModelForSequenceClassification.from_config(_shallower(config, sources), dtype=torch.float32)
         )
+        taught: Any = load_classifier(Path(teacher)) if "teacher" in (head, init.partition("_")[0]) else None
         if init.startswith("teacher"):
-            _copy(load_classifier(Path(teacher)), student, sources)
+            _copy(taught, student, sources)
         elif init.startswith("pretrained"):
-            source = load_pretrained(pretrained, revision, labels={})
+            source = load_pretrained(pretrained, revision, labels={}, pooler=head == "new")
             _check_same_shape(source.config, config, pretrained, teacher)
             _copy(source.base_model, student, sources)
         if head == "teacher":
             above = {id(parameter) for parameter in student.head_parameters()}
-            weights = {name: weight for name, weight in student.model.named_parameters() if id(weight) in above}
-            copied = load_classifier(Path(teacher)).state_dict()
-            student.model.load_state_dict({name: copied[name] for name in weights}, strict=False)
+            names = [name for name, parameter in student.model.named_parameters() if id(parameter) in above]
+            weights = taught.state_dict()
+            student.model.load_state_dict({name: weights[name] for name in names}, strict=False)
     return student
 
 

@@ -48,14 +48,16 @@ def load_classifier(name: str | Path, revision: str | None = None) -> Any:
     return model
 
 
-def load_pretrained(name: str | Path, revision: str | None, labels: Mapping[str, Any]) -> Any:
-    """A pre-trained encoder as a classifier with these labels (`labels_of`; {} where only the encoder is asked for).
+def load_pretrained(name: str | Path, revision: str | None, labels: Mapping[str, Any], pooler: bool = True) -> Any:
+    """A pre-trained encoder as a classifier with these labels (`labels_of`; {} where only the encoder is asked for,
+    and its pooler where `pooler` says so).
 
     What its file lacks above the layers is drawn from torch's generator. So is the output layer where the file's is for
     another number of labels. A line on stdout says so. Raises UserError where any of the encoder is missing or not
     understood.
     """
-    return _load(name, load_config(name, revision, labels), new_head=True, said_of="" if labels else "pooler")
+    said_of = "" if labels else "pooler" if pooler else None
+    return _load(name, load_config(name, revision, labels), new_head=True, said_of=said_of)
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,13 @@ class Stored:
     dtype: str
 
 
-def _load(name: str | Path, config: Any, new_head: bool, said_of: str = "") -> Any:
+def _load(name: str | Path, config: Any, new_head: bool, said_of: str | None = "") -> Any:
     place, commit = str(name), config._commit_hash
     with readable(place, "no model can be built"), torch.device("meta"):  # shapes, without memory for weights
         plan = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
     stored = _named_alike(place, plan, _tensors(name, config))
     kept, drawn = _matched(place, plan, stored, new_head)
-    if new := sorted({key.rpartition(".")[0] for key in drawn if said_of in key}):
+    if new := sorted({key.rpartition(".")[0] for key in drawn if said_of is not None and said_of in key}):
         others = next((f" (the file's is for {stored[key].shape[0]} labels)" for key in drawn if key in stored), "")
         verb = "is" if len(new) == 1 else "are"
         say(f"model: {place} gives the encoder; {' and '.join(new)} {verb} new, drawn at random{others}")

@@ -69,6 +69,16 @@ def test_a_bare_encoder_gets_a_new_head_for_the_labels_and_this_is_said(
         assert torch.equal(weight, kept[name]), name
 
 
+@pytest.mark.parametrize(("pooler", "said"), [(True, 1), (False, 0)])
+def test_a_pooler_that_an_encoder_lacks_is_new_where_it_is_used(
+    tmp_path: Path, pooler: bool, said: int, capsys: pytest.CaptureFixture[str]
+):
+    folder = tiny.save_pretrained(tmp_path)
+    rewritten(folder, lambda weights: {name: weight for name, weight in weights.items() if "pooler" not in name})
+    load_pretrained(folder, None, {}, pooler)
+    assert capsys.readouterr().out.count("pooler.dense is new, drawn at random") == said
+
+
 @families
 def test_a_head_is_drawn_as_transformers_draws_it(tiny_folder: Callable[..., Path], family: str):
     from transformers import AutoModelForSequenceClassification

@@ -144,6 +144,19 @@ def test_the_rerankers_students_with_either_head_are_those_of_their_points():
         assert (closeness, loss) == (f"{kl(made):.3f}", f"{cosine(made):.4f}")
 
 
+def test_the_means_over_a_rerankers_seeds_are_those_of_its_points():
+    text = (ROOT / "docs/without-labels.md").read_text(encoding="utf-8")
+    table = text[text.index("| `student.head` |") :].split("\n\n")[0].splitlines()[2:]
+    assert len(table) == 4
+    for line in table:
+        head, method, seeds, spearman, mse = [cell.strip() for cell in line.strip("|").split("|")]
+        files = sorted((ROOT / "metrics/reranker/head").glob(f"{method}-L3-{head.split('`')[1]}-s*.json"))
+        made = [point("reranker/head", file.name) for file in files]
+        assert len(made) == int(seeds)
+        assert spearman == f"{np.mean([one['scores']['validation']['teacher_spearman'] for one in made]):.3f}"
+        assert mse == f"{np.mean([one['fidelity']['score_mse'] for one in made]):.1f}"
+
+
 def test_the_rerankers_latencies_are_those_of_its_file():
     measured = point("reranker", "latency.json")["measured"]
     ms = {(one["layers"], one["runtime"], one["batch"]): one["p50_ms"] for one in measured if one["threads"] == 1}
