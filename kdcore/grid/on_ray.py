@@ -63,6 +63,7 @@ def _task() -> Any:
 
     def run(python: str, root: str, folder: str, number: int, environment: dict[str, str], *before: int) -> int:
         import os
+        import signal
         import socket
         import subprocess
         import time
@@ -71,6 +72,8 @@ def _task() -> Any:
 
         if any(before):
             return 1
+        # ray.cancel raises KeyboardInterrupt by it, which a cluster that a script started in its background ignores.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         place = f"{socket.gethostname()} ({ray.get_runtime_context().get_node_id()[:8]})"
         line = [python, "-m", "kdcore.grid.attempt", folder, str(number), place]
         process = subprocess.Popen(line, cwd=root, env=os.environ | environment)  # noqa: S603
