@@ -15,8 +15,12 @@ import pandas as pd
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-FAMILIES = ("bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "modernbert")
-UNSUPPORTED = "mpnet"  # its attention does not go through transformers' interface
+FAMILIES = (
+    *("bert", "roberta", "xlm-roberta", "camembert", "electra", "mpnet", "deberta", "deberta-v2", "distilbert"),
+    "modernbert",
+)
+OWN_ATTENTION = ("mpnet", "deberta", "deberta-v2")  # not through transformers' interface
+UNSUPPORTED = "albert"  # its layers are one and the same
 MAX_TOKENS = 128
 
 # Class 0 and class 1 each have words of their own; the fillers tell nothing.
@@ -39,7 +43,7 @@ FILLERS = (
 
 # Roberta's relatives pad with token 1 and number their positions from 2, as the real ones do.
 _PAD_SECOND = ("roberta", "xlm-roberta", "camembert", "mpnet")
-_NO_TOKEN_TYPES = (*_PAD_SECOND, "distilbert", "modernbert")
+_NO_TOKEN_TYPES = (*_PAD_SECOND, "deberta", "deberta-v2", "distilbert", "modernbert")
 
 
 def texts(rows: int = 64, pairs: bool = False, labels: int = 2, seed: int = 0) -> pd.DataFrame:
@@ -128,6 +132,11 @@ def _only_of(family: str) -> dict[str, Any]:
     common = {"intermediate_size": 64, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
     if family in _PAD_SECOND:
         return {**common, "max_position_embeddings": MAX_TOKENS + 2, "type_vocab_size": 1}
+    if family.startswith("deberta"):  # as the published ones are, v2 with buckets of distances, as v3
+        shares = {"position_buckets": 8, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+        relative = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
+        relative |= {"max_position_embeddings": MAX_TOKENS, "type_vocab_size": 0}
+        return {**common, **relative, **(shares if family == "deberta-v2" else {})}
     if family == "electra":
         return {**common, "max_position_embeddings": MAX_TOKENS, "embedding_size": 16}
     return {**common, "max_position_embeddings": MAX_TOKENS}

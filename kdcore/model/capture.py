@@ -1,8 +1,9 @@
 """The forward pass in progress: what it was asked for, which layer is at work, and what it hands out.
 
 transformers gives its attention function no handle on whoever runs the model, so the pass is kept in this module.
-An attention map's way: `Encoder.forward` opens a pass, a hook enters the layer, `attention` in encoder.py hands the
-layer's map to the pass, and the pass's `Internals` are what `forward` returns to the loss.
+An attention map's way: `Encoder.forward` opens a pass, a hook enters the layer, `attention` in encoder.py (or a hook,
+where the architecture attends by code of its own) hands the layer's map to the pass, and the pass's `Internals` are
+what `forward` returns to the loss.
 
 Shapes: B examples, T tokens of the longest, A heads, H hidden size, K classes (1 for a regression).
 """
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -97,3 +99,16 @@ def _leave(layer: int, output: Any) -> None:
         _pass.internals.cls[layer] = hidden[:, 0]
         if layer in _pass.hidden:
             _pass.internals.hidden[layer] = hidden
+
+
+def overhear(layers: nn.ModuleList, dropout: str) -> None:
+    """Hook the layers of an architecture that attends by code of its own; dropout: names the part that gets the map."""
+    for layer in layers:
+        layer.get_submodule(dropout).register_forward_pre_hook(lambda _, inputs: _overheard(inputs[0]))
+
+
+def _overheard(maps: Tensor) -> None:
+    """maps: (B, A, T, T) probabilities; one that the softmax rounded to 0 counts as the smallest number above it."""
+    if _pass.wants_map:
+        maps = maps.float() if maps.itemsize < 4 else maps
+        _pass.hand_out(maps.clamp_min(torch.finfo(maps.dtype).tiny).log())

@@ -24,6 +24,7 @@ def forward_cost(
     of queries with keys, 2·n²·H for the mean of the values. The last layer computes [CLS] alone (last_layer.py): its
     queries' one row costs 2·n·H and so does the mean of the values, or 2·n·H for each of the A heads where the heads
     mix the layer's input instead. The other rows, which only an attention loss asks for, are not counted.
+    DeBERTa's products with vectors of distances are; that it makes these vectors, once for a batch, is not.
     hidden: the layers of which every token is read, the last one too.
     """
     per_token = per_example = mixes = squares = 0  # weights, and vectors as wide as H
@@ -33,8 +34,9 @@ def forward_cost(
             per_token, per_example = per_token + every, per_example + linear_weights(layer) - every
             mixes += 1 + mixed
         else:
-            per_token += linear_weights(layer)
-            squares += 1
+            met, twice_a_token = _distances(layer.get_submodule(encoder.family.attention))
+            per_token += linear_weights(layer) + met
+            squares += 1 + twice_a_token
     if depth is None:
         per_example += sum(p.numel() for p in encoder.head_parameters() if p.ndim == 2)
     width = encoder.config.hidden_size
@@ -54,6 +56,21 @@ def _weights_of_every_token(encoder: Encoder, layer: nn.Module) -> tuple[int, in
         return linear_weights(attention), 1
     values = linear_weights(attention.get_submodule(encoder.family.values))
     return linear_weights(attention) - values, encoder.config.num_attention_heads
+
+
+def _distances(attention: nn.Module) -> tuple[int, int]:
+    """Of DeBERTa, what its content meets the vectors of distances with (He et al., 2021, eq. 4); else (0, 0).
+
+    The weights that this adds for every token, in the place of those that make the vectors, and how many of its
+    products have two vectors for every token of the text.
+    """
+    if not getattr(attention, "relative_attention", False):
+        return 0, 0
+    of_vectors = sum(linear_weights(part) for name, part in attention.named_children() if name.startswith("pos_"))
+    kinds, span = len(attention.pos_att_type), getattr(attention, "pos_ebd_size", None)
+    if span is None:
+        return -of_vectors, kinds
+    return kinds * 2 * span * attention.all_head_size - of_vectors, 0
 
 
 def training_flops(

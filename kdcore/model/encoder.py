@@ -17,7 +17,7 @@ from transformers.masking_utils import AttentionMaskInterface
 from transformers.utils import strtobool
 
 from kdcore.model.attention import attend
-from kdcore.model.capture import Internals, Pass, captured, in_progress, watch
+from kdcore.model.capture import Internals, Pass, captured, in_progress, overhear, watch
 from kdcore.model.dropout import drawn_here, replace_dropout
 from kdcore.model.families import family
 from kdcore.model.last_layer import attend_first, shorten
@@ -71,11 +71,14 @@ class Encoder(nn.Module):
         super().__init__()
         self.model = model
         self.family = family(model.config.model_type, model.config.name_or_path or type(model).__name__)
-        model.set_attn_implementation(ATTENTION)
         replace_dropout(model)
         replace_linear(model)
         watch(self.layers)
-        shorten(self.layers, self.family)
+        if self.family.own_map:
+            overhear(self.layers, self.family.own_map)
+        else:
+            model.set_attn_implementation(ATTENTION)
+            shorten(self.layers, self.family)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Encoder":
@@ -84,11 +87,7 @@ class Encoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write an ordinary Hugging Face folder, without a trace of the capture."""
-        self.model.set_attn_implementation("sdpa")
-        try:
-            self.model.save_pretrained(folder, safe_serialization=True)
-        finally:
-            self.model.set_attn_implementation(ATTENTION)
+        self.model.save_pretrained(folder, safe_serialization=True)
 
     @property
     def config(self) -> Any:
@@ -149,11 +148,11 @@ class Encoder(nn.Module):
         return internals
 
     def last_layer(self, depth: int | None) -> int | None:
-        """The layer of a pass that computes [CLS] alone (last_layer.py); None where every token of the last is read.
+        """The layer of a pass that computes [CLS] alone (last_layer.py); None where the last one computes every token.
 
         The classifiers of all families read [CLS] only, but for a ModernBERT that is told to take the mean.
         """
-        if depth is None and getattr(self.config, "classifier_pooling", "cls") != "cls":
+        if self.family.own_map or (depth is None and getattr(self.config, "classifier_pooling", "cls") != "cls"):
             return None
         return len(self.layers) if depth is None else depth
 

@@ -13,8 +13,12 @@ class Family:
     layers: the list of layers, within the bare encoder
     output: the linear layer that gives the logits, within the classifier
 
-    The others are names within one layer, for the shortcut in last_layer.py alone:
+    The others are names within one layer:
     attention: the part in which tokens look at each other
+    own_map: of an architecture that attends by code of its own, not through transformers' AttentionInterface: the
+        dropout whose input is the attention map, (B, A, T, T) probabilities
+
+    Two are for the shortcut in last_layer.py alone, which such an architecture does without:
     values: the linear layer within `attention` that gives the values and nothing else; None where queries, keys and
         values come from one layer
     after_attention: the first part after `attention`; from its inputs on, each token is computed without the others
@@ -25,6 +29,7 @@ class Family:
     attention: str = "attention.self"
     values: str | None = "value"
     after_attention: str = "attention.output"
+    own_map: str | None = None
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -33,6 +38,9 @@ FAMILIES: Mapping[str, Family] = {
     "xlm-roberta": Family("encoder.layer", "classifier.out_proj"),
     "camembert": Family("encoder.layer", "classifier.out_proj"),
     "electra": Family("encoder.layer", "classifier.out_proj"),
+    "mpnet": Family("encoder.layer", "classifier.out_proj", "attention.attn", own_map="attention.attn.dropout"),
+    "deberta": Family("encoder.layer", "classifier", own_map="attention.self.dropout"),
+    "deberta-v2": Family("encoder.layer", "classifier", own_map="attention.self.dropout"),  # DeBERTa-v3 too
     "distilbert": Family("transformer.layer", "classifier", "attention", "v_lin", "sa_layer_norm"),
     "modernbert": Family("layers", "classifier", "attn", None, "mlp_norm"),
 }

@@ -32,6 +32,7 @@ PROBLEM = "weights can't be read"
 UNUSED = re.compile(
     r"(^|\.)(position_ids|token_type_ids|inv_freq)$"
     r"|^(cls|lm_head|decoder|predictions|discriminator_predictions|generator_predictions|generator_lm_head)\."
+    r"|^(lm|mask)_predictions\."
     r"|^vocab_(transform|layer_norm|projector)\."
 )
 
@@ -73,7 +74,7 @@ class Stored:
 def _load(name: str | Path, config: Any, new_head: bool, said_of: str | None = "") -> Any:
     place, commit = str(name), config._commit_hash
     with readable(place, "no model can be built"), torch.device("meta"):  # shapes, without memory for weights
-        plan = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
+        plan = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32, attn_implementation="eager")
     stored = _named_alike(place, plan, _tensors(name, config))
     kept, drawn = _matched(place, plan, stored, new_head)
     if new := sorted({key.rpartition(".")[0] for key in drawn if said_of is not None and said_of in key}):
@@ -87,7 +88,7 @@ def _load(name: str | Path, config: Any, new_head: bool, said_of: str | None = "
             config=config,
             state_dict=_read(kept),
             dtype=torch.float32,
-            attn_implementation="sdpa",
+            attn_implementation="eager",
             output_loading_info=True,
         )
     if any(set(report[kind]) - drawn for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")):
@@ -185,7 +186,10 @@ def _matched(place: str, plan: Any, stored: Mapping[str, Stored], new_head: bool
     drawn = set(wanted) - set(kept)
     # Encoders without a pooler are published, and so are poolers that the classifier of the family has no use for.
     lost = {key for key in drawn if key.startswith(prefix) and not key.startswith(pooler)} if new_head else drawn
-    unused = {key for key in stored if key not in wanted and not key.startswith(pooler) and not UNUSED.search(key)}
+    # Its class names more: DeBERTa's files have position embeddings, also where the config has no use for them.
+    known = [UNUSED, *map(re.compile, plan._keys_to_ignore_on_load_unexpected or ())]
+    unused = {key for key in stored if key not in wanted and not key.startswith(pooler)}
+    unused = {key for key in unused if not any(pattern.search(key) for pattern in known)}
     if new_head:  # the heads of other tasks do no harm
         unused = {key for key in unused if key.startswith(prefix)}
     problems = []

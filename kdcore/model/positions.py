@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-OFFSET = ("camembert", "roberta", "xlm-roberta")  # they number positions from the padding token's id + 1 on
+OFFSET = ("camembert", "mpnet", "roberta", "xlm-roberta")  # they number positions from the padding token's id + 1 on
 
 
 def positions(config: Mapping[str, Any]) -> int | None:

@@ -20,7 +20,12 @@ from kdcore.model.places import resolve
 # Name -> family, and where it differs from the family's defaults in transformers, which are those of its base model.
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
 _ROBERTA = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}
-SHAPES: Mapping[str, tuple[str, dict[str, int]]] = {
+_DEBERTA_V3: dict[str, Any] = {
+    **{"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
+    **{"relative_attention": True, "position_buckets": 256, "pos_att_type": "p2c|c2p", "share_att_key": True},
+    **{"norm_rel_ebd": "layer_norm", "position_biased_input": False},
+}
+SHAPES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "bert-base": ("bert", {}),
     "bert-base-cased": ("bert", {"vocab_size": 28996}),
     "bert-large": ("bert", _LARGE),
@@ -33,6 +38,10 @@ SHAPES: Mapping[str, tuple[str, dict[str, int]]] = {
         "electra",
         {"embedding_size": 768, "hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072},
     ),
+    "mpnet-base": ("mpnet", {"max_position_embeddings": 514}),
+    "deberta-v3-small": ("deberta-v2", _DEBERTA_V3 | {"num_hidden_layers": 6}),
+    "deberta-v3-base": ("deberta-v2", _DEBERTA_V3),
+    "deberta-v3-large": ("deberta-v2", _DEBERTA_V3 | _LARGE),
     "modernbert-base": ("modernbert", {}),
 }
 

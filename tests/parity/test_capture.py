@@ -113,9 +113,9 @@ def with_attention_dropout_only(family: str, p: float) -> Encoder:
     model = encoder(family)
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout):
-            last = name.rpartition(".")[2]
-            inside = hasattr(model.get_submodule(name.rpartition(".")[0]), "is_causal") and last == "dropout"
-            module.p = p if inside else 0.0
+            parent, _, last = name.rpartition(".")
+            inside = hasattr(model.get_submodule(parent), "is_causal") or parent.endswith((".self", ".attn"))
+            module.p = p if inside and last == "dropout" else 0.0
         if isinstance(getattr(module, "attention_dropout", None), float):
             module.attention_dropout = p
     return model.train()
@@ -147,7 +147,8 @@ def test_dropout_keeps_the_mean_of_what_attention_gives(family: str):
 
 
 AFTER_ATTENTION = {
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra"), "attention.output.dense"),
+    **dict.fromkeys(tiny.FAMILIES, "attention.output.dense"),
+    "mpnet": "attention.attn.o",
     "distilbert": "attention.out_lin",
     "modernbert": "attn.Wo",
 }

@@ -13,10 +13,11 @@ from tests import tiny
 from tests.distilling import encoder, examples, gradients, objective, phases_of, whole_batch
 
 # Where a family's layer has its values, if by themselves.
-VALUES = dict.fromkeys(tiny.FAMILIES, "attention.self.value") | {"distilbert": "attention.v_lin"}
+SHORTENED = tuple(family for family in tiny.FAMILIES if family not in tiny.OWN_ATTENTION)
+VALUES = dict.fromkeys(SHORTENED, "attention.self.value") | {"distilbert": "attention.v_lin"}
 del VALUES["modernbert"]
 
-families = pytest.mark.parametrize("family", tiny.FAMILIES)
+families = pytest.mark.parametrize("family", SHORTENED)
 
 
 def learned(family: str, method: str, phase: Phase) -> tuple[Tensor, dict[str, Any]]:
@@ -80,6 +81,13 @@ def test_the_last_layer_gives_values_to_what_its_row_has_mixed(family: str):
 
     assert tokens_seen(model, None, values) == [longest] * 3 + [1]
     assert tokens_seen(model, 1, values) == [1]
+
+
+@pytest.mark.parametrize("family", tiny.OWN_ATTENTION)
+def test_an_architecture_that_attends_by_its_own_code_computes_every_token(family: str):
+    model = encoder(family)
+    longest = int(examples(family).lengths.max())
+    assert (tokens_seen(model, None), tokens_seen(model, 2)) == ([longest] * 4, [longest] * 2)
 
 
 def test_a_classifier_that_takes_the_mean_reads_every_token():

@@ -182,8 +182,8 @@ def test_an_architecture_that_cannot_be_captured_is_named_with_those_that_can(
     folder = project(**{key: str(other)})
     capsys.readouterr()
     assert teach(folder, monkeypatch, tiny_ingredients.data) == 2
-    known = "bert, camembert, distilbert, electra, modernbert, roberta, xlm-roberta"
-    assert capsys.readouterr().err == f"{other}: architecture 'mpnet' can't be captured; these can: {known}\n"
+    known = "bert, camembert, deberta, deberta-v2, distilbert, electra, modernbert, mpnet, roberta, xlm-roberta"
+    assert capsys.readouterr().err == f"{other}: architecture 'albert' can't be captured; these can: {known}\n"
     assert not (folder / "teacher").exists()
 
 

@@ -21,6 +21,8 @@ families = pytest.mark.parametrize("family", tiny.FAMILIES)
 HEADS = {
     "bert": ("bert.pooler.dense", "classifier"),
     **dict.fromkeys(("roberta", "xlm-roberta", "camembert", "electra"), ("classifier.dense", "classifier.out_proj")),
+    "mpnet": ("classifier.dense", "classifier.out_proj"),
+    **dict.fromkeys(("deberta", "deberta-v2"), ("pooler.dense", "classifier")),
     "distilbert": ("pre_classifier", "classifier"),
     "modernbert": ("head.dense", "head.norm", "classifier"),
 }
@@ -84,8 +86,9 @@ def test_a_layer_less_is_a_layers_parameters_less(family: str):
 def test_embeddings_and_output_layer_are_not_on_the_papers_axis(family: str):
     model = encoder(family)
     counts = model.parameter_counts()
+    embeddings = ("embeddings", "encoder.rel_embeddings")
     apart = sum(
-        p.numel() for name, p in model.model.base_model.named_parameters() if name.startswith("embeddings")
+        p.numel() for name, p in model.model.base_model.named_parameters() if name.startswith(embeddings)
     ) + sum(p.numel() for p in model.output.parameters())
     assert counts["total"] - counts["encoder_and_pooler"] == apart
     assert counts["total"] == sum(p.numel() for p in model.parameters())
@@ -100,10 +103,10 @@ def test_an_unknown_architecture_is_refused_by_name_with_those_that_are_known(tm
         with pytest.raises(UserError) as raised:
             load(folder)
         assert str(raised.value) == (
-            f"{folder}: architecture 'mpnet' can't be captured; these can: "
-            "bert, camembert, distilbert, electra, modernbert, roberta, xlm-roberta"
+            f"{folder}: architecture 'albert' can't be captured; these can: "
+            "bert, camembert, deberta, deberta-v2, distilbert, electra, modernbert, mpnet, roberta, xlm-roberta"
         )
-    with pytest.raises(UserError, match="'mpnet' can't be captured"):
+    with pytest.raises(UserError, match="'albert' can't be captured"):
         Encoder(tiny.model(tiny.UNSUPPORTED))
 
 

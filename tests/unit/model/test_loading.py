@@ -123,6 +123,17 @@ def test_a_pooler_that_the_family_has_no_use_for_is_left_out(tmp_path: Path):
     load_classifier(folder)
 
 
+def test_what_published_debertas_hold_beside_the_model_is_left_out(tmp_path: Path):
+    def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        positions = {"deberta.embeddings.position_embeddings.weight": torch.ones(128, 32)}
+        return weights | positions | {"lm_predictions.lm_head.bias": torch.ones(7)}
+
+    load_classifier(rewritten(tiny.save_finetuned(tmp_path / "relative", "deberta-v2"), published))
+    folder = tiny.save_finetuned(tmp_path / "absolute", "bert")
+    with pytest.raises(UserError, match=r"the model does not use: deberta\.embeddings\.position_embeddings"):
+        load_classifier(rewritten(folder, published))
+
+
 def sharded(folder: Path) -> Path:
     """The classifier's weights in two files and an index."""
     weights = load_file(folder / WEIGHTS)

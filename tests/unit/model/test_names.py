@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 from transformers import AutoTokenizer
 
 from kdcore.data import embedded
@@ -179,3 +180,22 @@ def test_a_tokenizer_that_pads_on_the_left_pads_on_the_right_also_where_it_is_sa
     for own in (tokenizer, AutoTokenizer.from_pretrained(tmp_path / "student")):
         ids = own(["a film", "its music was lovely"], padding=True)["input_ids"]
         assert [row[0] for row in ids] == [own.cls_token_id] * 2
+
+
+def test_a_vocabulary_as_sentencepiece_saved_it_is_read(tmp_path: Path):
+    """As DeBERTa-v3 is published: spm.model, and no tokenizer.json."""
+    words = tmp_path / "words.txt"
+    words.write_text("\n".join(tiny.texts(64)["sentence"]))
+    pieces = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
+    numbered = {f"{name}_id": number for number, name in enumerate(pieces)}
+    named = {f"{name}_piece": piece for name, piece in pieces.items()}
+    folder = tmp_path / "model"
+    tiny.model("deberta-v2").save_pretrained(folder)
+    SentencePieceTrainer.train(
+        input=str(words), model_prefix=str(folder / "spm"), vocab_size=40, minloglevel=2, **numbered, **named
+    )
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "vocab_type": "spm"}))
+    own = SentencePieceProcessor(model_file=str(folder / "spm.model"))
+    text = "a lovely film was good"
+    found = tokenizer_of(folder).encode(text)
+    assert found == [own.piece_to_id("[CLS]"), *own.encode(text), own.piece_to_id("[SEP]")]

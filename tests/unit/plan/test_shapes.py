@@ -33,6 +33,10 @@ def test_bert_base_has_the_published_parameters_and_no_weights():
         ("roberta-base", 125),
         ("electra-small", 13.5),
         ("electra-base", 109),
+        ("mpnet-base", 110),
+        ("deberta-v3-small", 141),  # 44 M and 98 M of embeddings, by its model card
+        ("deberta-v3-base", 184),  # 86 M and 98 M
+        ("deberta-v3-large", 435),  # 304 M and 131 M
     ],
 )
 def test_other_shapes_have_about_the_parameters_that_are_known_of_them(shape: str, millions: float):
@@ -75,7 +79,7 @@ def test_a_file_that_is_no_config_is_refused(tmp_path: Path):
 
 def test_a_family_that_cannot_be_distilled_is_refused(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": tiny.UNSUPPORTED}))
-    with pytest.raises(UserError, match="architecture 'mpnet' can't be captured"):
+    with pytest.raises(UserError, match="architecture 'albert' can't be captured"):
         config_of(str(tmp_path), "-", None)
 
 
