@@ -18,7 +18,7 @@ from kdcore.distil.methods import INTERNAL
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Phase
 from kdcore.distil.signals import Stored
-from kdcore.distil.targets import extract
+from kdcore.distil.extraction import extract
 from kdcore.distil.training import Trainer
 from kdcore.model.cost import forward_flops
 from kdcore.model.encoder import Encoder

@@ -13,7 +13,8 @@ import numpy as np
 from kdcore.data.tokens import rows_made, token_bytes
 from kdcore.distil.methods import INTERNAL, Captured, Method, need
 from kdcore.distil.schedule import Phase, phases
-from kdcore.distil.targets import kept_layers, shard_bounds
+from kdcore.distil.extraction import shard_bounds
+from kdcore.distil.targets import kept_layers
 from kdcore.model.cost import attention_bytes, forward_flops, training_flops
 from kdcore.model.encoder import Encoder
 from kdcore.model.layers import layer_map

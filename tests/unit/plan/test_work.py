@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kdcore.data import tasks
-from kdcore.distil import targets
+from kdcore.distil import extraction
 from kdcore.distil.methods import INTERNAL, InternalLoss, Method
 from kdcore.errors import UserError
 from kdcore.model.cost import attention_bytes
@@ -128,12 +128,12 @@ def test_signals_take_the_bytes_that_were_written(split: str, tiny_ingredients: 
 
 
 def test_many_files_and_no_maps_are_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(targets, "SHARD_BYTES", 8_000)
+    monkeypatch.setattr(extraction, "SHARD_BYTES", 8_000)
     found = examples(rows=12)
     for stored in (True, False):
         folder = tmp_path / str(stored)
         folder.mkdir()
-        facts = targets.extract(encoder(), found, folder, dtype="float32", attention=stored, batch_size=4)
+        facts = extraction.extract(encoder(), found, folder, dtype="float32", attention=stored, batch_size=4)
         need = work.signal_bytes(encoder_of(tiny.config("bert"), 4), found.lengths, "float32", stored)
         assert need.maps + need.rest == written(folder)
         assert (need.maps > 0) == stored
