@@ -15,8 +15,8 @@ from benchmarks.material import Material
 from benchmarks.terms import Terms
 from kdcore.artefacts import seal
 from kdcore.data.batches import Batch, collate, in_order
+from kdcore.distil.extraction import extract
 from kdcore.distil.signals import Layers, Signals, Stored, Teaching
-from kdcore.distil.targets import extract
 from kdcore.model.encoder import Encoder
 from kdcore.model.predict import logits_of
 

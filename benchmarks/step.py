@@ -172,7 +172,7 @@ def measure(told: argparse.Namespace, terms: Terms, tokens: int) -> None:
             found: dict[str, list[Any]] = interleaved(workers, told.repeats)
         rates = found.pop(SGEMM)
         lengths = equal_lengths(terms.batch_size, tokens).lengths
-        gflop = training_flops(Encoder.load(material.student(terms.layers)), lengths) / 1e9
+        gflop = training_flops(Encoder.load(material.student(terms.layers)).shape, lengths) / 1e9
         title = f"{terms.batch_size} × {tokens} tokens"
         print("", table(found, gflop, median(rate.own for rate in rates), title), "", best(rates), "", sep="\n")
         if told.profile:

@@ -40,6 +40,17 @@ def resolved(name: str, revision: str | None) -> str | None:
     return getattr(found, "resolved", None)
 
 
+def cached(name: str, revision: str | None, file: str) -> Path | None:
+    """A model's file in the hub's cache on this machine; the hub is not asked."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(name, file, revision=revision)
+    except ValueError:  # a name that no hub has
+        return None
+    return Path(found) if isinstance(found, str) else None
+
+
 def _cached(name: str, revision: str | None, kind: str) -> str | None:
     """The commit that the hub's cache on this machine has for a branch, which is what would be loaded."""
     from huggingface_hub import constants

@@ -52,10 +52,15 @@ class Run:
         """Whether another process has taken the run over; a process that finds it so stops, and publishes nothing."""
         return self.held is not None and self.held.lost
 
+    def check(self) -> None:
+        """Raises LeaseLostError where the run is lost."""
+        if self.lost:
+            raise self.stopped()
+
     def stopped(self) -> LeaseLostError:
         """What to raise then."""
         holder = self.held.owner() if self.held else "another process"
-        kept = f"nothing is published; the checkpoint in {self.folder} is kept"
+        kept = f"nothing is published; what is made of it in {self.folder} is kept"
         return LeaseLostError(f"{self.folder.name}: {holder} has taken it over: {kept}")
 
     def finish(self, write: Callable[[Path], None], **facts: Any) -> Path:

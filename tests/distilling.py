@@ -13,11 +13,11 @@ from kdcore.artefacts import seal
 from kdcore.data.batches import Batch, collate
 from kdcore.data.examples import Examples, encode
 from kdcore.distil import training
+from kdcore.distil.extraction import extract
 from kdcore.distil.methods import INTERNAL, Method
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Phase, phases
 from kdcore.distil.signals import Live, Stored, Teaching
-from kdcore.distil.targets import extract
 from kdcore.distil.training import Trainer
 from kdcore.model.encoder import Encoder
 from kdcore.params import sections

@@ -51,7 +51,7 @@ def outcome(train: Callable[..., None], material: Material, batches: Any, terms:
 def epoch_gflop(material: Material, layers: int) -> float:
     """Useful GFLOP of one epoch of the student's training steps, all of whose layers run."""
     lengths: np.ndarray = material.examples().lengths
-    return training_flops(Encoder.load(material.student(layers)), lengths) / 1e9
+    return training_flops(Encoder.load(material.student(layers)).shape, lengths) / 1e9
 
 
 def pairs(layers: int, teacher_layers: int) -> list[tuple[int, int]]:

@@ -13,11 +13,11 @@ from benchmarks.terms import Outcome, Terms
 from kdcore.artefacts import seal
 from kdcore.data.examples import Examples
 from kdcore.distil.checkpoint import Record
+from kdcore.distil.extraction import extract
 from kdcore.distil.methods import Method
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Phase, phases
 from kdcore.distil.signals import Signals, Stored
-from kdcore.distil.targets import extract
 from kdcore.distil.training import Trainer
 from kdcore.memory import keep_freed
 from kdcore.model.encoder import Encoder

@@ -1,6 +1,6 @@
 """What the command of a stage asks the store for, and whether it is there. No torch, and no file is hashed here."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -28,8 +28,9 @@ def asked(job: Job, missing: Sequence[str]) -> Asked:
     computed = {"targets": "teacher"}.get(name, name)  # signals are computed as their teacher was
     trains = computed in ("teacher", "student", "point", "tune")
     threads = given_to(computed, arguments).params.train.threads if trains else 1
+    gflop = _gflop(name, params, arguments) if trains else None
     if missing:
-        return Asked(unknown=f"waits for {missing[0]}", threads=threads)
+        return Asked(unknown=f"waits for {missing[0]}", threads=threads, gflop=gflop)
     match name:
         case "prepare" | "holdout":
             return Asked(found=_data(Path(arguments["out"])) is not None, threads=threads)
@@ -37,15 +38,40 @@ def asked(job: Job, missing: Sequence[str]) -> Asked:
             runs, found = _teacher(params, arguments)
         case "targets":
             runs, found = (), _has_targets(params, arguments)
-        case "tune":
-            seeds = params.teacher.seeds
-            opened = {seed: _opened(arguments, seed) for seed in seeds}
-            runs, found = _students(recipe for _, _, recipe in tried(params, arguments["method"], opened))
         case _:
-            method, seed = arguments["method"], arguments["seed"]
-            opened_one = _opened(arguments, teacher_of(seed, params.teacher.seeds))
-            runs, found = _students([recipe_of(params, method, seed, *opened_one)])
-    return Asked(runs, None, found, threads)
+            runs, found = _students(_recipes(name, params, arguments, lambda seed: _opened(arguments, seed)))
+    return Asked(runs, None, found, threads, gflop)
+
+
+def _recipes(
+    name: str, params: Params, arguments: Mapping[str, Any], opened: Callable[[int], tuple[Any, Any, Any]]
+) -> "Iterable[Recipe]":
+    """The students of a command. opened: what they are made from, by the seed of their teacher."""
+    method = arguments["method"]
+    if name == "tune":
+        by_seed = {seed: opened(seed) for seed in params.teacher.seeds}
+        return (recipe for _, _, recipe in tried(params, method, by_seed))
+    seed = arguments["seed"]
+    return [recipe_of(params, method, seed, *opened(teacher_of(seed, params.teacher.seeds)))]
+
+
+def _gflop(name: str, params: Params, arguments: Mapping[str, Any]) -> float | None:
+    """What the models of a command compute, whether they are there or not; None where nothing on this machine tells."""
+    from kdcore.plan.jobs import Arithmetic, UntoldError
+
+    data, own = _data(Path(arguments["data"])), given_to("teacher", arguments).params
+    if data is None:
+        return None
+    arithmetic = Arithmetic(data, own.model, own.teacher)
+    try:
+        if name == "teacher":
+            return arithmetic.fine_tuning() / 1e9
+        if name == "targets":
+            rows, _ = signals_asked(params, arguments["task"], arguments.get("study"), arithmetic.layers)
+            return arithmetic.signals(rows) / 1e9
+        return arithmetic.distilling(_recipes(name, params, arguments, lambda _: (None, None, None))) / 1e9
+    except UntoldError:
+        return None
 
 
 @cache

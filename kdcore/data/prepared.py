@@ -70,12 +70,18 @@ class Data:
         columns: those of row (int64, in the source), text_a (str), text_b (str, null for single texts), label (Int64
         ids, or float64 for a regression; null = unlabelled) that are read. Raises UserError for an absent split.
         """
-        import pyarrow.parquet as pq
+        import pyarrow as pa
 
         taken = self.take(split, rows)
-        return _framed(pq.read_table(self.folder / f"{split}.parquet", columns=list(columns)).slice(0, taken))
+        return _framed(pa.concat_tables(self.tables(split, 0, taken, taken, columns)))
 
     def frames(self, split: str, start: int, stop: int, most: int) -> Iterator["pd.DataFrame"]:
+        """As `tables`, each as `frame` gives it."""
+        return map(_framed, self.tables(split, start, stop, most))
+
+    def tables(
+        self, split: str, start: int, stop: int, most: int, columns: Sequence[str] = COLUMNS
+    ) -> Iterator["pa.Table"]:
         """The rows start … stop of a split, at most so many at a time; one group of rows of the file is in memory."""
         import pyarrow.parquet as pq
 
@@ -84,9 +90,9 @@ class Data:
             first, rows = max(start - at, 0), file.metadata.row_group(group).num_rows
             last = min(stop - at, rows)
             if first < last:
-                table = file.read_row_group(group)  # one at a time is in memory
+                table = file.read_row_group(group, list(columns))  # one at a time is in memory
                 for place in range(first, last, most):
-                    yield _framed(table.slice(place, min(most, last - place)))
+                    yield table.slice(place, min(most, last - place))
             at += rows
 
 

@@ -26,7 +26,7 @@ from kdcore.distil.readings import Readings, Step, summed
 from kdcore.distil.schedule import Phase, identity, learning_rate
 from kdcore.distil.signals import Teaching
 from kdcore.distil.tracking import Tracking, tracking
-from kdcore.model.cost import training_cost
+from kdcore.model.cost import training_flops
 from kdcore.model.encoder import Encoder, device
 from kdcore.model.predict import logits_of
 from kdcore.model.words import OccurringWords
@@ -114,12 +114,12 @@ class Trainer:
         self.model.train()
         lengths = self.examples.lengths
         batches = shuffled(lengths, self.settings.batch_size, self.seed, self.position.epochs)
-        cost = training_cost(self.encoder, phase.depth, phase.trains, self.objective.compared(phase, "hidden"))
+        shape, hidden = self.encoder.shape, self.objective.compared(phase, "hidden")
         left = batches[self.position.batch :]
         with closing(self._fetched(left, phase)) as fetched:
             for rows in left:
                 self._step(rows, phase, self._rate(phase, len(batches)), fetched)
-                self.record.gflop += cost(lengths[rows]) / 1e9
+                self.record.gflop += training_flops(shape, lengths[rows], phase.depth, phase.trains, hidden) / 1e9
                 self.position.batch += 1
                 self.position.step += 1
                 update(len(rows), f"{phase.name}, loss {self.readings.loss:.4f}")

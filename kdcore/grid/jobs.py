@@ -22,13 +22,15 @@ class Asked:
     """What a job asks the store for.
 
     runs: their names, none where they depend on what is not there yet (unknown: on what); found: whether all that the
-    job makes is there; threads: CPUs that it computes with.
+    job makes is there; threads: CPUs that it computes with; gflop: what its models compute, None where none does or it
+    can't be told yet.
     """
 
     runs: tuple[str, ...] = ()
     unknown: str | None = None
     found: bool = False
     threads: int = 1
+    gflop: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Job:
             "found": own.found,
             "after": self.after,
             "threads": own.threads,
+            "gflop": own.gflop if own.gflop is None else round(own.gflop, 3),
         }
 
 

@@ -18,6 +18,7 @@ from transformers.utils import strtobool
 
 from kdcore.model.attention import attend
 from kdcore.model.capture import Internals, Pass, captured, in_progress, overhear, watch
+from kdcore.model.cost import Shape, distances
 from kdcore.model.dropout import drawn_here, replace_dropout
 from kdcore.model.families import family
 from kdcore.model.last_layer import attend_first, shorten
@@ -106,6 +107,26 @@ class Encoder(nn.Module):
     def device(self) -> torch.device:
         return self.output.weight.device
 
+    @property
+    def shape(self) -> Shape:
+        """What its passes cost. Raises ValueError where its layers are not alike."""
+        ((every, alone, mixes),) = {self._layer_weights(layer) for layer in self.layers}
+        head = sum(p.numel() for p in self.head_parameters() if p.ndim == 2)
+        cls_only, (met, squares) = self.last_layer(None) is not None, distances(self.config.to_dict())
+        return Shape(len(self.layers), every + met, alone, mixes, head, self.config.hidden_size, cls_only, squares)
+
+    def _layer_weights(self, layer: nn.Module) -> tuple[int, int, int]:
+        """`every`, `alone` and `mixes` of Shape, without distances."""
+        attention = layer.get_submodule(self.family.attention)
+        if self.family.own_map:
+            of_distances = (part for name, part in attention.named_children() if name.startswith("pos_"))
+            return linear_weights(layer) - sum(map(linear_weights, of_distances)), 0, 0
+        every, mixed = linear_weights(attention), 1
+        if self.family.values is not None:
+            every -= linear_weights(attention.get_submodule(self.family.values))
+            mixed = self.config.num_attention_heads
+        return every, linear_weights(layer) - every, 1 + mixed
+
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """Everything above the encoder's layers: the pooler, where there is one, and the classifier."""
         body = {id(p) for name, p in self.model.base_model.named_parameters() if not name.startswith("pooler.")}
@@ -171,6 +192,11 @@ class Encoder(nn.Module):
             setattr(parent, name, layers)
             if pooler is not None:
                 base.pooler = pooler
+
+
+def linear_weights(module: nn.Module) -> int:
+    """Weights of the linear layers in a module."""
+    return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
 
 
 def device() -> torch.device:

@@ -22,6 +22,10 @@ class Family:
     values: the linear layer within `attention` that gives the values and nothing else; None where queries, keys and
         values come from one layer
     after_attention: the first part after `attention`; from its inputs on, each token is computed without the others
+
+    And what a layer costs where nothing but its config is at hand, for cost.py:
+    every: of its four linear layers of H·H weights, how many are within `attention` and not `values`
+    inner: its linear layers between H and the width inside
     """
 
     layers: str
@@ -30,6 +34,8 @@ class Family:
     values: str | None = "value"
     after_attention: str = "attention.output"
     own_map: str | None = None
+    every: int = 2
+    inner: int = 2
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -41,8 +47,8 @@ FAMILIES: Mapping[str, Family] = {
     "mpnet": Family("encoder.layer", "classifier.out_proj", "attention.attn", own_map="attention.attn.dropout"),
     "deberta": Family("encoder.layer", "classifier", own_map="attention.self.dropout"),
     "deberta-v2": Family("encoder.layer", "classifier", own_map="attention.self.dropout"),  # DeBERTa-v3 too
-    "distilbert": Family("transformer.layer", "classifier", "attention", "v_lin", "sa_layer_norm"),
-    "modernbert": Family("layers", "classifier", "attn", None, "mlp_norm"),
+    "distilbert": Family("transformer.layer", "classifier", "attention", "v_lin", "sa_layer_norm", every=3),
+    "modernbert": Family("layers", "classifier", "attn", None, "mlp_norm", every=4, inner=3),
 }
 
 

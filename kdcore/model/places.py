@@ -6,6 +6,7 @@ from pathlib import Path
 from kdcore import hub
 from kdcore.artefacts import digest, sha256
 from kdcore.data import embedded
+from kdcore.errors import UserError
 
 KINDS = (".json", ".safetensors", ".txt", ".model", ".codes")  # of the files that make a model and its tokenizer
 
@@ -17,6 +18,16 @@ def resolve(name: str) -> str | Path:
     if name in embedded.TWELVE:
         return embedded.find(name)
     return Path(name).expanduser() if Path(name).expanduser().is_dir() or name.startswith((".", "/", "~")) else name
+
+
+def on_disk(name: str, revision: str | None, file: str) -> Path | None:
+    """A file of a model, where it is on this machine: in the model's folder, or in the hub's cache."""
+    try:
+        place = resolve(name)
+    except UserError:  # an embedded model that was not fetched
+        return None
+    found = place / file if isinstance(place, Path) else hub.cached(place, revision, file)
+    return found if found and found.is_file() else None
 
 
 def fingerprint(folder: Path, hashed: Callable[[Path], str] = sha256) -> str:

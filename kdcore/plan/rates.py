@@ -14,18 +14,18 @@ import numpy as np
 from kdcore.artefacts import seal
 from kdcore.data.batches import shuffled
 from kdcore.data.examples import Examples
+from kdcore.distil.extraction import extract
 from kdcore.distil.methods import INTERNAL
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Phase
 from kdcore.distil.signals import Stored
-from kdcore.distil.targets import extract
 from kdcore.distil.training import Trainer
 from kdcore.model.cost import forward_flops
 from kdcore.model.encoder import Encoder
 from kdcore.model.predict import logits_of
 from kdcore.params.sections import Train
 from kdcore.plan.shapes import encoder_of
-from kdcore.plan.work import Kind
+from kdcore.plan.training import Kind
 from kdcore.runs import Run
 
 FEW, MANY = 2, 64  # batches that are timed: the first step costs more than the others; beyond 64 the rate stays
@@ -109,11 +109,11 @@ def _extract(bench: Bench, teacher: Encoder, examples: Examples, folder: Path) -
 def _forward(bench: Bench, teacher: Encoder, examples: Examples) -> float:
     started = time.perf_counter()
     logits_of(teacher, examples, bench.batch_size)
-    return forward_flops(teacher, examples.lengths) / (time.perf_counter() - started)
+    return forward_flops(teacher.shape, examples.lengths) / (time.perf_counter() - started)
 
 
 def _maps(bench: Bench, teacher: Encoder, examples: Examples) -> float:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         _extract(bench, teacher, examples, Path(folder))
-        return forward_flops(teacher, examples.lengths) / (time.perf_counter() - started)
+        return forward_flops(teacher.shape, examples.lengths) / (time.perf_counter() - started)

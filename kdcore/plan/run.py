@@ -19,7 +19,8 @@ from kdcore.params.sections import Params
 from kdcore.plan.lengths import lengths
 from kdcore.plan.rates import Bench, rates
 from kdcore.plan.shapes import config_of
-from kdcore.plan.work import Kind, TaskPlan, Work, parameters, students
+from kdcore.plan.training import Kind
+from kdcore.plan.work import TaskPlan, Work, parameters, students
 from kdcore.studies import Study
 
 WORDS: Mapping[Kind, str] = {

@@ -3,33 +3,31 @@
 FLOPs are those that run.json counts, of real tokens only; bytes are those of the files.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from kdcore.data.tokens import rows_made, token_bytes
-from kdcore.distil.methods import INTERNAL, Captured, Method, need
+from kdcore.distil.extraction import shard_bounds
+from kdcore.distil.methods import INTERNAL, Method, need
 from kdcore.distil.schedule import Phase, phases
-from kdcore.distil.targets import kept_layers, shard_bounds
-from kdcore.model.cost import attention_bytes, forward_flops, training_flops
+from kdcore.distil.targets import kept_layers
+from kdcore.model.cost import Shape, attention_bytes, forward_flops
 from kdcore.model.encoder import Encoder
 from kdcore.model.layers import layer_map
 from kdcore.params.overrides import of_task, values, with_changes
 from kdcore.params.sections import Distill, Params, Student, Train
 from kdcore.plan.lengths import Lengths
 from kdcore.plan.shapes import encoder_of, for_task
+from kdcore.plan.training import Flops, added, training
 from kdcore.studies import Study, cells
 
 HEADER = 128  # bytes of a .npy file before its numbers
 WEIGHT, MOMENTS = 4, 8  # bytes per parameter: float32; AdamW's two
 CHECKPOINTS = 3  # the newest two are kept while a third is written
-
-# Kinds of work differ in FLOP/s: training, training on attention maps, forward passes, those that hand out maps.
-Kind = Literal["training", "internal", "forward", "maps"]
-Flops = dict[Kind, float]
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,14 @@ class Planned:
         """The most that its phases may use."""
         return sum(phase.epochs for phase in self.phases)
 
-    def needs(self, captured: Captured) -> bool:
-        """Whether any loss that it minimises needs it."""
-        return need(self.method.minimised(self.distill.weights), captured)
+    @property
+    def losses(self) -> Collection[str]:
+        """The internal losses that it minimises."""
+        return self.method.minimised(self.distill.weights)
+
+    def flops(self, shape: Shape, lengths: np.ndarray) -> Flops:
+        """All epochs, over rows of these lengths."""
+        return training(self.phases, self.losses, shape, lengths)
 
 
 def students(params: Params, study: Study | None, task: str) -> list[Planned]:
@@ -86,32 +89,10 @@ class Work:
         return sum(self.flops.values())
 
 
-def added(parts: Sequence[Flops], runs: int = 1) -> Flops:
-    """The sum by kind, `runs` times."""
-    kinds = dict.fromkeys(kind for part in parts for kind in part)
-    return {kind: runs * sum(part.get(kind, 0.0) for part in parts) for kind in kinds}
-
-
-def distilling(one: Planned, encoder: Encoder, lengths: np.ndarray) -> Flops:
-    """All epochs of a student."""
-    maps, hidden = one.needs("attention"), one.needs("hidden")
-    parts = [_training(encoder, lengths, phase, maps, phase.internal if hidden else ()) for phase in one.phases]
-    return added(parts)
-
-
-def _training(
-    encoder: Encoder, lengths: np.ndarray, phase: Phase, compares_maps: bool = False, hidden: Sequence[int] = ()
-) -> Flops:
-    flops = training_flops(encoder, lengths, phase.depth, phase.trains, hidden) * phase.epochs
-    if phase.trains == "head":
-        return {"forward": flops}
-    return {"internal" if compares_maps and phase.internal else "training": flops}
-
-
-def live(one: Planned, mapped: Sequence[int], teacher: Encoder, lengths: np.ndarray, stored: bool = False) -> Flops:
+def live(one: Planned, mapped: Sequence[int], teacher: Shape, lengths: np.ndarray, stored: bool = False) -> Flops:
     """What the teacher computes beside a student that compares hidden states, or maps that are not stored: its layers
     up to the top match."""
-    maps, hidden = one.needs("attention") and not stored, one.needs("hidden")
+    maps, hidden = need(one.losses, "attention") and not stored, need(one.losses, "hidden")
     if not maps and not hidden:
         return {}
     tops = [(phase, max(mapped[layer - 1] for layer in phase.internal)) for phase in one.phases if phase.internal]
@@ -203,26 +184,25 @@ class TaskPlan:
         works = []
         if len(self.taught):
             epochs = self.params.teacher.epochs
-            flops = added([_training(self.teacher, self.taught, Phase("classification", epochs))], self.teachers)
+            fine_tuning = training((Phase("classification", epochs),), (), self.teacher.shape, self.taught)
+            flops = added([fine_tuning], self.teachers)
             works.append(Work("teacher", "fine-tuned", self.teachers, len(self.taught), epochs, flops))
         signals = [
-            {"maps" if self.stored[split] else "forward": forward_flops(self.teacher, tokens)}
+            {"maps" if self.stored[split] else "forward": forward_flops(self.teacher.shape, tokens)}
             for split, tokens in self.splits.items()
         ]
         rows, flops = sum(map(len, self.splits.values())), added(signals, self.teachers)  # type: ignore[arg-type]
         works.append(Work("targets", "signals", self.teachers, rows, None, flops))
         for one in self.students:
             learned = self.lengths.train[: one.student.rows]
-            flops = added([distilling(one, self.encoder(one.student.layers), learned)], self.seeds)
+            flops = added([one.flops(self.encoder(one.student.layers).shape, learned)], self.seeds)
             works.append(Work("student", one.name, self.seeds, len(learned), one.epochs, flops))
         return [*works, *self._live(), self._epoch_scores(), self._evaluation()]
 
     def _live(self) -> Iterator[Work]:
         """The teacher beside the students that compare what is not stored."""
-        train, stored = self.lengths.train, self.stored["train"]
-        parts = [
-            live(one, self.mapped[one.name], self.teacher, train[: one.student.rows], stored) for one in self.students
-        ]
+        train, stored, teacher = self.lengths.train, self.stored["train"], self.teacher.shape
+        parts = [live(one, self.mapped[one.name], teacher, train[: one.student.rows], stored) for one in self.students]
         if beside := sum(map(bool, parts)):
             runs, rows = self.seeds * beside, len(self.splits["train"])
             yield Work("student", "live teacher", runs, rows, None, added(parts, self.seeds))
@@ -231,19 +211,19 @@ class TaskPlan:
         """The scores after each epoch, in history.csv."""
         rows = self.splits["validation"][: self.params.train.history_rows]
         taught = self.teachers * self.params.teacher.epochs if len(self.taught) else 0
-        flops = taught * forward_flops(self.teacher, rows) + self.seeds * sum(
-            one.epochs * forward_flops(self.encoder(one.student.layers), rows) for one in self.students
+        flops = taught * forward_flops(self.teacher.shape, rows) + self.seeds * sum(
+            one.epochs * forward_flops(self.encoder(one.student.layers).shape, rows) for one in self.students
         )
         return Work("student", "scores by epoch", self._models, len(rows), None, {"forward": flops})
 
     def _evaluation(self) -> Work:
         """Every model's predictions of all validation splits, and each student's maps beside the teacher's."""
         validation, splits = self.splits["validation"], self.lengths.validation.values()
-        parts = [added([{"forward": forward_flops(self.teacher, rows)} for rows in splits], self.teachers)]
+        parts = [added([{"forward": forward_flops(self.teacher.shape, rows)} for rows in splits], self.teachers)]
         for one in self.students:
-            encoder = self.encoder(one.student.layers)
+            encoder = self.encoder(one.student.layers).shape
             stored = self.stored["validation"] and not need(INTERNAL, "hidden")
-            compared = [encoder] if stored else [encoder, self.teacher]
+            compared = [encoder] if stored else [encoder, self.teacher.shape]
             own: list[Flops] = [{"forward": forward_flops(encoder, rows)} for rows in splits]
             own += [{"maps": forward_flops(model, validation)} for model in compared]
             parts.append(added(own, self.seeds))

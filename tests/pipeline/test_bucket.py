@@ -144,7 +144,7 @@ def test_a_worker_that_hung_finds_its_run_taken_over_and_publishes_nothing(
     second.wait_for("goes on at epoch ")
     first.process.send_signal(signal.SIGCONT)
     assert first.end() == 75, "".join(first.said)
-    told = f"process {second.process.pid} of {HOST} has taken it over: nothing is published; the checkpoint in "
+    told = f"process {second.process.pid} of {HOST} has taken it over: nothing is published; what is made of it in "
     assert told in first.said[-1]
     assert not first.out.exists()
     assert list((tmp_path / "first").glob("student-*/checkpoints/*/state.json"))

@@ -76,11 +76,30 @@ def test_before_anything_ran_a_job_names_what_it_waits_for(fresh: Project):
     assert [job.get("unknown") for job in jobs] == [None, *[f"waits for prepare@{TASK}"] * 4]
 
 
+def test_a_job_says_the_gflop_that_its_run_writes_down(plain: Project):
+    jobs = {job["stage"].partition("@")[0]: job for job in listed(plain)}
+    assert jobs["prepare"]["gflop"] is None
+    for stage in ("teacher", "student"):
+        (run,) = jobs[stage]["runs"]
+        recorded = json.loads((plain.root / "work" / run / "result/run.json").read_text())["gflop"]
+        assert jobs[stage]["gflop"] == recorded > 0
+
+
+def test_it_is_known_as_soon_as_the_rows_are_prepared(plain: Project, fresh: Project):
+    """One model, the teacher, is still to be made; before the rows are there nobody knows how long they are."""
+    assert [job["gflop"] for job in listed(fresh)] == [None] * 5
+    fresh.run("dvc", "repro", f"prepare@{TASK}")
+    jobs = listed(fresh)
+    assert [job["found"] for job in jobs] == [True] + [False] * 4
+    assert [job["gflop"] for job in jobs] == [job["gflop"] for job in listed(plain)]
+    assert all(job["gflop"] for job in jobs[1:])
+
+
 def test_jobs_are_listed_without_torch(plain: Project):
     made = plain.run(sys.executable, "-X", "importtime", "-m", "kdcore", "jobs")
     names = {line.rpartition("|")[2].strip().partition(".")[0] for line in made.stderr.splitlines()}
     assert "kdcore" in names
-    assert names & {"torch", "transformers"} == set()
+    assert names & {"torch", "transformers", "pandas"} == set()
 
 
 # On an engine

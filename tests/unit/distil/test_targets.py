@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdcore.data.batches import collate
-from kdcore.distil import targets
+from kdcore.distil import extraction, targets
 from kdcore.distil.signals import Live
+from kdcore.distil.targets import Maps
 from kdcore.errors import UserError
 from kdcore.model.cost import attention_bytes
 from kdcore.params import sections
@@ -26,7 +27,7 @@ HOW: dict[str, Any] = {"dtype": "float16", "attention": True, "batch_size": 4}
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targets, "SHARD_BYTES", 6_000)
+    monkeypatch.setattr(extraction, "SHARD_BYTES", 6_000)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -37,7 +38,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.usefixtures("small_shards")
 def test_maps_take_a_number_per_pair_of_tokens_layer_and_head(tmp_path: Path, dtype: str):
     found = examples()
-    facts = targets.extract(encoder(), found, tmp_path, **(HOW | {"dtype": dtype}))
+    facts = extraction.extract(encoder(), found, tmp_path, **(HOW | {"dtype": dtype}))
     pairs = sum(int(n) ** 2 for n in found.lengths)
     shards = sorted(tmp_path.glob("attention-*.npy"))
     assert len(shards) == len(facts["shards"]) > 3
@@ -52,7 +53,7 @@ def test_maps_take_a_number_per_pair_of_tokens_layer_and_head(tmp_path: Path, dt
 
 def test_the_other_files_have_a_row_per_example(tmp_path: Path):
     found = examples()
-    facts = targets.extract(encoder(), found, tmp_path, **HOW)
+    facts = extraction.extract(encoder(), found, tmp_path, **HOW)
     kept = {name: np.load(tmp_path / f"{name}.npy") for name in ("logits", "cls", "lengths")}
     assert {name: (array.shape, str(array.dtype)) for name, array in kept.items()} == {
         "logits": ((ROWS, 2), "float32"),
@@ -66,7 +67,7 @@ def test_the_other_files_have_a_row_per_example(tmp_path: Path):
 
 def test_an_examples_numbers_are_layer_by_layer_and_head_by_head(tmp_path: Path):
     found = examples()
-    targets.extract(encoder(), found, tmp_path, **(HOW | {"dtype": "float32"}))
+    extraction.extract(encoder(), found, tmp_path, **(HOW | {"dtype": "float32"}))
     flat, start = np.load(tmp_path / "attention-00000.npy"), 0
     for row in range(3):
         n = int(found.lengths[row])
@@ -80,7 +81,7 @@ def test_an_examples_numbers_are_layer_by_layer_and_head_by_head(tmp_path: Path)
 
 @pytest.mark.usefixtures("small_shards")
 def test_without_attention_no_map_is_written(tmp_path: Path):
-    facts = targets.extract(encoder(), examples(), tmp_path, **(HOW | {"attention": False}))
+    facts = extraction.extract(encoder(), examples(), tmp_path, **(HOW | {"attention": False}))
     assert facts["shards"] == []
     assert sorted(contents(tmp_path)) == ["cls.npy", "lengths.npy", "logits.npy"]
     assert np.load(tmp_path / "logits.npy").shape == (ROWS, 2)
@@ -89,8 +90,8 @@ def test_without_attention_no_map_is_written(tmp_path: Path):
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=200), st.integers(1, 5000))
 def test_shards_cover_every_row_once_and_are_of_the_size_asked_for(lengths: list[int], wanted: int):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(targets, "SHARD_BYTES", wanted)
-        bounds = targets.shard_bounds(np.asarray(lengths), 2)
+        patch.setattr(extraction, "SHARD_BYTES", wanted)
+        bounds = extraction.shard_bounds(np.asarray(lengths), 2)
     assert (bounds[0], bounds[-1]) == (0, len(lengths))
     assert bounds == sorted(set(bounds))
     for start, stop in itertools.pairwise(bounds):
@@ -120,7 +121,7 @@ def killed_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 # What extraction does to the disk; before each of these calls it may be killed.
-WRITES = [(np.lib.format, "open_memmap"), (targets, "write_json"), (Path, "unlink")]
+WRITES = [(np.lib.format, "open_memmap"), (extraction, "write_json"), (Path, "unlink")]
 
 
 @pytest.mark.parametrize(("owner", "name"), WRITES, ids=[name for _, name in WRITES])
@@ -128,7 +129,7 @@ WRITES = [(np.lib.format, "open_memmap"), (targets, "write_json"), (Path, "unlin
 def test_an_extraction_killed_at_any_moment_goes_on_to_the_same_files(tmp_path: Path, owner: Any, name: str):
     teacher, found = encoder(), examples(rows=8)
     (tmp_path / "whole").mkdir()
-    facts = targets.extract(teacher, found, tmp_path / "whole", **HOW)
+    facts = extraction.extract(teacher, found, tmp_path / "whole", **HOW)
     kills = 0
     while True:
         folder = tmp_path / str(kills)
@@ -136,11 +137,11 @@ def test_an_extraction_killed_at_any_moment_goes_on_to_the_same_files(tmp_path: 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(owner, name, killed_at(kills + 1, getattr(owner, name)))
             try:
-                targets.extract(teacher, found, folder, **HOW)
+                extraction.extract(teacher, found, folder, **HOW)
                 break
             except Killed:
                 kills += 1
-        assert targets.extract(teacher, found, folder, **HOW) == facts
+        assert extraction.extract(teacher, found, folder, **HOW) == facts
         assert contents(folder) == contents(tmp_path / "whole"), f"killed at call {kills} of {name}"
     assert kills >= len(facts["shards"])
     assert len(facts["shards"]) > 3
@@ -149,18 +150,18 @@ def test_an_extraction_killed_at_any_moment_goes_on_to_the_same_files(tmp_path: 
 @pytest.mark.usefixtures("small_shards")
 def test_shards_that_are_there_are_not_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch:
-        patch.setattr(targets, "write_json", killed_at(3, targets.write_json))
+        patch.setattr(extraction, "write_json", killed_at(3, extraction.write_json))
         with pytest.raises(Killed):
-            targets.extract(encoder(), examples(), tmp_path, **HOW)
+            extraction.extract(encoder(), examples(), tmp_path, **HOW)
     computed: list[int] = []
-    whole = targets._extract_rows
+    whole = extraction._extract_rows
 
     def counted(live: Any, found: Any, rows: np.ndarray, *rest: Any) -> None:
         computed.append(int(rows[0]))
         whole(live, found, rows, *rest)
 
-    monkeypatch.setattr(targets, "_extract_rows", counted)
-    facts = targets.extract(encoder(), examples(), tmp_path, **HOW)
+    monkeypatch.setattr(extraction, "_extract_rows", counted)
+    facts = extraction.extract(encoder(), examples(), tmp_path, **HOW)
     assert computed == facts["shards"][1:-1]  # shards 0 and 1 were whole; a bound is where the next one starts
 
 
@@ -172,10 +173,10 @@ def free(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(targets.shutil, "disk_usage", lambda _: usage)
 
 
-def stored(store: str, dtype: str, disk_gb: float, mapped: tuple[int, ...] = (2, 4)) -> tuple[int, ...]:
+def stored(store: str, dtype: str, disk_gb: float, mapped: tuple[int, ...] = (2, 4), there: int = 0) -> tuple[int, ...]:
     """The layers whose maps are, with these values of the section `targets`."""
     section = sections.Targets.model_validate({"store": store, "dtype": dtype, "disk_gb": disk_gb})
-    return targets.stored_layers(encoder(), examples().lengths, mapped, section)
+    return targets.stored_layers(Maps(examples().lengths, HEADS, there), LAYERS, mapped, section)
 
 
 EVERY, MAPPED, LIVE = (1, 2, 3, 4), (2, 4), ()
@@ -206,11 +207,19 @@ def test_a_full_disk_is_refused_where_maps_must_be_stored_and_passed_over_where_
         stored("disk", "float16", 20.0)
 
 
+def test_maps_that_are_there_already_take_no_room(monkeypatch: pytest.MonkeyPatch):
+    """Else a disk that they filled would ask for others, or refuse them."""
+    need = attention_bytes(examples().lengths, LAYERS, HEADS, 2)
+    free(monkeypatch, 10)
+    assert stored("disk", "float16", 20.0, there=need) == EVERY
+    assert stored("disk", "float16", 20.0, there=need // 2) == MAPPED
+
+
 def test_kept_layers_have_the_bits_of_all_layers(tmp_path: Path):
     found = examples()
     for name, layers in (("all", ()), ("two", (2, 4))):
         (tmp_path / name).mkdir()
-        facts = targets.extract(encoder(), found, tmp_path / name, layers=layers, **HOW)
+        facts = extraction.extract(encoder(), found, tmp_path / name, layers=layers, **HOW)
     assert facts["layers"] == (2, 4)
     every, two = (
         {kind: np.load(tmp_path / name / f"{kind}.npy") for kind in ("logits", "cls", "attention-00000")}
@@ -228,7 +237,7 @@ def test_kept_layers_have_the_bits_of_all_layers(tmp_path: Path):
 
 
 def test_float16_signals_are_finite(tmp_path: Path):
-    targets.extract(encoder(), examples(), tmp_path, **HOW)
+    extraction.extract(encoder(), examples(), tmp_path, **HOW)
     for name in ("attention-00000", "cls"):
         values = torch.from_numpy(np.load(tmp_path / f"{name}.npy"))
         assert values.isfinite().all()

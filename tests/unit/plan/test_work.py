@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from kdcore.data import tasks
-from kdcore.distil import targets
+from kdcore.distil import extraction
 from kdcore.distil.methods import INTERNAL, InternalLoss, Method
 from kdcore.errors import UserError
-from kdcore.model.cost import attention_bytes
+from kdcore.model.cost import Shape, attention_bytes
 from kdcore.params.read import load
 from kdcore.plan import work
 from kdcore.plan.lengths import Lengths
 from kdcore.plan.shapes import encoder_of
+from kdcore.plan.training import added
 from kdcore.plan.work import Planned, TaskPlan, students
 from kdcore.studies import STUDIES
 from tests import on_disk, tiny
@@ -42,8 +43,12 @@ def planned(method: str, **changes: Any) -> Planned:
     return Planned("it", Method.parse(method), own, PARAMS.distill.model_copy(update=knobs), PARAMS.train)
 
 
+def shape(layers: int) -> Shape:
+    return encoder_of(tiny.config("bert"), layers).shape
+
+
 def flops(method: str, **changes: Any) -> dict[str, float]:
-    return work.distilling(planned(method, **changes), encoder_of(tiny.config("bert"), 2), LENGTHS)
+    return planned(method, **changes).flops(shape(2), LENGTHS)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +74,7 @@ def test_a_head_that_trains_alone_costs_a_forward_pass():
 
 def test_every_run_costs_the_same_and_so_does_every_epoch():
     twice = flops("sid", epochs_per_layer=2, classification_epochs=2)
-    assert twice == work.added([flops("sid")], runs=2) == work.added([flops("sid"), flops("sid")])
+    assert twice == added([flops("sid")], runs=2) == added([flops("sid"), flops("sid")])
 
 
 def test_only_training_that_compares_maps_is_counted_as_such():
@@ -84,7 +89,7 @@ def test_only_training_that_compares_maps_is_counted_as_such():
 
 
 def test_a_live_teacher_runs_up_to_the_top_layer_that_is_matched():
-    teacher = encoder_of(tiny.config("bert"), 4)
+    teacher = shape(4)
     # Student layers 1 and 2 match teacher layers 2 and 4: two layers in the first phase, four in the second.
     assert work.live(planned("sid"), (2, 4), teacher, LENGTHS) == {"maps": LAYER + LAST + 3 * LAYER + LAST}
     assert work.live(planned("soft"), (2, 4), teacher, LENGTHS) == {}
@@ -96,16 +101,15 @@ def test_a_teacher_of_hidden_states_runs_whatever_is_stored(monkeypatch: pytest.
     monkeypatch.setitem(INTERNAL, "hid", InternalLoss("hid", "hidden_mse", "", "hidden"))
     one = planned("sid-hid", weights={"hid": 1.0})
     # Every token of the matched layers 2 and 4 is read, the last layer's too: of the student's layers 1 and 2 likewise.
-    assert work.live(one, (2, 4), encoder_of(tiny.config("bert"), 4), LENGTHS, stored=True) == {"forward": 6 * LAYER}
-    student = encoder_of(tiny.config("bert"), 2)
-    assert sum(work.distilling(one, student, LENGTHS).values()) == 3 * (3 * LAYER + LAYER + LAST + HEAD)
+    assert work.live(one, (2, 4), shape(4), LENGTHS, stored=True) == {"forward": 6 * LAYER}
+    assert sum(one.flops(shape(2), LENGTHS).values()) == 3 * (3 * LAYER + LAYER + LAST + HEAD)
 
 
 @pytest.mark.parametrize("method", ["soft", "sid"])
 def test_the_plan_of_a_student_is_what_its_run_writes_down(method: str, tiny_ingredients: Ingredients, store: Path):
     folder = on_disk.distilled(tiny_ingredients, method)
     lengths = np.load(tiny_ingredients.targets / "train" / "lengths.npy")
-    expected = work.distilling(planned(method), encoder_of(tiny.config("bert"), 2), lengths)
+    expected = planned(method).flops(shape(2), lengths)
     recorded = json.loads((folder / "run.json").read_text())
     assert round(sum(expected.values()) / 1e9, 3) == recorded["gflop"] > 0
     assert planned(method).epochs == recorded["epochs"]
@@ -128,12 +132,12 @@ def test_signals_take_the_bytes_that_were_written(split: str, tiny_ingredients: 
 
 
 def test_many_files_and_no_maps_are_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(targets, "SHARD_BYTES", 8_000)
+    monkeypatch.setattr(extraction, "SHARD_BYTES", 8_000)
     found = examples(rows=12)
     for stored in (True, False):
         folder = tmp_path / str(stored)
         folder.mkdir()
-        facts = targets.extract(encoder(), found, folder, dtype="float32", attention=stored, batch_size=4)
+        facts = extraction.extract(encoder(), found, folder, dtype="float32", attention=stored, batch_size=4)
         need = work.signal_bytes(encoder_of(tiny.config("bert"), 4), found.lengths, "float32", stored)
         assert need.maps + need.rest == written(folder)
         assert (need.maps > 0) == stored

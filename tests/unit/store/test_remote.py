@@ -7,16 +7,21 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kdcore import runs
 from kdcore.artefacts import HOST
+from kdcore.data.batches import Batch
+from kdcore.distil import extraction
+from kdcore.distil.signals import Live, Teaching
 from kdcore.errors import LeaseLostError, UserError
 from kdcore.runs import Run, open_run
 from kdcore.store import bucket, objects
 from kdcore.store.bucket import AwayError
 from kdcore.store.lease import Lease
+from tests.distilling import encoder, examples
 from tests.s3 import Server
 from tests.unit.store.conftest import NAME
 
@@ -236,6 +241,36 @@ def test_who_lost_its_lease_is_told_publishes_nothing_and_keeps_what_it_has(
     again = machine("first")
     assert take(again)  # and has the one that all have
     assert (again.result / "model").read_text() == "weights"
+
+
+def test_an_extraction_that_lost_its_lease_stops_before_its_next_batch_and_keeps_its_shards(
+    machine: Machine, keys: Keys, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KDCORE_LEASE_SECONDS", "0.5")
+    monkeypatch.setattr(extraction, "SHARD_BYTES", 6_000)
+    first, second = machine("first"), machine("second")
+    assert take(first)
+    batches: list[int] = []
+    whole = Live.at
+
+    def at(self: Live, batch: Batch, *asked: Any, **named: Any) -> Teaching:
+        if len(batches) == 3:  # while it works at the fourth, another takes the run over
+            fall_silent(first)
+            assert take(second, 30)
+            first.held._renew()  # type: ignore[union-attr]  # as its thread would
+        batches.extend(batch.rows[:1].tolist())
+        return whole(self, batch, *asked, **named)
+
+    monkeypatch.setattr(Live, "at", at)
+    with pytest.raises(LeaseLostError, match=f"{SELF} has taken it over: nothing is published; what is made of it in"):
+        extraction.finish(first, encoder(), examples(), "float16", (1, 2, 3, 4), 1, {})
+    assert len(batches) == 4
+    assert keys() == []
+    assert not first.result.exists()
+    shards = [json.loads(file.read_text())["rows"] for file in sorted((first.folder / "partial").glob("shard-*.json"))]
+    assert shards
+    assert shards[0][0] == 0
+    assert shards[-1][1] <= 4  # those of the batches before
 
 
 def test_two_who_publish_at_once_never_overwrite_each_other(machine: Machine, monkeypatch: pytest.MonkeyPatch):

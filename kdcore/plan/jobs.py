@@ -1,0 +1,96 @@
+"""What a job computes, told before it runs by files alone: rows, config.json, tokenizer.json. No torch here."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kdcore.data.counts import counted
+from kdcore.data.prepared import Data
+from kdcore.distil.schedule import Phase
+from kdcore.errors import UserError
+from kdcore.model.cost import Shape, forward_flops, shape_in
+from kdcore.model.places import on_disk
+from kdcore.params.sections import Model, Teacher
+from kdcore.plan.training import training
+
+if TYPE_CHECKING:
+    from kdcore.distil.student import Recipe
+
+
+class UntoldError(Exception):
+    """A file that would tell is not on this machine, or can't be read."""
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """FLOPs of a task's jobs: those that run.json counts, and of signals the teacher's passes.
+
+    Its functions raise UntoldError.
+    """
+
+    data: Data
+    model: Model
+    teacher: Teacher
+
+    @property
+    def layers(self) -> int:
+        """The teacher's."""
+        return self._shape(*self._taught_by).layers
+
+    def fine_tuning(self) -> float:
+        """Of a teacher; 0 where it is fine-tuned already."""
+        if self.teacher.finetuned is not None:
+            return 0.0
+        phase = Phase("classification", self.teacher.epochs)
+        lengths, labelled = self._counted("train", self.teacher.rows)
+        return sum(training((phase,), (), self._shape(*self._taught_by), lengths[labelled]).values())
+
+    def signals(self, rows: int | None) -> float:
+        """Of the teacher's passes over the first `rows` training rows (None: all) and all that validate."""
+        splits = (("train", rows), ("validation", None))
+        shape = self._shape(*self._taught_by)
+        return sum(forward_flops(shape, self._counted(split, most)[0]) for split, most in splits)
+
+    def distilling(self, recipes: "Iterable[Recipe]") -> float:
+        """Of students; a phase that its cosine_threshold ends sooner computes less."""
+        return sum(self._student(recipe) for recipe in recipes)
+
+    def _student(self, recipe: "Recipe") -> float:
+        start = (self.model.name, self.model.revision) if recipe.starts_pretrained else self._taught_by
+        shape = replace(self._shape(*start), layers=recipe.student.layers)
+        lengths, _ = self._counted("train", recipe.student.rows)
+        return sum(training(recipe.phases, recipe.weights, shape, lengths).values())
+
+    @property
+    def _taught_by(self) -> tuple[str, str | None]:
+        """Name and revision of the model that the teacher is, or is made of."""
+        own = self.teacher
+        return (own.finetuned, own.revision) if own.finetuned else (self.model.name, self.model.revision)
+
+    def _counted(self, split: str, rows: int | None) -> tuple[np.ndarray, np.ndarray]:
+        there, tokenizer = self.data.splits[split], _file(*self._taught_by, "tokenizer.json")
+        try:
+            return counted(self.data, split, min(rows or there, there), tokenizer, self.model.max_length)
+        except ValueError as error:  # the command that needs the file says what is wrong
+            raise UntoldError(tokenizer) from error
+
+    def _shape(self, name: str, revision: str | None) -> Shape:
+        file, outputs = _file(name, revision, "config.json"), len(self.data.task.labels) or 1
+        try:
+            shape = shape_in(json.loads(file.read_text(encoding="utf-8")), outputs, name)
+        except (OSError, ValueError, AttributeError, UserError) as error:
+            raise UntoldError(file) from error
+        if shape is None:
+            raise UntoldError(file)
+        return shape
+
+
+def _file(name: str, revision: str | None, file: str) -> Path:
+    found = on_disk(name, revision, file)
+    if found is None:
+        raise UntoldError(name)
+    return found
