@@ -4,7 +4,6 @@ chaos.py takes random moments, tests/pipeline/test_kills.py chosen ones.
 """
 
 import contextlib
-import csv
 import json
 import os
 import signal
@@ -188,21 +187,15 @@ def bits(folder: Path) -> dict[str, str]:
 
 
 def _digest(path: Path) -> str:
-    if path.name == "table.csv":  # a study's, which has a column of seconds
-        with path.open(encoding="utf-8", newline="") as file:
-            return digest(_timeless(list(csv.DictReader(file))))
     if path.suffix != ".json":
         return sha256(path)
     return digest(_timeless(json.loads(path.read_text(encoding="utf-8"))))
 
 
 def _timeless(value: Any) -> Any:
-    """JSON without `seconds` and `commit`, which run.json holds, and without run.json's checksum in manifests.
-
-    A point's own checksum is of its seconds too.
-    """
+    """JSON without `seconds` and `commit`, which run.json holds, and without run.json's checksum in manifests."""
     if isinstance(value, dict):
-        left_out = ("seconds", "commit", "run.json", *(["sha256"] if "seconds" in value else []))
+        left_out = ("seconds", "commit", "run.json")
         return {key: _timeless(inner) for key, inner in value.items() if key not in left_out}
     return [_timeless(inner) for inner in value] if isinstance(value, list) else value
 

@@ -16,6 +16,10 @@ from kdcore.distil.folder import copy_model
 from kdcore.errors import UserError
 
 ANY: Any = HfHubHTTPError.__mro__[1]  # every error of the HTTP library that the hub's client uses, whichever that is
+REFUSED = {  # status of the hub -> what to do
+    401: ": it does not know the token; run `hf auth login` again, or set HF_TOKEN",
+    403: ": the token may not write for {owner}; take one that may (`hf auth login`, HF_TOKEN), or another owner",
+}
 
 
 def push(model: Finished, repository: str, private: bool, revision: str | None, scores: Scores | None) -> str:
@@ -56,8 +60,8 @@ def _explained(repository: str) -> Iterator[None]:
         raise UserError(repository, "the hub is switched off: unset HF_HUB_OFFLINE") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
-        advice = {401: "; is the token right?", 403: "; may the token write there?"}.get(status, "")
-        reason = error.server_message or error.response.reason_phrase
+        reason = (error.server_message or error.response.reason_phrase).rstrip(".")
+        advice = REFUSED.get(status, "").format(owner=repository.partition("/")[0])
         raise UserError(repository, f"the hub answers {status} {reason}{advice}") from error
     except ANY as error:
         raise UserError(repository, f"the hub can't be reached ({error}); nothing is changed there") from error

@@ -85,7 +85,12 @@ def errors(
     )
 
 
-@command(reads=("tasks", "methods", "seeds", "teacher.seeds", "evaluate.confidence", "study", "task"))
+@command(
+    reads=(
+        *("tasks", "methods", "seeds", "model.name", "teacher.finetuned", "teacher.seeds", "evaluate.confidence"),
+        *("study", "task"),
+    )
+)
 def report(
     params: Params,
     metrics: Annotated[Path, typer.Argument(help="Folder of all results: main/ and one per study.")],
@@ -101,11 +106,20 @@ def report(
 
     check_file(out, metrics, students)
     check_notes(students, params, "run.json")
+    named = {task: _teacher(params, task) for task in params.tasks}
     write_page(
         *(metrics, students, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
-        *(params.evaluate.confidence, params.study, params.task),
+        *(params.evaluate.confidence, params.study, params.task, named),
     )
     runs = points.read(
         points.headline(metrics / "main/points", params.tasks, params.methods, params.seeds, params.teacher.seeds)
     )
-    conclude(summarise(runs, ["method"], baselines, params.evaluate.confidence), runs, out)
+    conclude(summarise(runs, ["method"], baselines, params.evaluate.confidence), runs, students, out)
+
+
+def _teacher(params: Params, task: str) -> str:
+    """The model that is a task's teacher, or becomes it, as params.yaml names it."""
+    from kdcore.params.overrides import of_task, values
+
+    own = values(of_task(task, params.task.get(task)))
+    return own.get("teacher.finetuned", params.teacher.finetuned) or params.model.name

@@ -40,9 +40,18 @@ TEMPLATE = """---
 It reads {{ reads }}, at most {{ max_length }} tokens, and answers {{ answers }}.
 
 ```python
+{% if onnx -%}
+from optimum.onnxruntime import ORTModelForSequenceClassification
+from transformers import AutoTokenizer, pipeline
+
+folder = "path/to/this/folder"
+model = ORTModelForSequenceClassification.from_pretrained(folder)
+classify = pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(folder))
+{%- else -%}
 from transformers import pipeline
 
 classify = pipeline("text-classification", "path/to/this/folder")
+{%- endif %}
 classify({{ example }})
 ```
 {% if scores %}
@@ -129,7 +138,7 @@ def card(facts: Mapping[str, Any], scores: Scores | None = None, onnx: Mapping[s
         base_model=base["name"],
         datasets=[facts["data"]["repository"]] if "repository" in facts["data"] else None,
         language=base.get("language"),
-        library_name="transformers",
+        library_name="transformers.js" if onnx else "transformers",  # an export has no weights for torch
         license=base.get("license"),
         metrics=[HUB_METRICS.get(name, name) for name in task.metrics],
         pipeline_tag="text-classification",

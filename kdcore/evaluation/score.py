@@ -16,7 +16,7 @@ from kdcore.runs import open_run
 
 KEPT = (
     *("task", "method", "layers", "rows", "seed", "teacher_seed", "init", "head", "layer_map", "trains"),
-    *("epochs", "last_losses", "selected", "gflop", "seconds"),
+    *("epochs", "last_losses", "selected", "gflop"),
 )
 
 
@@ -27,7 +27,7 @@ def identity(model: Finished, data: Data, teacher: Finished, targets: Targets | 
         "model": model.fingerprint,
         "teacher": teacher.fingerprint,
         "signals": targets.precision("validation") if targets is not None else None,
-        "facts": {key: model.facts.get(key) for key in KEPT if key != "seconds"},
+        "facts": {key: model.facts.get(key) for key in KEPT},
         "threads": model.threads,
         "code": code_digest(__name__),
     }

@@ -84,15 +84,17 @@ def _data_path(folder: Path, task: str, files: Mapping[str, Path]) -> str | None
 
 
 def _seen_from(folder: Path, model: str) -> str:
-    """A model's name in params.yaml: its path in the project; a path elsewhere is absolute; a hub name stays."""
-    path = Path(model).expanduser()
+    """A model's name in params.yaml: its path from the project, where one repository holds both; a path elsewhere is
+    absolute; a hub name stays."""
+    path, home = Path(model).expanduser(), folder.resolve()
     if not path.is_dir():
         return model
-    inside = path.resolve().is_relative_to(folder.resolve())
-    if not inside:
-        say(f"{model} lies outside the project, where no clone and no other machine finds it: to take it in, copy it "
-            "to models/, name it in params.yaml, and `dvc add` it")  # fmt: skip
-    return path.resolve().relative_to(folder.resolve()).as_posix() if inside else str(path.resolve())
+    repository = next((place for place in (home, *home.parents) if (place / ".git").exists()), home)
+    if path.resolve().is_relative_to(repository):
+        return Path(os.path.relpath(path.resolve(), home)).as_posix()
+    say(f"{model} lies outside the project, where no clone and no other machine finds it: to take it in, copy it "
+        "to models/, name it in params.yaml, and `dvc add` it")  # fmt: skip
+    return str(path.resolve())
 
 
 # Nothing in the way

@@ -12,7 +12,7 @@ from kdcore.report.statistics import limits, mean, percent
 
 CONFIDENCE = 0.95
 # The rest is the recipe, which its seeds share.
-OF_ONE_RUN = ("seed", "teacher_seed", "epochs", "last_losses", "selected", "gflop", "seconds")
+OF_ONE_RUN = ("seed", "teacher_seed", "epochs", "last_losses", "selected", "gflop")
 
 
 def known_scores(facts: Mapping[str, Any], points: Path) -> Scores | None:

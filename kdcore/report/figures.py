@@ -5,6 +5,7 @@ and 3), `convergence` a line per method over epochs (figure 4).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from kdcore.report.summary import Row
 from kdcore.studies import Axis
 
 COLUMN = 62  # points between the columns of a recipe's choices
+WORD = 14  # letters that a line of such a column's heading has room for
 LOGARITHMIC = 8  # from this ratio of its largest to its smallest value on, an axis is logarithmic
 RING: dict[str, Any] = {"color": INK, "fillstyle": "none", "markersize": 11, "markeredgewidth": 0.8, "linestyle": ""}
 ROOM = 0.65  # the last epochs are drawn once more where this share of the panel below them is free
@@ -30,11 +32,11 @@ def _tasks(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return {task: [row for row in rows if row.task == task] for task in dict.fromkeys(row.task for row in rows)}
 
 
-def dots(rows: Sequence[Row], title: str, by: Sequence[str], baseline: Sequence[str] = ("teacher",)) -> Figure:
+def dots(rows: Sequence[Row], title: str, by: Mapping[str, str], baseline: Sequence[str] = ("teacher",)) -> Figure:
     """A line per row, in their order: its seeds as faint dots (a degenerate run as a cross), its mean on the interval.
 
-    by: the keys that name a row, in columns; a method that stands alone gets its meaning below. baseline: the keys of
-    the row with a line across the panel, if any; it is bold where rows have several keys.
+    by: the keys that name a row -> the headings of their columns; a method that stands alone has none, and its meaning
+    below. baseline: the keys of the row with a line across the panel, if any; it is bold where rows have several keys.
     """
     tasks = _tasks(rows)
     most = max(map(len, tasks.values()))
@@ -59,6 +61,8 @@ def dots(rows: Sequence[Row], title: str, by: Sequence[str], baseline: Sequence[
                         text, (row.score.value, 1), xytext=(0, 2), ha="center", fontsize=8, color=QUIET, **place
                     )
             axis.set(ylim=(-0.6, len(table) - 0.4), yticks=[], xlabel=table[0].metric)
+            if not alone:
+                _headings(axis, list(by.values()))
             axis.set_title(task if len(tasks) > 1 else "", pad=15)  # above the name of the line
             axis.margins(x=0.08)
             within(axis, table[0].metric, "x")
@@ -96,6 +100,14 @@ def _choices(axis: Axes, choices: Sequence[str], height: float, bold: bool) -> N
     place |= {"ha": "right", "va": "center", "fontsize": 8.5, "fontweight": "bold" if bold else "normal"}
     for column, choice in enumerate(reversed(choices)):
         axis.annotate(choice, (0, height), xytext=(-6 - COLUMN * column, 0), **place)
+
+
+def _headings(axis: Axes, titles: Sequence[str]) -> None:
+    """The names of the columns of choices, above the first row."""
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "va": "bottom"}
+    for column, title in enumerate(reversed(titles)):
+        lines = fill(title, WORD, break_long_words=False)
+        axis.annotate(lines, (0, 1), xytext=(-6 - COLUMN * column, 2), fontsize=8, color=QUIET, **place)
 
 
 def curve(rows: Sequence[Row], axis: Axis, title: str) -> Figure:

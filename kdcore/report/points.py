@@ -100,7 +100,6 @@ class Point(BaseModel):
     fidelity: Fidelity | None = None
     parameters: Parameters
     bytes: int
-    seconds: FiniteFloat | None = None  # None: the teacher was fine-tuned elsewhere
     gflop: FiniteFloat | None = None
     epochs: int | None = None
     selected: int | None = None  # the epoch that was kept because it scored best on validation; None: the last
@@ -118,7 +117,8 @@ class Point(BaseModel):
         scores: `accuracy`, or `accuracy_mismatched` for another validation split; closeness: empty for the teacher;
         cost: what is known of it.
         """
-        cost = self.parameters.model_dump() | {"bytes": self.bytes, "seconds": self.seconds, "gflop": self.gflop}
+        gflop = None if self.epochs == 0 else self.gflop  # of a teacher that was fine-tuned elsewhere nobody knows it
+        cost = self.parameters.model_dump() | {"bytes": self.bytes, "gflop": gflop}
         return self.model_dump(exclude={"fidelity", "parameters"}) | {
             "scores": _by_column(self.scores, "validation"),
             "closeness": self.fidelity.flat() if self.fidelity else {},

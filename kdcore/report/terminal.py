@@ -1,5 +1,6 @@
 """What a run says at its end: the scores, where the page is, what training took. Few lines where nobody watches."""
 
+import json
 import math
 import sys
 from collections.abc import Sequence
@@ -17,10 +18,10 @@ from kdcore.report.points import Run
 from kdcore.report.summary import Row
 
 
-def conclude(rows: Sequence[Row], runs: Sequence[Run], page: Path) -> None:
+def conclude(rows: Sequence[Row], runs: Sequence[Run], students: Path, page: Path) -> None:
     """Print the rows of the headline run, a table each task in a terminal and a line each elsewhere; then the page.
 
-    runs: those that the rows sum up, as points.read has them.
+    runs: those that the rows sum up, as points.read has them; students: the folder of <task>/<method>-s<seed>/run.json.
     """
     for task in dict.fromkeys(row.task for row in rows):
         table = [row for row in rows if row.task == task]
@@ -29,15 +30,12 @@ def conclude(rows: Sequence[Row], runs: Sequence[Run], page: Path) -> None:
         else:
             scores = ", ".join(f"{row.method} {estimate_text(row.score, 3)}" for row in table)
             say(f"{task}, {table[0].metric}: {scores}")
-    teachers = sum(run["method"] == "teacher" for run in runs)
-    seconds, gflop = (math.fsum(run[cost] or 0.0 for run in runs) for cost in ("seconds", "gflop"))
-    trained = f"{_counted(len(runs) - teachers, 'student')} and {_counted(teachers, 'teacher')}"
+    folders = [students / run["task"] / f"{run['method']}-s{run['seed']}" for run in runs if run["method"] != "teacher"]
+    notes = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
+    seconds, gflop = (math.fsum(note[cost] for note in notes) for cost in ("seconds", "gflop"))
+    trained = f"{len(notes):,} student{'s' * (len(notes) != 1)}"
     say(f"{trained} took {in_words(seconds)} to train ({gflop:,.0f} GFLOP), now or in an earlier run")
     say(f"the page is {page}")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _table(task: str, rows: Sequence[Row]) -> Table:

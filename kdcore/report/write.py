@@ -62,7 +62,7 @@ def write_main(
     for task in tasks:
         scores = {row.method: round(row.score.value, 6) for row in rows if row.task == task}
         files[f"scores/{task}.json"] = json.dumps(scores, indent=2) + "\n"
-    drawn = {"main": figures.dots(rows, "Validation score by method", ["method"])}
+    drawn = {"main": figures.dots(rows, "Validation score by method", words(["method"]))}
     write_all(out, files, drawn | {"convergence": figures.convergence(epochs)})
 
 
@@ -93,18 +93,17 @@ def write_study(
     match study.summary:
         case "methods":
             files |= overview_files(overall(runs, rows, confidence))
-            figure = figures.dots(rows, "Validation score by method", ["method"])
+            figure = figures.dots(rows, "Validation score by method", words(["method"]))
         case "curve":
             figure = figures.curve(rows, study.axes[0], f"Score against {study.title.lower()}")
         case "recipes":
             students = [row for row in rows if not row.teacher]
-            first = _first(study, grid)
-            figure = figures.dots(students, "Validation score by recipe", list(first), list(first.values()))
+            first = list(_first(study, grid).values())
+            figure = figures.dots(students, "Validation score by recipe", _titles(study, grid), first)
         case "choices":
-            axes = study.asked(grid).axes
-            files["choice.txt"] = options(choices(rows), axes)
+            files["choice.txt"] = options(choices(rows), study.asked(grid).axes)
             students = [row for row in rows if not row.teacher]
-            figure = figures.dots(students, "Score on rows held out", list(students[0].keys), ())
+            figure = figures.dots(students, "Score on rows held out", _titles(study, grid), ())
         case "schedules":
             arms = [_fields(arm) for arm in study.arms]
             paths = [point.path.with_suffix(".csv") for point in wanted]
@@ -150,10 +149,8 @@ def overview_files(lines: Sequence[Overall]) -> dict[str, str]:
 
 def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) -> tuple[list[Row], list[Block]]:
     """The study's rows and its table."""
-    axes = {axis.field: axis.title for axis in study.asked(grid).axes}
-    by = ["method", *["settings"] * study.tunes]
-    by += [*dict.fromkeys(name for arm in study.arms for name in _fields(arm)), *axes]
-    titles = words(by) | axes
+    titles = _titles(study, grid)
+    by = list(titles)
     match study.summary:
         case "methods":
             rows, _, blocks = by_method(runs, confidence)
@@ -185,6 +182,12 @@ def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) ->
             blocks = [*chosen_blocks(rows, titles), *tables(rows, titles, data="training rows held out")]
     costs = [run["cost"].get("gflop", 0.0) for run in runs if run["method"] != "teacher"]  # shared ones count here too
     return rows, [*blocks, f"Students: {len(costs):,}; training them takes {math.fsum(costs):,.0f} GFLOP in all."]
+
+
+def _titles(study: Study, grid: Grid) -> dict[str, str]:
+    """The fields of a point that tell the study's rows apart -> their headers."""
+    fields = ["method", *["settings"] * study.tunes, *(name for arm in study.arms for name in _fields(arm))]
+    return words(fields) | {axis.field: axis.title for axis in study.asked(grid).axes}
 
 
 def _fields(arm: Arm) -> dict[str, Any]:

@@ -126,11 +126,8 @@ def test_a_study_by_two_processes_is_the_one_that_a_single_process_makes(fresh: 
     assert len(epochs_kept(fresh)) == 3
     assert sum(epochs_kept(fresh).values()) == epochs_said(said)
     for method in ("soft", "pid", "sid"):
-        one, other = (
-            json.loads((project.root / f"metrics/{place}/points/{TASK}/{method}{suffix}.json").read_text())
-            for project, place, suffix in ((finished, "main", "-s0"), (fresh, "depth", "-L2-s0"))
-        )
-        assert {**one, "seconds": 0, "sha256": ""} == {**other, "seconds": 0, "sha256": ""}
+        one = finished.root / f"metrics/main/points/{TASK}/{method}-s0.json"
+        assert one.read_bytes() == (fresh.root / f"metrics/depth/points/{TASK}/{method}-L2-s0.json").read_bytes()
     assert "up to date" in fresh.run("dvc", "status", "stages/dvc.yaml:depth").stdout
 
 

@@ -100,8 +100,7 @@ def test_the_card_has_the_scores_of_the_students_own_point_and_of_its_seeds(
     points = tmp_path / "metrics/main/points/tiny"
     points.mkdir(parents=True)
     for seed, score in enumerate((0.75, 0.85)):  # mean 0.8, half width 12.706 × 0.0707 / √2 = 0.635, cut at 1
-        of_seed = {"seed": seed, "seconds": own["seconds"] + seed, "score": score}
-        point = own | of_seed | {"scores": {"validation": {"accuracy": score}}}
+        point = own | {"seed": seed, "score": score, "scores": {"validation": {"accuracy": score}}}
         (points / f"sid-s{seed}.json").write_text(json.dumps(point))
     other = own | {"method": "soft", "epochs": 99, "score": 0.1, "scores": {"validation": {"accuracy": 0.1}}}
     (points / "soft-s0.json").write_text(json.dumps(other))
@@ -124,8 +123,13 @@ def test_the_card_has_the_scores_of_the_students_own_point_and_of_its_seeds(
         ("small", imitation.TOKEN, "REPO: must be OWNER/NAME, found 'small'"),
         ("me/a b", imitation.TOKEN, "REPO: Repo id must use alphanumeric chars"),
         ("me/small", None, "me/small: the hub needs a token that may write: run `hf auth login`, or set HF_TOKEN"),
-        ("me/small", "hf_wrong", "me/small: the hub answers 401 Invalid username or password.; is the token right?"),
-        ("you/small", imitation.TOKEN, "you/small: the hub answers 403 You don't have the rights to create a model"),
+        ("me/small", "hf_wrong", "me/small: the hub answers 401 Invalid username or password: it does not know "),
+        (
+            "you/small",
+            imitation.TOKEN,
+            "you/small: the hub answers 403 You don't have the rights to create a model under you: the token may not "
+            "write for you; take one that may (`hf auth login`, HF_TOKEN), or another owner",
+        ),
     ],
 )
 def test_what_the_hub_refuses_is_one_message(

@@ -76,7 +76,7 @@ class Student(BaseModel):
 
     @property
     def made_of(self) -> str:
-        """The teacher's model, where it has a name."""
+        """The teacher's model and its commit, where it is on a hub."""
         model = self.teacher.get("model") or {}
         name, revision = model.get("name"), model.get("revision")
         return f"{name} at {revision[:10]}" if name and revision else name or ""
@@ -104,7 +104,7 @@ class Student(BaseModel):
 class Facts:
     """One task of the headline run. teacher, student: points of the first teacher and of the first student, as
     points.read has them; run: that student's run.json; teachers: the seeds of all; overrides: the knobs that are other
-    ones for this task."""
+    ones for this task; named: the teacher's model, as params.yaml has it."""
 
     rows: Sequence[Row]
     teacher: Mapping[str, Any]
@@ -112,6 +112,7 @@ class Facts:
     run: Student
     teachers: Sequence[int] = (0,)
     overrides: Sequence[Override] = ()
+    named: str = ""
 
     @property
     def task(self) -> str:

@@ -36,12 +36,14 @@ def write_page(
     confidence: float,
     grids: Mapping[str, Grid],
     entries: Mapping[str, TaskEntry],
+    named: Mapping[str, str],
 ) -> None:
     """Write `out`, one HTML file, with what the params ask for and nothing else that lies in the folders.
 
     metrics: main/ (as the stages plots, errors and attention leave it) and a folder per study that has run; runs: the
-    students of the headline run; grids: study -> its section of params.yaml; entries: its section `task`. A study some
-    of whose points are missing has not run. Raises UserError for a file that is missing or broken, and writes nothing.
+    students of the headline run; grids: study -> its section of params.yaml; entries: its section `task`; named: task
+    -> its teacher's model, as params.yaml has it. A study some of whose points are missing has not run; one of tasks
+    that `entries` lacks can't run. Raises UserError for a file that is missing or broken, and writes nothing.
     """
     main = metrics / "main"
     scored = points.read(points.headline(main / "points", tasks, methods, seeds, teachers))
@@ -54,7 +56,8 @@ def write_page(
         own = [run for run in scored if run["task"] == task]
         run = read(runs / task / f"{methods[0]}-s{seeds[0]}" / "run.json", Student, "student")
         shown = [row for row in rows if row.task == task]
-        facts.append(Facts(shown, own[0], own[len(teachers)], run, list(teachers), every(task, entries.get(task))))
+        overrides = every(task, entries.get(task))
+        facts.append(Facts(shown, own[0], own[len(teachers)], run, list(teachers), overrides, named[task]))
     compared = [read(main / "attention" / f"{task}.json", Compared, "attention") for task in tasks]
     paths = [runs / run["task"] / f"{run['method']}-s{run['seed']}" / "history.csv" for run in scored]
     drawn = {
@@ -78,7 +81,9 @@ def write_page(
         "compared": compared,
         "attention_figures": {one.task: dict(_figure5(main / "attention/figures", one)) for one in compared},
         "studies": [
-            (study, *_study(study, metrics, tasks, seeds, teachers, confidence, grids)) for study in STUDIES.values()
+            (study, *_study(study, metrics, tasks, seeds, teachers, confidence, grids))
+            for study in STUDIES.values()
+            if not study.own or entries.keys() >= {*grids[study.name]["tasks"]}
         ],
     }
     values["latency"] = [block for latency in latencies.values() for block in blocks(latency)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,19 @@ def test_scores_by_a_teachers_answers_are_told_as_such(student: Path):
     text = card(facts(student, described=facts(student)["described"] | taught), Scores({"teacher_spearman": 0.9}), onnx)
     assert "trained on. The teacher's answers are the truth here: no label was used." in text
     assert "|  | answers as torch |\n| :--- | ---: |\n| torch |  |\n| float32 | 100.00% |\n| int8 | 93.75% |" in text
+
+
+def test_an_export_is_loaded_by_what_loads_its_files(student: Path):
+    """An exported folder holds no model.safetensors; what is loaded is tried in docs/serving.md's words."""
+    onnx = {"rows": 16, "torch": {}, "float32": {"agreement": 1.0}}
+    plain, exported = card(facts(student)), card(facts(student), onnx=onnx)
+    codes = [re.search(r"```python\n(.*?)\n```", text, re.DOTALL)[1] for text in (plain, exported)]
+    for code in codes:
+        compile(code, "card", "exec")
+        assert code.splitlines()[-1] == 'classify("…")'
+    assert 'pipeline("text-classification", "path/to/this/folder")' in codes[0]
+    assert "ORTModelForSequenceClassification.from_pretrained(folder)" in codes[1]
+    assert [ModelCard(text).data.library_name for text in (plain, exported)] == ["transformers", "transformers.js"]
 
 
 def test_a_models_own_card_tells_its_licence_and_no_folder_is_named(tmp_path: Path):

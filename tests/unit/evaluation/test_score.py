@@ -49,7 +49,7 @@ def test_a_students_point(tiny_ingredients: on_disk.Ingredients, student: Path):
     point = read_point(scored(student, tiny_ingredients))
     run = json.loads((student / "run.json").read_text())
     kept = ("task", "method", "layers", "rows", "seed", "teacher_seed", "init", "head", "layer_map", "trains")
-    kept += ("epochs", "last_losses", "selected", "gflop", "seconds")
+    kept += ("epochs", "last_losses", "selected", "gflop")
     assert {key: point[key] for key in kept} == {key: run[key] for key in kept}
     measured = {"metric", "score", "scores", "examples", "chance", "standard_error", "degenerate", "classification"}
     assert set(point) == {*kept, *measured, "warnings", "fidelity", "parameters", "bytes"}

@@ -197,6 +197,16 @@ def test_a_classifier_in_the_project_goes_by_its_path_there(
     assert made(teacher=str(tmp_path / "own/models/mine")).teacher.finetuned == "models/mine"
 
 
+def test_a_classifier_elsewhere_in_the_repository_goes_by_its_path_from_the_project(
+    made: Callable[..., Any], tmp_path: Path, tiny_classifier: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "mono/.git").mkdir(parents=True)
+    shutil.copytree(tiny_classifier(), tmp_path / "mono/models/mine")
+    params = made(folder=tmp_path / "mono/teams/own", teacher=str(tmp_path / "mono/models/mine"))
+    assert params.teacher.finetuned == params.model.name == "../../models/mine"
+    assert "outside the project" not in capsys.readouterr().out
+
+
 def test_lists_of_ignored_files_are_added_to(made: Callable[..., Any], tmp_path: Path):
     own = tmp_path / "own"
     own.mkdir()

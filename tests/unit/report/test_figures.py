@@ -39,7 +39,7 @@ def headline(folder, tasks, methods, seeds=SEEDS, **changes):
 
 
 def dots(rows):
-    return figures.dots(rows, "Validation score by method", ["method"])
+    return figures.dots(rows, "Validation score by method", {"method": "method"})
 
 
 def study(folder, name, methods, values, seeds=SEEDS, **degenerate):
@@ -237,9 +237,13 @@ def test_recipes_are_named_by_their_choices_and_the_first_is_bold(tmp_path):
     _, *students = headline(tmp_path, ["movies"], ["soft", "sid"])
     keys = [{"method": "soft", "init": "random"}, {"method": "sid", "init": "teacher"}]
     rows = [replace(row, keys=own) for row, own in zip(students, keys, strict=True)]
-    axis = figures.dots(rows, "Validation score by recipe", ["method", "init"], ["sid", "teacher"]).axes[0]
+    by = {"method": "method", "init": "initialisation of the student"}
+    axis = figures.dots(rows, "Validation score by recipe", by, ["sid", "teacher"]).axes[0]
     (label,) = (text for text in axis.texts if text.get_text().startswith("baseline"))
-    choices = [text for text in axis.texts if text is not label]
+    headings = [text for text in axis.texts if text.xycoords == "axes fraction"]
+    choices = [text for text in axis.texts if text is not label and text not in headings]
+    assert [text.get_text() for text in headings] == ["initialisation\nof the student", "method"]
+    assert [text.xyann[0] for text in headings] == [text.xyann[0] for text in choices[:2]]
     assert label.get_text() == f"baseline {rows[1].score.value:.3f}"
     assert label.xy[0] == rows[1].score.value
     by_height = sorted(choices, key=lambda text: -text.xy[1])

@@ -36,9 +36,9 @@ def test_every_number_stands_in_a_table_that_its_section_links_to(title: str):
 
 
 def test_the_students_of_the_demonstrations_studies_train_in_less_than_three_hours():
-    # A student of two studies is counted twice, so this is more than the time that they take.
+    # At 100 GFLOP/s, half of what docs/performance.md has for two cores. A student of two studies is counted twice.
     points = (ROOT / "metrics").glob("*/points/movies/*-s?.json")
-    assert 0 < sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in points) < 3 * 3600
+    assert 0 < sum(json.loads(path.read_text(encoding="utf-8"))["gflop"] for path in points) < 3 * 3600 * 100
 
 
 # Tables that no stage writes: of students that were tried one by one, each with its point beside the table.

@@ -35,6 +35,22 @@ def test_methods_are_ordered_and_each_has_a_look_of_its_own():
     assert len({meaning(method) for method in order}) == len(order)
 
 
+def test_a_point_of_before_that_notes_its_seconds_is_read_as_if_it_did_not(movies):
+    now = read(movies, ["movies"], ["soft", "sid"])
+    for seed in SEEDS:
+        path = movies / f"movies/sid-s{seed}.json"
+        synthetic.write(path, json.loads(path.read_text()) | {"seconds": 29.0 + seed})
+    before = read(movies, ["movies"], ["soft", "sid"])
+    assert [(run["score"], run["cost"]) for run in before] == [(run["score"], run["cost"]) for run in now]
+
+
+def test_a_teacher_that_was_fine_tuned_elsewhere_has_no_cost_of_training(movies):
+    path = movies / "movies/teacher-s0.json"
+    synthetic.write(path, json.loads(path.read_text()) | {"epochs": 0, "gflop": 0.0})
+    teacher, student, *_ = read(movies, ["movies"], ["soft", "sid"])
+    assert (teacher["cost"].get("gflop"), student["cost"]["gflop"]) == (None, 4200.0)
+
+
 @pytest.mark.parametrize(
     ("lost", "key"),
     [

@@ -16,32 +16,35 @@ PAGE = Path("metrics/main/report.html")
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[points.Run]:
-    """Teacher and two seeds of soft: 30 s, 30 s and 31 s; 4,200 GFLOP each."""
+    """Teacher and two seeds of soft, whose run.json below tmp_path/runs says 30 s and 31 s, 4,200 GFLOP each."""
     synthetic.write(tmp_path / "movies/teacher-s0.json", synthetic.teacher("movies"))
     for seed, score in enumerate((0.80, 0.82)):
         path = tmp_path / f"movies/soft-s{seed}.json"
         synthetic.write(path, synthetic.point("movies", "soft", seed, score=score))
+        synthetic.write(tmp_path / f"runs/movies/soft-s{seed}/run.json", {"seconds": 30.0 + seed, "gflop": 4200.0})
     return points.read(points.headline(tmp_path, ["movies"], ["soft"], [0, 1], [0]))
 
 
-def test_elsewhere_it_is_a_line_a_task_and_two_more(runs: list[points.Run], capsys: pytest.CaptureFixture[str]):
-    conclude(summarise(runs, ["method"], baselines, 0.95), runs, PAGE)
+def test_elsewhere_it_is_a_line_a_task_and_two_more(
+    runs: list[points.Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    conclude(summarise(runs, ["method"], baselines, 0.95), runs, tmp_path / "runs", PAGE)
     # Half width of two seeds: 12.7062 * 0.0141421 / sqrt(2) = 0.127; no further than 1.
     assert capsys.readouterr().out.splitlines() == [
         "movies, accuracy: teacher 0.868, soft 0.810 ± 0.127",
-        "2 students and 1 teacher took 2 min to train (12,600 GFLOP), now or in an earlier run",
+        "2 students took 61 s to train (8,400 GFLOP), now or in an earlier run",
         "the page is metrics/main/report.html",
     ]
 
 
-def test_in_a_terminal_it_is_a_table(runs: list[points.Run], monkeypatch: pytest.MonkeyPatch):
+def test_in_a_terminal_it_is_a_table(runs: list[points.Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     shown = Terminal()
     monkeypatch.setattr(sys, "stdout", shown)
-    conclude(summarise(runs, ["method"], baselines, 0.95), runs, PAGE)
+    conclude(summarise(runs, ["method"], baselines, 0.95), runs, tmp_path / "runs", PAGE)
     text = shown.getvalue()
     header = next(line for line in text.splitlines() if "method" in line)
     assert "degenerate runs" in header

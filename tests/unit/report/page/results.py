@@ -10,6 +10,7 @@ from scipy.special import rel_entr
 
 from kdcore.data.tasks import Task
 from kdcore.evaluation.attention import Comparison, Example, Seen
+from kdcore.params.sections import TaskEntry
 from kdcore.report.analysis import Analysis
 from kdcore.report.attention import document
 from kdcore.report.errors import Outputs, analyse
@@ -109,10 +110,13 @@ def run() -> dict[str, object]:
     return chosen | weights | epochs | {"versions": {"python": "3.11", "torch": "2.13", "threads": 2}}
 
 
-def page(folder: Path, tasks: Sequence[str] = ("movies",)) -> Path:
-    """The page of a project, written."""
+def page(folder: Path, tasks: Sequence[str] = ("movies",), described: Sequence[str] = ("movies",)) -> Path:
+    """The page of a project, written; described: the tasks that params.yaml has an entry for."""
     out = folder / "metrics/main/report.html"
-    write_page(folder / "metrics", folder / "runs/student", out, tasks, METHODS, SEEDS, [0], 0.95, GRIDS, {})
+    named, entries = dict.fromkeys(tasks, "models/mine"), dict.fromkeys(described, TaskEntry())
+    write_page(
+        folder / "metrics", folder / "runs/student", out, tasks, METHODS, SEEDS, [0], 0.95, GRIDS, entries, named
+    )
     return out
 
 

@@ -16,6 +16,7 @@ from kdcore.studies import STUDIES, cells
 from tests.unit.report import synthetic_points as synthetic
 from tests.unit.report.page import results
 
+HUB = {"name": "me/own", "revision": "0123456789abcdef"}
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 LABELS = ("<script>window.broken = 1</script>", 'a "good" & <i>one</i>')
 
@@ -204,10 +205,39 @@ def test_facts_and_verdicts_are_said_in_words(document):
     said = " ".join(" ".join(document.texts).split())
     assert "Internal against standard distillation, by accuracy:" in said
     assert re.search(r"higher|no difference found", said)
-    assert "None of them is tested" in said  # the synthetic differences are the same in every seed
+    assert "within the same seed. None has an interval." in said  # the synthetic differences are the same in every seed
     assert "0 of 7" in said
     assert "torch 2.13" in said
     assert "1 – 2, 2 – 4, 3 – 6 (student – teacher)" in said
+
+
+@pytest.mark.parametrize(
+    ("model", "named"), [({}, "teacher models/mine, 6 layers"), (HUB, "teacher me/own at 0123456789, 6")]
+)
+def test_the_teacher_is_named_as_params_have_it_or_by_its_commit_on_a_hub(tmp_path, model, named):
+    project = results.project(tmp_path, [results.comparison()])
+    path = project / "runs/student/movies/none-s0/run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"teacher": {"model": model}}))
+    assert named in " ".join(" ".join(Document(results.page(project).read_text()).texts).split())
+
+
+def test_a_study_of_tasks_that_the_project_does_not_have_is_not_offered(tmp_path):
+    project = results.project(tmp_path, [results.comparison()])
+    assert "dvc repro stages/dvc.yaml:glue" in Document(results.page(project).read_text()).texts
+    texts = Document(results.page(project, described=["reviews"]).read_text()).texts
+    assert "dvc repro stages/dvc.yaml:glue" not in texts
+    assert "dvc repro stages/dvc.yaml:depth" in texts
+
+
+def test_methods_that_tie_in_every_seed_are_not_called_untested(tmp_path):
+    project = results.project(tmp_path, [results.comparison()])
+    for path in (project / "metrics/main/points/movies").glob("*-s*.json"):
+        same = {"score": 0.8, "scores": {"validation": {"accuracy": 0.8}}}
+        path.write_text(json.dumps(json.loads(path.read_text()) | same))
+    said = " ".join(" ".join(Document(results.page(project).read_text()).texts).split())
+    assert "None has an interval; two methods that score the same in every seed read “no difference found”." in said
+    assert "no difference found (sid)" in said
+    assert "tested" not in said[said.index("The answer in short") : said.index("Results")]
 
 
 def test_a_degenerate_run_is_named(tmp_path):
