@@ -14,9 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests import tiny
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # one that is busy may take its time
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

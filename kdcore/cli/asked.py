@@ -24,10 +24,10 @@ Run: TypeAlias = tuple[str, Path | None]  # its name, and its result where it is
 def asked(job: Job, missing: Sequence[str]) -> Asked:
     """What the job asks the store for; missing: the jobs that it waits for and that are not found."""
     name, arguments = job.line[0], parsed(job.line)
-    params = given_to(name, arguments).params
+    params = _params_of(name, arguments)
     computed = {"targets": "teacher"}.get(name, name)  # signals are computed as their teacher was
     trains = computed in ("teacher", "student", "point", "tune")
-    threads = given_to(computed, arguments).params.train.threads if trains else 1
+    threads = _params_of(computed, arguments).train.threads if trains else 1
     gflop = _gflop(name, params, arguments) if trains else None
     if missing:
         return Asked(unknown=f"waits for {missing[0]}", threads=threads, gflop=gflop)
@@ -59,7 +59,7 @@ def _gflop(name: str, params: Params, arguments: Mapping[str, Any]) -> float | N
     """What the models of a command compute, whether they are there or not; None where nothing on this machine tells."""
     from kdcore.plan.jobs import Arithmetic, UntoldError
 
-    data, own = _data(Path(arguments["data"])), given_to("teacher", arguments).params
+    data, own = _data(Path(arguments["data"])), _params_of("teacher", arguments)
     if data is None:
         return None
     arithmetic = Arithmetic(data, own.model, own.teacher)
@@ -72,6 +72,19 @@ def _gflop(name: str, params: Params, arguments: Mapping[str, Any]) -> float | N
         return arithmetic.distilling(_recipes(name, params, arguments, lambda _: (None, None, None))) / 1e9
     except UntoldError:
         return None
+
+
+def _params_of(name: str, arguments: Mapping[str, Any]) -> Params:
+    """What a command is given with these arguments. A teacher is no method's."""
+    keys = ("study", "task", *(("method",) if name != "teacher" else ()))
+    given = [(key, arguments[key]) for key in keys if key in arguments]
+    return _given(name, *given, ("set_param", tuple(arguments.get("set_param") or ())))
+
+
+@cache
+def _given(name: str, *arguments: tuple[str, Any]) -> Params:
+    """Read once: the jobs of a study differ in few of the arguments that matter here."""
+    return given_to(name, dict(arguments)).params
 
 
 @cache

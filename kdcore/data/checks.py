@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -151,11 +151,14 @@ def _repeats(frames: dict[str, pd.DataFrame], findings: Findings) -> None:
     findings.count("train", "duplicate rows", int(train.duplicated([*texts, "label"]).sum()))
     answers = train[train["label"].notna()].drop_duplicates([*texts, "label"])
     findings.count("train", "texts with more than one label", int(answers.duplicated(texts).sum()))
-    known = set(train[texts].itertuples(index=False, name=None))
-    for split, frame in frames.items():
-        if split.startswith("validation"):
-            leaked = sum(pair in known for pair in frame[texts].itertuples(index=False, name=None))
-            findings.count(split, "rows whose text is also in train", leaked)
+    pairs = {split: list(_pairs(frame)) for split, frame in frames.items() if split.startswith("validation")}
+    seen = set().union(*pairs.values()).intersection(_pairs(train))
+    for split, own in pairs.items():
+        findings.count(split, "rows whose text is also in train", sum(pair in seen for pair in own))
+
+
+def _pairs(frame: pd.DataFrame) -> Iterator[tuple[Any, Any]]:
+    return zip(frame["text_a"], frame["text_b"], strict=True)
 
 
 # One cell -> a text, a class id or a number, or what is wrong with it.

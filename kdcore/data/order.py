@@ -3,6 +3,8 @@
 from collections.abc import Hashable, Sequence
 from hashlib import sha256
 
+import numpy as np
+
 
 def nested(strata: Sequence[Hashable], keys: Sequence[str]) -> list[int]:
     """Row positions so that every prefix has the balance of the whole, to within a row or so per stratum.
@@ -10,14 +12,14 @@ def nested(strata: Sequence[Hashable], keys: Sequence[str]) -> list[int]:
     strata: the class of each row; keys: what shuffles the rows within their class, by sha256, so that the
     order depends neither on a library's random numbers nor on the rows of other classes.
     """
-    hashes = [sha256(key.encode("utf-8", "surrogatepass")).digest() for key in keys]
-    members: dict[Hashable, list[int]] = {}
-    for i in sorted(range(len(keys)), key=hashes.__getitem__):
-        members.setdefault(strata[i], []).append(i)
-    classes = sorted(members, key=str)  # decides between rows at the same place
-    placed = [
-        ((2 * i + 1) / (2 * len(members[name])), rank, row)
-        for rank, name in enumerate(classes)
-        for i, row in enumerate(members[name])
-    ]
-    return [row for _, _, row in sorted(placed)]
+    digests = bytearray()
+    for key in keys:
+        digests += sha256(key.encode("utf-8", "surrogatepass")).digest()
+    shuffled = np.lexsort(np.frombuffer(digests, ">u8").reshape(-1, 4).T[::-1])  # the first bytes decide first
+    ranks = {name: rank for rank, name in enumerate(sorted(dict.fromkeys(strata[i] for i in shuffled), key=str))}
+    rank = np.fromiter((ranks[name] for name in strata), np.int64, len(keys))
+    place = np.empty(len(keys))
+    for one in range(len(ranks)):
+        members = shuffled[rank[shuffled] == one]
+        place[members] = (2 * np.arange(len(members)) + 1) / (2 * len(members))
+    return np.lexsort((rank, place)).tolist()  # of rows at the same place, the first class goes first

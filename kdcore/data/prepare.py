@@ -66,8 +66,7 @@ def holdout(data: Data, share: float, out: Path) -> None:
 def _write(folder: Path, task: Task, frames: dict[str, pd.DataFrame], origin: dict[str, Any], odd: checks.Odd) -> None:
     (folder / TASK).write_text(tasks.to_json(task), encoding="utf-8")
     for split, frame in frames.items():
-        table = _table(task, _ordered(task, frame))
-        pq.write_table(table, folder / f"{split}.parquet", row_group_size=GROUP)
+        _write_rows(folder / f"{split}.parquet", task, frame)
     libraries = {name: importlib.metadata.version(name) for name in ("pandas", "pyarrow")}
     facts = {
         "task": task.name,
@@ -79,17 +78,23 @@ def _write(folder: Path, task: Task, frames: dict[str, pd.DataFrame], origin: di
     seal(folder)
 
 
-def _ordered(task: Task, frame: pd.DataFrame) -> pd.DataFrame:
+def _write_rows(file: Path, task: Task, frame: pd.DataFrame) -> None:
+    """Write the rows in nested order, group by group, so that no second copy of all is in memory."""
+    label = pa.float64() if task.regression else pa.int64()
+    schema = pa.schema({"row": pa.int64(), "text_a": pa.string(), "text_b": pa.string(), "label": label})
+    order = _order(task, frame)
+    with pq.ParquetWriter(file, schema) as writer:
+        for first in range(0, len(order), GROUP):
+            group = frame.iloc[order[first : first + GROUP]]
+            arrays = [pa.array(group[field.name], field.type, from_pandas=True) for field in schema]
+            writer.write_table(pa.table(arrays, schema), row_group_size=GROUP)
+
+
+def _order(task: Task, frame: pd.DataFrame) -> list[int]:
     """Nested order. The strata are the classes (all numbers are one) and the rows without a label."""
     classes = frame["label"].map(lambda _: "number") if task.regression else frame["label"]
     strata = classes.astype("str").where(frame["label"].notna(), "unlabelled").tolist()
-    return frame.iloc[nested(strata, frame["row"].astype("str").tolist())]
-
-
-def _table(task: Task, frame: pd.DataFrame) -> pa.Table:
-    label = pa.float64() if task.regression else pa.int64()
-    kinds = {"row": pa.int64(), "text_a": pa.string(), "text_b": pa.string(), "label": label}
-    return pa.table({name: pa.array(frame[name], kind, from_pandas=True) for name, kind in kinds.items()})
+    return nested(strata, frame["row"].astype("str").tolist())
 
 
 def _counts(task: Task, frame: pd.DataFrame) -> dict[str, Any]:

@@ -54,16 +54,17 @@ def write_targets(
     asked = tuple(sorted(mapped or every))
     with new_folder(out) as aside:
         for split, most in (("train", rows), ("validation", None)):
-            owners = {"data": data.fingerprint, "teacher": teacher.fingerprint, "rows": data.take(split, most)}
+            count = data.take(split, most)
+            owners = {"data": data.fingerprint, "teacher": teacher.fingerprint, "rows": count}
             how = {"split": split, "dtype": targets.dtype, "threads": teacher.threads, "code": code_digest(__name__)}
             choices = {layers: {**owners, **how, "attention": layers} for layers in (every, asked, ())}
-            maps = _found(choices.values()) or _counted(data, teacher, split, owners["rows"])
+            maps = _found(choices.values()) or _counted(data, teacher, split, count)
             stored = stored_layers(maps, len(every), asked, targets)
             with open_run("targets", choices[stored]) as run:
                 if not run.finished:
                     from kdcore.distil import extraction
 
-                    examples = _examples(data, teacher, split, owners["rows"])
+                    examples = _examples(data, teacher, split, count)
                     extraction.finish(run, encoder(), examples, targets.dtype, stored, batch_size, owners)
                 link_folder(run.result, aside / split)
         seal(aside)

@@ -34,6 +34,19 @@ def test_no_rows_have_no_order():
     assert nested([], []) == []
 
 
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "None", None]), st.text(max_size=2)), max_size=60))
+def test_it_is_a_sort_by_place_and_class_and_row(rows: list[tuple[str | None, str]]):
+    """Also of rows with one key, and of classes that are written alike: those stay in the order of their hashes."""
+    shuffled = sorted(range(len(rows)), key=lambda i: sha256(rows[i][1].encode()).digest())
+    classes = sorted(dict.fromkeys(rows[i][0] for i in shuffled), key=str)
+    members = [[i for i in shuffled if rows[i][0] == name] for name in classes]
+    placed = [
+        ((2 * i + 1) / (2 * len(own)), rank, row) for rank, own in enumerate(members) for i, row in enumerate(own)
+    ]
+    assert nested([name for name, _ in rows], [key for _, key in rows]) == [row for _, _, row in sorted(placed)]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=200))
 def test_every_prefix_has_the_balance_of_the_whole(strata: list[int]):

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from kdcore.data import embedded, tasks
@@ -48,6 +49,32 @@ def test_what_is_written(reviews: Path, tmp_path: Path):
     assert train["text_a"].tolist() == ["fine film", "dull film", "lovely film"]
     assert train["text_b"].isna().all()
     assert train["label"].tolist() == [1, 0, 1]
+
+
+def test_groups_of_rows_are_those_of_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """They are written one by one, and the file is what it would be if they were not."""
+    monkeypatch.setattr("kdcore.data.prepare.GROUP", 8)
+    files = {"train.tsv": GOOD + "".join(f"film {i}\t{i % 2}\n" for i in range(30)), "validation.tsv": VALIDATION}
+    prepare(REVIEWS, data(write(tmp_path / "raw", "reviews", files)), tmp_path / "out")
+    pq.write_table(pq.read_table(tmp_path / "out/train.parquet"), tmp_path / "whole.parquet", row_group_size=8)
+    assert (tmp_path / "out/train.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert pq.ParquetFile(tmp_path / "whole.parquet").num_row_groups == 5
+
+
+def test_the_first_rows_are_read_and_no_other_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("kdcore.data.prepare.GROUP", 8)
+    files = {"train.tsv": GOOD + "".join(f"film {i}\t{i % 2}\n" for i in range(30)), "validation.tsv": VALIDATION}
+    prepare(REVIEWS, data(write(tmp_path / "raw", "reviews", files)), tmp_path / "out")
+    found, read = Data.open(tmp_path / "out"), list[int]()
+    whole, group = found.frame("train"), pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_group", lambda file, i, *columns: read.append(i) or group(file, i, *columns)
+    )
+    for rows, groups in {3: [0], 8: [0], 9: [0, 1], 33: [0, 1, 2, 3, 4]}.items():
+        assert found.frame("train", rows).equals(whole[:rows])
+        assert read == groups
+        read.clear()
+    assert found.frame("train", 5, ["row", "label"]).equals(whole.loc[:4, ["row", "label"]])
 
 
 def test_types(reviews: Path, tmp_path: Path):
