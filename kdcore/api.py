@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import torch
 from pydantic import ValidationError
 from torch import Tensor
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from kdcore import interrupt, rounding
 from kdcore.artefacts import check_folder, new_folder, write_bytes
@@ -48,7 +49,7 @@ from kdcore.evaluation import sanity
 from kdcore.evaluation.score import read_point, score_run
 from kdcore.export import export
 from kdcore.model import names, places
-from kdcore.model.config import load_config
+from kdcore.model.config import DECODING, load_config
 from kdcore.model.encoder import Encoder
 from kdcore.model.layers import layer_map
 from kdcore.params import rules, sections
@@ -216,16 +217,32 @@ def capture(model: Any, batch: Mapping[str, Tensor]) -> Teaching:
     attention_mask (B, T), token_type_ids where the model has them. `attention`: (B, A, T, T) probabilities of the
     model in eval mode, the rows of padding 0; `cls`: (B, H); `logits`: (B, K).
 
-    Raises UserError for an architecture whose internals can't be captured.
+    Raises UserError for what is no sequence classifier, for an architecture whose internals can't be captured, and for
+    a batch without token ids.
     """
     rounding.set_aside()
-    encoder = Encoder.load(model) if isinstance(model, str | Path) else Encoder(copy.deepcopy(model))
+    ids = batch.get("input_ids")
+    if not isinstance(ids, Tensor) or ids.dim() != 2:
+        raise UserError("kdcore.capture", f"batch: input_ids must be a tensor (B, T), found {shown(ids)}")
+    encoder = Encoder.load(model) if isinstance(model, str | Path) else Encoder(copy.deepcopy(_classifier(model)))
     inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids") if key in batch}
     inputs.setdefault("attention_mask", torch.ones_like(inputs["input_ids"]))
     size = len(inputs["input_ids"])
     whole = Batch(np.arange(size), inputs, torch.full((size,), torch.nan)).to(encoder.device)
     every = range(1, len(encoder.layers) + 1)
     return Live(encoder).at(whole, every, every)
+
+
+def _classifier(model: Any) -> Any:
+    """The model, where it is a sequence classifier of transformers."""
+    config = getattr(model, "config", None)
+    kinds = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    if type(config) not in kinds or not isinstance(model, kinds[type(config)]):
+        allowed = "a sequence classifier of transformers, or its folder"
+        raise UserError("kdcore.capture", f"model: must be {allowed}, found {type(model).__name__}")
+    if asked := [key for key in DECODING if getattr(config, key, False)]:
+        raise UserError("kdcore.capture", f"model: its config's {asked[0]} asks for a decoder")
+    return model
 
 
 def _sections(knobs: Mapping[str, Any]) -> dict[str, Any]:
@@ -345,7 +362,7 @@ def _raw_file(split: str, rows: Rows, needed: Sequence[str], alone: bool, named:
     named: whether the classifier's labels have names. Those of a Dataset's own classes then stand for their ids.
     """
     if isinstance(rows, str | Path):
-        return RawFile(split, *own_file(Path(rows).expanduser()))
+        return RawFile(split, *own_file(places.local(rows)))
     there = [*rows.columns] if isinstance(rows, pd.DataFrame) else getattr(rows, "column_names", None)
     if not isinstance(there, list) or not (isinstance(rows, pd.DataFrame) or hasattr(rows, "features")):
         allowed = f"a pandas DataFrame, a datasets.Dataset, or a file ({', '.join(READERS)})"

@@ -111,7 +111,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises UserError where `path` holds anything but what kdcore made: sealed files, and published ones.
     """
     check_folder(path)
-    with _aside(path) as aside:
+    with _aside(path.with_name(f"{path.name}.old")) as old, _aside(path) as aside:
         aside.mkdir()
         yield aside
         readable = aside.stat().st_mode & 0o666  # what the umask gives; safetensors lets nobody else read
@@ -120,7 +120,7 @@ def new_folder(path: Path) -> Iterator[Path]:
                 file.chmod(readable)
             _flush(file)
         if path.exists():
-            shutil.rmtree(path)
+            path.replace(old)  # one step: of a folder that is half removed, nothing would say what kdcore made of it
         aside.replace(path)
         _flush(path.parent)
 
@@ -175,12 +175,16 @@ def check_file(path: Path, *inputs: Path) -> None:
 
 
 def check_place(path: Path, *inputs: Path) -> None:
-    """Raises UserError where `path` is no place for results: a link, an input, the folder at work or one around it."""
+    """Raises UserError where `path` is no place for results: a link, an input, the folder at work or one around it, or
+    below a file."""
     here, at_work = path.resolve(), Path.cwd().resolve()
     if path.is_symlink():
         raise UserError(str(path), f"is a link to {os.readlink(path)}; name the place itself")
     if here == at_work or here in at_work.parents:
         raise UserError(str(path), f"is the folder that you work in, or one around it ({at_work}); write elsewhere")
+    around = next(folder for folder in path.absolute().parents if folder.exists())
+    if not around.is_dir():
+        raise UserError(str(path), f"can't be written: {around} is a file, not a folder")
     for source in inputs:
         if here == source.resolve() or (path.is_file() and source.is_file() and path.samefile(source)):
             raise UserError(str(path), "is an input of this command, which is never overwritten; write elsewhere")

@@ -72,15 +72,17 @@ def submission(
     The students are those of the headline run, or of a study of GLUE's tasks; one that is not in the store is trained.
     """
     set_up_libraries()
-    from kdcore.artefacts import check_place
+    from kdcore.artefacts import check_file, check_place
     from kdcore.console import say
     from kdcore.predict.model import open_classifier
     from kdcore.predict.run import check_tasks, predict_folder, zip_files
+    from kdcore.predict.server import ZIP
     from kdcore.report.points import best
 
     runs, points = Path("runs", study or ""), Path("metrics", study or "main", "points")
-    check_tasks(params.tasks)
     check_place(out, runs, points)
+    check_file(out / ZIP)
+    check_tasks(params.tasks)
     for task, (seed, point) in {task: best(points / task, task, method, params.seeds) for task in params.tasks}.items():
         say(f"{task}: {method}, seed {seed}, {point.metric} {point.score:.4f} on validation")
         folder = (STUDIES[study].data if study else Path("data")) / task

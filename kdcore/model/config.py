@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig, dynamic_module_utils
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.utils.hub import resolve_revision
+from transformers.utils.hub import cached_file, resolve_revision
 
 from kdcore.errors import UserError, shown
 from kdcore.model import foreign
@@ -22,6 +22,8 @@ HOW = (
     *("auto_map", "chunk_size_feed_forward", "device_map", "dtype", "output_attentions", "output_hidden_states"),
     *("reference_compile", "return_dict", "torch_dtype", "torchscript", "use_return_dict", "_name_or_path"),
 )
+DECODING = ("is_decoder", "is_causal", "add_cross_attention")
+CLASSIFIER = "AutoModelForSequenceClassification"
 LABELS = ("num_labels", "id2label", "label2id", "problem_type")
 MOST = {"num_hidden_layers": 1_000, "n_layers": 1_000, "num_labels": 1_000_000}  # beyond it is a slip, and costs hours
 
@@ -58,6 +60,9 @@ def load_config(name: str | Path, revision: str | None = None, labels: Mapping[s
             raise ValueError(f"config.json holds no object but {shown(raw)}")
     raw.pop("_commit_hash", None)
     problems = _problems(raw, place)
+    code = raw.get("auto_map")
+    if isinstance(code, dict) and isinstance(own := code.get(CLASSIFIER), str):
+        raw["architectures"] = [own]  # a class of the model's own code, of whatever name
     raw = {key: value for key, value in raw.items() if key not in HOW}
     if labels is None:
         problems += _number_labels(raw)
@@ -79,16 +84,14 @@ def _problems(raw: dict[str, Any], place: str) -> list[str]:
     if not isinstance(kind, str):
         raise UserError(place, f"config.json: model_type must name an architecture, found {shown(kind)}")
     family(kind, place)
-    if not isinstance(raw.get("architectures"), list | None):
-        raise UserError(
-            place, f"config.json: architectures must be a list of names, found {shown(raw['architectures'])}"
-        )
-    decoding = ("is_decoder", "is_causal", "add_cross_attention")
-    problems = [f"{key} asks for a decoder" for key in decoding if raw.get(key)]
+    kinds = raw.get("architectures")
+    if not isinstance(kinds, list | None) or not all(isinstance(one, str) for one in kinds or ()):
+        raise UserError(place, f"config.json: architectures must be a list of names, found {shown(kinds)}")
+    problems = [f"{key} asks for a decoder" for key in DECODING if raw.get(key)]
     problems += [
         f"{key} asks for quantised weights; save the model without it"
         for key in ("quantization_config", "compression_config")
-        if raw.get(key)
+        if raw.get(key) is not None
     ]
     return problems + [
         f"{key} must be at most {most}, found {shown(raw[key])}"
@@ -104,13 +107,14 @@ def _number_labels(raw: dict[str, Any]) -> list[str]:
     """
     names, ids = raw.get("id2label"), raw.pop("label2id", None)
     try:
-        ids = {str(name): int(index) for name, index in (ids or {}).items()}
-        names = {int(index): str(name) for index, name in names.items()} if names else {i: n for n, i in ids.items()}
+        ids = {_plain(name): int(index) for name, index in (ids or {}).items()}
+        names = {int(index): _plain(name) for index, name in names.items()} if names else {i: n for n, i in ids.items()}
     except (AttributeError, TypeError, ValueError):
         return [f"id2label must map numbers to names, found {shown(raw.get('id2label') or ids)}"]
     if not names:
         raw.pop("id2label", None)
-        return []
+        count = raw.get("num_labels")
+        return [f"num_labels must be at least 1, found {count}"] if isinstance(count, int) and count < 1 else []
     order = sorted(names)
     if order not in (list(range(len(names))), list(range(1, len(names) + 1))):
         return [f"id2label must number the labels from 0 on, found {shown(order)}"]
@@ -123,6 +127,25 @@ def _number_labels(raw: dict[str, Any]) -> list[str]:
     raw["id2label"] = {place: names[index] for place, index in enumerate(order)}
     raw["label2id"] = {name: index for index, name in raw["id2label"].items()}
     return []
+
+
+def _plain(name: Any) -> str:
+    """A label's name as text. Raises TypeError or ValueError for what is none, or has no bytes."""
+    if not isinstance(name, str | int | float):
+        raise TypeError(f"a name is {name!r}")
+    return str(name).encode().decode()
+
+
+def find_file(name: str | Path, file: str, revision: str | None, needed: bool = True) -> Path | None:
+    """A file of the model in a folder, or of that revision on a hub; None where it has no such file.
+
+    needed: whether a hub that can't be asked is an error where its cache has no such file either.
+    """
+    if Path(name).is_dir():
+        return Path(name) / file if (Path(name) / file).is_file() else None
+    raises = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": needed}
+    found = cached_file(str(name), file, revision=revision, **raises)
+    return None if found is None else Path(found)
 
 
 def _is_path(name: str | Path) -> bool:

@@ -1,5 +1,6 @@
 """Folders that are not a model as it should be: what each one is, and the one line that makes it a model."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +9,7 @@ from kdcore.artefacts import LFS
 from kdcore.errors import UserError
 from kdcore.model.families import FAMILIES
 
-OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf")
+OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf")
 
 
 def folder_without_config(folder: Path) -> str | None:
@@ -16,8 +17,9 @@ def folder_without_config(folder: Path) -> str | None:
     check_adapter(folder)
     if not folder.is_dir():
         return None
-    inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
-    if inside:
+    places = [path.parent for path in (*folder.glob("*/config.json"), *folder.glob("snapshots/*/config.json"))]
+    models = [place for place in places if any(place.glob("*.safetensors")) or any(place.glob("*.bin"))] or places
+    if inside := sorted(str(place.relative_to(folder)) for place in models):
         return f"config.json is in its folder {inside[-1]!r}; name {folder / inside[-1]}"
     return None
 
@@ -42,6 +44,8 @@ def check_pointer(folder: str, file: Path) -> None:
 
 def without_safetensors(folder: Path, wanted: str) -> str:
     """What weights a model without safetensors has."""
+    if (folder / wanted).is_symlink():
+        return f"{wanted} is a link to {os.readlink(folder / wanted)}, and nothing is there"
     others = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern)) if folder.is_dir() else []
     if "pytorch_model.bin" in others:
         return (
@@ -51,6 +55,8 @@ def without_safetensors(folder: Path, wanted: str) -> str:
             f"s.save_file({{k: v.clone().contiguous() for k, v in w.items()}}, '{folder}/{wanted}', "
             "{'format': 'pt'})\""
         )
+    if alike := sorted(path.name for path in folder.glob("*.safetensors")):
+        return f"there is no {wanted}, but {', '.join(alike[:3])}; name it so, or add the index where it is a part"
     if others:
         return (
             f"{', '.join(others[:3])} is not safetensors; load it with the library that wrote it, and save it as "

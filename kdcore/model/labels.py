@@ -39,7 +39,7 @@ def match_labels(encoder: Encoder, task: Task, name: str) -> None:
     own = [str(encoder.config.id2label[index]) for index in range(encoder.output.out_features)]
     kind, wanted = encoder.config.problem_type, str(labels_of(task)["problem_type"])
     if kind not in (None, wanted):
-        trained_as = KINDS.get(kind, shown(kind))
+        trained_as = KINDS.get(str(kind), shown(kind))
         raise UserError(name, f"is {trained_as} (config.json: problem_type), and {task.name} is {KINDS[wanted]}")
     if task.regression and len(own) != 1:
         raise UserError(name, f"{task.name} is a regression and needs one output, found labels {own}")

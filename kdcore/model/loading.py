@@ -16,12 +16,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
-from transformers.utils import cached_file
 
 from kdcore.console import say, warn
 from kdcore.errors import UserError, shown
 from kdcore.model import foreign
-from kdcore.model.config import load_config, readable
+from kdcore.model.config import find_file, load_config, readable
 from kdcore.model.families import family
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -40,12 +39,12 @@ UNUSED = re.compile(
 def load_classifier(name: str | Path, revision: str | None = None) -> Any:
     """A sequence classifier as its file has it. Raises UserError where any of it is missing or not understood."""
     config = load_config(name, revision)
-    named = [kind for kind in (config.architectures or ()) if isinstance(kind, str)]
+    named = config.architectures or ()
     if others := [kind for kind in named if "For" in kind and "ForSequenceClassification" not in kind]:
-        raise UserError(str(name), f"is a {others[0]} (config.json: architectures), not a sequence classifier")
+        raise UserError(str(name), f"is a {others[0]} by its config.json (architectures), not a sequence classifier")
     model = _load(name, config, new_head=False)
     if named and type(model).__name__ not in named:  # a class of its own may compute something else of the same weights
-        warn(f"{name} is a {named[0]} by its config.json (architectures), and computed as {type(model).__name__}")
+        warn(f"{name} is a {named[0]} by its config.json, and computed as {type(model).__name__}")
     return model
 
 
@@ -104,17 +103,17 @@ def _tensors(name: str | Path, config: Any) -> list[Stored]:
     if isinstance(name, Path) or Path(name).is_dir():
         foreign.check_adapter(Path(name))
     with readable(place, PROBLEM):
-        files = _files(name, config)
+        files = _files(name, config._commit_hash)
         if not files:
             raise UserError(place, f"{PROBLEM}: {foreign.without_safetensors(Path(name), WEIGHTS)}")
         return [tensor for file, listed in files.items() for tensor in _header(place, file, listed)]
 
 
-def _files(name: str | Path, config: Any) -> dict[Path, list[str]]:
+def _files(name: str | Path, commit: str | None) -> dict[Path, list[str]]:
     """The safetensors files, each with the names that an index lists for it."""
-    if whole := _find(name, WEIGHTS, config):
+    if whole := find_file(name, WEIGHTS, commit):
         return {whole: []}
-    index = _find(name, INDEX, config)
+    index = find_file(name, INDEX, commit)
     if index is None:
         return {}
     content = json.loads(index.read_text(encoding="utf-8"))
@@ -126,18 +125,11 @@ def _files(name: str | Path, config: Any) -> dict[Path, list[str]]:
         # The model's identity is that of the files in its folder.
         if Path(shard).name != shard or not shard.endswith(".safetensors"):
             raise UserError(str(name), f"{PROBLEM}: {INDEX} names {shard!r}, which is no safetensors file beside it")
-        file = _find(name, shard, config)
+        file = find_file(name, shard, commit)
         if file is None:
             raise UserError(str(name), f"{PROBLEM}: {shard} is missing, which {INDEX} names")
         files[file] = [key for key, own in shards.items() if own == shard]
     return files
-
-
-def _find(name: str | Path, file: str, config: Any) -> Path | None:
-    if Path(name).is_dir():
-        return Path(name) / file if (Path(name) / file).is_file() else None
-    found = cached_file(str(name), file, revision=config._commit_hash, _raise_exceptions_for_missing_entries=False)
-    return None if found is None else Path(found)
 
 
 def _header(place: str, file: Path, listed: list[str]) -> list[Stored]:
@@ -192,11 +184,14 @@ def _matched(place: str, plan: Any, stored: Mapping[str, Stored], new_head: bool
     unused = {key for key in unused if not any(pattern.search(key) for pattern in known)}
     if new_head:  # the heads of other tasks do no harm
         unused = {key for key in unused if key.startswith(prefix)}
+    in_file = {key: tensor.name for key, tensor in stored.items()}
     problems = []
     if lost:
-        problems.append(f"{len(lost)} missing from its file: {_some(lost)}{foreign.renamed(stored, wanted, prefix)}")
+        why = foreign.renamed(in_file.values(), wanted, prefix)
+        problems.append(f"{len(lost)} missing from its file: {_some(lost)}{why}")
     if unused:
-        problems.append(f"{len(unused)} in its file that the model does not use: {_some(unused)}")
+        names = _some(in_file[key] for key in unused)
+        problems.append(f"{len(unused)} in its file that the model does not use: {names}")
     problems += _other_shapes(kept, wanted, plan.config)
     if quantised := sorted(key for key, tensor in kept.items() if tensor.dtype not in FLOATS):
         kind = kept[quantised[0]].dtype

@@ -1,5 +1,6 @@
 """Names of models in params.yaml → where their files are, and the hash of what they hold. No torch here."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +12,18 @@ from kdcore.errors import UserError
 KINDS = (".json", ".safetensors", ".txt", ".model", ".codes")  # of the files that make a model and its tokenizer
 
 
+def local(name: str | Path) -> Path:
+    """The path, `~` being the user's folder; as `~name` of nobody it stays as it is."""
+    return Path(os.path.expanduser(name))  # Path.expanduser raises RuntimeError there
+
+
 def resolve(name: str) -> str | Path:
     """Where transformers finds the model: the embedded one's folder, a local folder, or a hub name."""
     if name == "embedded":
         return embedded.find(embedded.MODEL)
     if name in embedded.TWELVE:
         return embedded.find(name)
-    return Path(name).expanduser() if Path(name).expanduser().is_dir() or name.startswith((".", "/", "~")) else name
+    return local(name) if local(name).is_dir() or name.startswith((".", "/", "~")) else name
 
 
 def on_disk(name: str, revision: str | None, file: str) -> Path | None:
@@ -32,7 +38,9 @@ def on_disk(name: str, revision: str | None, file: str) -> Path | None:
 
 def fingerprint(folder: Path, hashed: Callable[[Path], str] = sha256) -> str:
     """The hash of the files that determine a local model; hashed: of one of them."""
-    return digest({path.name: hashed(path) for path in sorted(folder.iterdir()) if path.suffix in KINDS})
+    return digest(
+        {path.name: hashed(path) for path in sorted(folder.iterdir()) if path.suffix in KINDS and path.is_file()}
+    )
 
 
 def identity(name: str, revision: str | None) -> str:

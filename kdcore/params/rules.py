@@ -15,6 +15,7 @@ from kdcore.data.metrics import CLASS_METRICS, METRICS, SCORE_METRICS
 from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, RESERVED, SPLITS
 from kdcore.distil.methods import Method
 from kdcore.errors import near, shown
+from kdcore.model.places import local
 from kdcore.model.positions import positions
 from kdcore.params.overrides import of_study, of_task, own_lists, renamed, values, with_changes
 from kdcore.params.sections import Data, Distill, Model, Steps, Student, TaskEntry, Teacher, Train
@@ -232,7 +233,7 @@ def within_the_teacher(student: Student, model: Model, teacher: Teacher) -> Prob
 
 def _config(name: str) -> dict[str, Any]:
     """A local model's config.json; nothing of hub names, and of models that are not there yet."""
-    file = (embedded.place(name) or Path(name).expanduser()) / "config.json"
+    file = (embedded.place(name) or local(name)) / "config.json"
     if not file.is_file():
         return {}
     config = json.loads(file.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from kdcore.model.config import load_config
 from kdcore.model.encoder import Encoder
 from kdcore.model.families import family
 from kdcore.model.labels import labels_of
-from kdcore.model.places import resolve
+from kdcore.model.places import local, resolve
 
 # Name -> family, and where it differs from the family's defaults in transformers, which are those of its base model.
 _LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
@@ -63,7 +63,7 @@ def config_of(shape: str | None, model: str, revision: str | None) -> tuple[Any,
 
 
 def _given(shape: str) -> Any:
-    path = Path(shape).expanduser()
+    path = local(shape)
     if path.exists():
         return _read(path / "config.json" if path.is_dir() else path)
     config = _known(shape)

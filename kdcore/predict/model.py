@@ -14,7 +14,7 @@ from kdcore.artefacts import MANIFEST
 from kdcore.data.examples import encode
 from kdcore.data.tasks import BUILT_IN, Task, from_fields
 from kdcore.distil.finished import Finished
-from kdcore.errors import UserError, near
+from kdcore.errors import UserError, near, shown
 from kdcore.model.config import load_config
 from kdcore.model.encoder import Encoder
 from kdcore.model.labels import match_labels
@@ -67,6 +67,8 @@ def open_classifier(
         Finished.open(folder, "dvc repro")
     facts = _facts(folder / NOTES)
     config = load_config(folder)
+    if len(columns) > 2 or len({*columns}) < len(columns):
+        raise UserError("--text", f"name the one or two columns of texts, found {shown(list(columns))}")
     task = _task(folder, facts, named, columns, prepared, config)
     if columns and len(columns) != len(task.text):
         wanted = f"{len(task.text)} text column{'s' * (len(task.text) > 1)}, {', '.join(task.text)}"

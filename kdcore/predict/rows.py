@@ -46,6 +46,6 @@ def own_file(path: Path, task: Task, columns: Mapping[str, str]) -> pd.DataFrame
         findings.problems.append("must have at least 1 row, found 0")
     texts = [checks.texts(task, "test", table, column, findings) for column in task.text]
     if findings.problems:
-        raise UserError(str(path), findings.problems)
+        raise UserError(str(path), [problem.removeprefix(f"{table.file}: ") for problem in findings.problems])
     second = texts[1] if len(texts) == 2 else [None] * len(texts[0])
     return pd.DataFrame({"text_a": texts[0], "text_b": second, "label": np.full(len(texts[0]), np.nan)})

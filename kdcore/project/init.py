@@ -17,6 +17,7 @@ from kdcore.data.sources import ALSO
 from kdcore.data.tables import ENDINGS, parted
 from kdcore.data.tasks import BUILT_IN, RESERVED
 from kdcore.errors import UserError, shown
+from kdcore.model.places import local
 from kdcore.params.values import NAME
 from kdcore.project import pipeline
 from kdcore.project.look import SHARE, Classifier, choose, look_at_rows
@@ -86,7 +87,7 @@ def _data_path(folder: Path, task: str, files: Mapping[str, Path]) -> str | None
 def _seen_from(folder: Path, model: str) -> str:
     """A model's name in params.yaml: its path from the project, where one repository holds both; a path elsewhere is
     absolute; a hub name stays."""
-    path, home = Path(model).expanduser(), folder.resolve()
+    path, home = local(model), folder.resolve()
     if not path.is_dir():
         return model
     repository = next((place for place in (home, *home.parents) if (place / ".git").exists()), home)
@@ -106,7 +107,7 @@ def check_free(folder: Path, copies: Collection[str] = ()) -> None:
         raise UserError(str(folder), "must be a folder, or nothing, found a file")
     stems = {parted(name)[0] for name in copies}
     names = ["params.yaml", *pipeline.STAGES, *(f"{stem}.{kind}" for stem in sorted(stems) for kind in ENDINGS)]
-    if there := [name for name in names if (folder / name).exists()]:
+    if there := [name for name in names if os.path.lexists(folder / name)]:
         problem = "is there already, and nothing is overwritten: move it away, or name another folder"
         raise UserError(str(folder), [f"{name} {problem}" for name in there])
     if shutil.which("git") is None:
@@ -148,7 +149,7 @@ def _write(folder: Path, task: str, params: str, copies: Mapping[str, Path]) -> 
     write_bytes(folder / "params.yaml", params.encode())
     _append(folder / ".gitignore", (f"/data/{task}/", "/runs/", "/work/", "/dvc_plots/"))
     _append(folder / ".dvcignore", DVC_IGNORES)
-    requirements = folder / "requirements.txt"
+    requirements = (folder / "requirements.txt").resolve()
     if not requirements.exists():
         write_bytes(requirements, f"kdcore=={__version__}\n".encode())
     elif "kdcore" not in requirements.read_text(encoding="utf-8", errors="replace"):
@@ -158,7 +159,11 @@ def _write(folder: Path, task: str, params: str, copies: Mapping[str, Path]) -> 
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
-    """Add the lines that a file does not have yet; what it has stays, byte for byte, in whatever encoding."""
+    """Add the lines that a file does not have yet; what it has stays, byte for byte, in whatever encoding.
+
+    Where it is a link, they are added to what that leads to.
+    """
+    path = path.resolve()
     old = path.read_bytes() if path.exists() else b""
     new = [line for line in map(str.encode, lines) if line not in old.splitlines()]
     if new:

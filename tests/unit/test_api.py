@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+import transformers
 from pydantic import create_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -331,3 +332,29 @@ def test_the_page_runs(
     for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(encoding="utf-8"), re.DOTALL):
         exec(compile(block, "docs/python.md", "exec"), session)  # noqa: S102
     assert Path("small/config.json").is_file()
+
+
+@pytest.mark.parametrize("kind", ["BertModel", "BertForMaskedLM", "BertForTokenClassification"])
+def test_capture_names_a_model_that_is_no_sequence_classifier(kind: str):
+    with pytest.raises(UserError, match=rf"model: must be a sequence classifier .*, found {kind}"):
+        kdcore.capture(getattr(transformers, kind)(tiny.config("bert", 1)), {"input_ids": torch.ones(1, 4).long()})
+
+
+def test_capture_takes_a_class_made_of_a_classifier_and_names_other_objects():
+    class Own(transformers.BertForSequenceClassification):
+        pass
+
+    ids = torch.ones(1, 4).long()
+    model = Own(tiny.config("bert", 1)).eval()
+    torch.testing.assert_close(kdcore.capture(model, {"input_ids": ids}).logits, model(ids).logits)
+    with pytest.raises(UserError, match=r"model: must be a sequence classifier .*, found DataParallel"):
+        kdcore.capture(torch.nn.DataParallel(model), {"input_ids": ids})
+    model.config.is_decoder = True
+    with pytest.raises(UserError, match="model: its config's is_decoder asks for a decoder"):
+        kdcore.capture(model, {"input_ids": ids})
+
+
+@pytest.mark.parametrize("batch", [{}, {"input_ids": [[1, 2]]}, {"input_ids": torch.ones(4).long()}])
+def test_capture_names_a_batch_without_token_ids(batch: dict[str, Any]):
+    with pytest.raises(UserError, match=r"batch: input_ids must be a tensor \(B, T\), found "):
+        kdcore.capture(tiny.model(layers=1), batch)

@@ -1,17 +1,31 @@
 """Folders are complete or absent, and what was changed since is named when it is read."""
 
+import itertools
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from kdcore import artefacts
-from kdcore.artefacts import HOST, digest, link_folder, new_folder, open_sealed, read_manifest, seal, sha256, write_json
+from kdcore.artefacts import (
+    HOST,
+    digest,
+    link_folder,
+    new_folder,
+    open_sealed,
+    publish_all,
+    read_manifest,
+    seal,
+    sha256,
+    write_json,
+)
 from kdcore.errors import UserError
 
 
@@ -154,6 +168,75 @@ def test_what_a_process_writes_that_cannot_be_asked_stays(tmp_path: Path, monkey
     with new_folder(tmp_path / "out") as aside:
         (aside / "file").write_text("new")
     assert left.exists()
+
+
+# Killed at any moment
+
+WRITES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.chmod")  # as sys.audit calls them
+
+
+def killed(work: Callable[[], object], step: int) -> bool:
+    """Whether another process that does the work had still to write when it was killed, at its write number `step`."""
+    if process := os.fork():
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        assert code in (0, 9)
+        return code == 9
+    steps = itertools.count(1)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        writes = event in WRITES and (event != "open" or arguments[2] & (os.O_WRONLY | os.O_RDWR))
+        if writes and next(steps) == step:
+            os._exit(9)
+
+    code = 1
+    try:
+        sys.addaudithook(hook)
+        work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def folder_of(place: Path, **files: str) -> None:
+    with new_folder(place) as aside:
+        for name, text in files.items():
+            (aside / name).write_text(text)
+        seal(aside)
+
+
+WORKS: dict[str, Callable[[Path], object]] = {
+    "a folder": lambda place: folder_of(place / "out", one="new", two="new"),
+    "a folder of links": lambda place: link_folder(place / "source", place / "out"),
+    "files": lambda place: publish_all({place / "1.csv": b"new", place / "2.csv": b"new"}),
+}
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("name", WORKS)
+def test_killed_at_any_write_the_same_call_makes_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, before: bool
+):
+    """What can be seen is old or new. before: whether older results are there."""
+    work, whole = WORKS[name], {}
+    for step in itertools.count():
+        place = tmp_path / str(step)
+        monkeypatch.setenv("KDCORE_WORK", str(place / "work"))
+        folder_of(place / "source", one="new", three="new")
+        if before:
+            folder_of(place / "out", two="old", four="old")
+            publish_all({place / "1.csv": b"old"})
+        old = contents(place)
+        if step == 0:  # undisturbed
+            work(place)
+            whole = contents(place)
+            continue
+        if not killed(lambda: work(place), step):  # noqa: B023
+            break
+        seen = {file: text for file, text in contents(place).items() if not file.startswith(".")}
+        assert all(text in (old.get(file), whole.get(file)) for file, text in seen.items()), step
+        work(place)
+        assert contents(place) == whole, step
+    assert step > 8
 
 
 def test_every_file_is_on_the_disk_before_the_folder_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

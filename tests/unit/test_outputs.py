@@ -41,6 +41,7 @@ INTO: dict[str, tuple[str, str]] = {
     "curve": ("curve depth points teachers OUT", "points"),
     "tradeoff": ("tradeoff points teachers metrics OUT", "metrics"),
     "predict": ("predict model data OUT", "model"),
+    "submission": ("submission sid OUT", "runs"),
 }
 
 
@@ -167,6 +168,13 @@ def test_a_link_is_not_followed(kept: Kept, command: str):
     )
 
 
+@pytest.mark.parametrize("line", [line for table in (FOLDERS, INTO, FILES) for line, _ in table.values()])
+def test_below_a_file_is_no_place_for_results(kept: Kept, line: str):
+    said = kept(line, "rows.csv/deep/out")
+    assert "rows.csv/deep/out" in said
+    assert said.endswith(f"can't be written: {Path('rows.csv').absolute()} is a file, not a folder\n")
+
+
 @pytest.mark.parametrize("command", FOLDERS)
 def test_a_file_in_the_place_of_a_folder_is_kept(kept: Kept, command: str):
     assert kept(FOLDERS[command][0], "rows.csv").startswith("rows.csv: must be a folder that kdcore made, or nothing")
@@ -244,13 +252,17 @@ def test_a_history_beside_a_point_is_kept(kept: Kept):
     assert kept(FILES["point"][0], "mine").startswith("mine.csv: is there, and kdcore did not write it")
 
 
-@pytest.mark.parametrize("name", ["AX.tsv", "submission.zip"])
-def test_the_servers_files_do_not_replace_the_users(kept: Kept, name: str):
+SERVER = "predict model rows.csv OUT --server AX --zip"
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [(SERVER, "AX.tsv"), (SERVER, "submission.zip"), (INTO["submission"][0], "submission.zip")],
+)
+def test_the_servers_files_do_not_replace_the_users(kept: Kept, command: str, name: str):
     Path("out").mkdir()
     Path("out", name).write_text("mine")
-    assert kept("predict model rows.csv out --server AX --zip", "").startswith(
-        f"out/{name}: is there, and kdcore did not"
-    )
+    assert kept(command, "out").startswith(f"out/{name}: is there, and kdcore did not")
 
 
 # What is kdcore's is replaced

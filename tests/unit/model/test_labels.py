@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,10 +64,11 @@ def test_names_that_leave_a_choice_or_none_are_refused(tmp_path: Path, own: tupl
         ("multi_label_classification", TASK, "a classifier of several labels each"),
         ("regression", TASK, "a regression"),
         ("no-such-problem", TASK, "'no-such-problem'"),
+        (["regression"], TASK, r"\['regression'\]"),
         ("single_label_classification", SCORES, "a classifier of one label each"),
     ],
 )
-def test_a_model_of_another_kind_of_problem_is_refused(kind: str, task: Task, said: str):
+def test_a_model_of_another_kind_of_problem_is_refused(kind: Any, task: Task, said: str):
     encoder = Encoder(tiny.model(labels=len(task.labels) or 1))
     encoder.config.id2label, encoder.config.problem_type = dict(enumerate(task.labels or ("score",))), kind
     with pytest.raises(UserError, match=rf"mine: is {said} \(config\.json: problem_type\)"):

@@ -19,7 +19,7 @@ from tests.distilling import encoder, examples, whole_batch
 families = pytest.mark.parametrize("family", tiny.FAMILIES)
 LABELS = {"num_labels": 3, "id2label": {0: "x", 1: "y", 2: "z"}, "label2id": {"x": 0, "y": 1, "z": 2}}
 NORM = "bert.embeddings.LayerNorm"
-WRAPPERS = ("module.", "_orig_mod.", "model.", "base_model.model.", "_orig_mod.module.")
+WRAPPERS = ("module.", "_orig_mod.", "model.", "base_model.model.", "_orig_mod.module.", "encoder.")
 
 
 def rewritten(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> Path:
@@ -345,16 +345,35 @@ def test_an_adapters_folder_is_named_as_one(tmp_path: Path, whole: bool):
     assert refusal(tmp_path).startswith("is an adapter (adapter_config.json, LoRA), not a model; merge it")
 
 
-def test_a_folder_of_checkpoints_names_the_one_that_could_be_meant(tmp_path: Path):
-    tiny.save_finetuned(tmp_path / "checkpoint-500")
-    assert refusal(tmp_path).startswith("no model here: config.json is in its folder 'checkpoint-500'")
+@pytest.mark.parametrize("inner", ["checkpoint-500", "0_Transformer", "snapshots/0123"])
+def test_a_folder_around_a_model_names_the_one_that_could_be_meant(tmp_path: Path, inner: str):
+    tiny.save_finetuned(tmp_path / inner)
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling/config.json").write_text("{}")
+    assert refusal(tmp_path).startswith(f"no model here: config.json is in its folder {inner!r}; name {tmp_path}/")
 
 
-@pytest.mark.parametrize("name", ["PooledBertForSequenceClassification", "RobertaForSequenceClassification"])
+def test_weights_of_another_name_and_links_to_nothing_are_named(tmp_path: Path):
+    tiny.save_finetuned(tmp_path)
+    (tmp_path / WEIGHTS).rename(tmp_path / "model.fp16.safetensors")
+    assert "there is no model.safetensors, but model.fp16.safetensors; name it so" in refusal(tmp_path)
+    (tmp_path / WEIGHTS).symlink_to("../../blobs/0123")
+    assert "model.safetensors is a link to ../../blobs/0123, and nothing is there" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PooledBertForSequenceClassification",
+        "RobertaForSequenceClassification",
+        "modeling.BertForSequenceClassification",
+    ],
+)
 def test_a_class_of_other_code_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str):
-    folder = configured(tiny.save_finetuned(tmp_path), architectures=[name])
+    names = {"auto_map": {"AutoModelForSequenceClassification": name}} if "." in name else {"architectures": [name]}
+    folder = configured(tiny.save_finetuned(tmp_path), **names)
     load_classifier(folder)
-    said = f"is a {name} by its config.json (architectures), and computed as BertForSequenceClassification\n"
+    said = f"is a {name} by its config.json, and computed as BertForSequenceClassification\n"
     assert capsys.readouterr().err.endswith(f"warning: {folder} {said}")
 
 
@@ -444,6 +463,15 @@ def test_an_architecture_that_cannot_be_captured_is_refused_by_name(tmp_path: Pa
             "config.json: id2label must number the labels from 0 on, found [0, 2]",
         ),
         ({"id2label": ["bad", "good"]}, "config.json: id2label must map numbers to names"),
+        ({"id2label": {"0": None, "1": "x"}, "label2id": None}, "config.json: id2label must map numbers to names"),
+        ({"id2label": {"0": {"name": "x"}}, "label2id": None}, "config.json: id2label must map numbers to names"),
+        ({"id2label": {"0": "\ud800", "1": "x"}, "label2id": None}, "config.json: id2label must map numbers to names"),
+        (
+            {"num_labels": 0, "id2label": None, "label2id": None},
+            "config.json: num_labels must be at least 1, found 0",
+        ),
+        ({"architectures": [3]}, "config.json: architectures must be a list of names, found [3]"),
+        ({"quantization_config": {}}, "config.json: quantization_config asks for quantised weights"),
         (
             {"id2label": {"0": "x", "1": "x"}, "label2id": {"x": 1}},
             "config.json: id2label must give each label a name of its own, found ['x', 'x']",

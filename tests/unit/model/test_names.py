@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from kdcore.data import embedded
 from kdcore.errors import UserError
-from kdcore.model.names import check_length, check_vocabulary, save_tokenizer, tokenizer_of
+from kdcore.model.names import check_length, check_vocabulary, save_tokenizer, tokenizer_identity, tokenizer_of
 from kdcore.model.places import identity, resolve
 from tests import tiny
 
@@ -25,6 +26,7 @@ def test_a_folder_and_a_path_are_places_and_other_names_are_the_hubs(tmp_path: P
     assert resolve("~/mine") == tmp_path / "mine"
     assert resolve("./absent") == Path("./absent")
     assert resolve("/absent/model") == Path("/absent/model")
+    assert resolve("~nobody-of-this-name/model") == Path("~nobody-of-this-name/model")
     assert resolve("bert-base-uncased") == "bert-base-uncased"
     assert resolve("google/electra-small-discriminator") == "google/electra-small-discriminator"
 
@@ -109,13 +111,13 @@ def test_a_tokenizer_that_knows_no_padding_token_pads_with_another_special_one(t
     assert tokenizer_of(changed(folder, "tokenizer.json", forget)).pad_token == "[SEP]"
 
 
-@pytest.mark.parametrize("processor", [None, "$A [SEP]"])
-def test_a_tokenizer_that_adds_no_cls_is_refused(tmp_path: Path, processor: str | None):
+@pytest.mark.parametrize("lacks", ["any", "single", "pair"])
+def test_a_tokenizer_that_adds_no_cls_is_refused(tmp_path: Path, lacks: str):
     def change(content: dict[str, Any]) -> None:
-        if processor is None:
+        if lacks == "any":
             content["post_processor"] = None
         else:
-            content["post_processor"]["single"].pop(0)
+            content["post_processor"][lacks].pop(0)
 
     folder = changed(tiny.save_finetuned(tmp_path), "tokenizer.json", change)
     with pytest.raises(UserError, match=r"its tokenizer puts no \[CLS\] before a text"):
@@ -148,6 +150,75 @@ def test_a_tokenizers_broken_files_are_refused(tmp_path: Path):
         (folder / "tokenizer.json").write_text(content)
         with pytest.raises(UserError, match=r"its tokenizer can't be used|no tokenizer can be read"):
             tokenizer_of(folder)
+
+
+# Files that contradict each other
+
+WORDS = "The Film was LOVELY, naïve 2026"
+NORMALISED = {"clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True}
+BERT = {"tokenizer_class": "BertTokenizer"}
+OTHERWISE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what tokenizer_config.json and tokenizer.json say
+    "cased by its config": (BERT | {"do_lower_case": False}, {}),
+    "cased by tokenizer.json": (BERT, {"normalizer": {"type": "BertNormalizer", **NORMALISED, "lowercase": False}}),
+    "accents kept": (BERT, {"normalizer": {"type": "BertNormalizer", **NORMALISED, "strip_accents": False}}),
+    "words split otherwise": (BERT, {"pre_tokenizer": {"type": "WhitespaceSplit"}}),
+    "no special tokens": (BERT, {"post_processor": None}),
+    "another class": ({"tokenizer_class": "RobertaTokenizer"}, {}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_a_tokenizer_that_transformers_makes_otherwise_than_tokenizer_json_says_is_refused(tmp_path: Path, name: str):
+    """With the two ways out, each of which is right: tokenizer.json as it is, or what transformers makes of it."""
+    config, content = OTHERWISE[name]
+    folder = changed(tiny.save_finetuned(tmp_path), "tokenizer_config.json", lambda said: said.update(config))
+    changed(folder, "tokenizer.json", lambda said: said.update(content))
+    written = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(WORDS).ids
+    made = AutoTokenizer.from_pretrained(folder)(WORDS)["input_ids"]
+    assert written != made
+    with pytest.raises(UserError, match=r"if the model was trained by tokenizer\.json, as by") as error:
+        tokenizer_of(folder)
+    other = shutil.copytree(folder, tmp_path / "other")
+    changed(other, "tokenizer_config.json", lambda said: said.update(tokenizer_class="PreTrainedTokenizerFast"))
+    line = str(error.value).split('python -c "')[1].removesuffix('"')
+    exec(line)  # noqa: S102
+    for place, ids in ((folder, made), (other, written)):
+        if name not in ("no special tokens", "another class"):  # refused, and of more tokens than the embeddings have
+            assert tokenizer_of(place)(WORDS)["input_ids"] == ids
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "vocab.json"])
+def test_a_vocabulary_that_is_not_the_one_of_tokenizer_json_is_refused(tmp_path: Path, name: str):
+    folder = tiny.save_finetuned(tmp_path)
+    ids = dict(sorted(tiny.tokenizer().get_vocab().items(), key=lambda entry: entry[1]))
+
+    def write(ids: dict[str, int], *more: str) -> None:
+        tokens = sorted(ids, key=ids.__getitem__)
+        (folder / name).write_text("\n".join([*tokens, *more]) if name == "vocab.txt" else json.dumps(ids))
+
+    for same in (ids, dict(list(ids.items())[:50])):
+        write(same, "another 7", "")
+        assert tokenizer_of(folder)("a film") == tiny.tokenizer()("a film")
+    write(ids | {"film": ids["plot"], "plot": ids["film"]})
+    with pytest.raises(UserError, match=rf"{name} and tokenizer.json number tokens differently \('(film|plot)': "):
+        tokenizer_of(folder)
+
+
+def test_tokenizers_of_one_file_that_split_special_tokens_or_not_are_two(tmp_path: Path):
+    whole = tokenizer_of(tiny.save_finetuned(tmp_path))
+    split = tokenizer_of(
+        changed(tmp_path, "tokenizer_config.json", lambda said: said.update(split_special_tokens=True))
+    )
+    assert whole("a [SEP] film")["input_ids"] != split("a [SEP] film")["input_ids"]
+    assert tokenizer_identity(whole) != tokenizer_identity(split)
+
+
+def test_a_tokenizers_own_code_is_named_and_left_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    own = {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
+    folder = changed(tiny.save_finetuned(tmp_path / "model"), "tokenizer_config.json", lambda said: said.update(own))
+    save_tokenizer(tokenizer_of(folder), tmp_path / "student")
+    assert "its tokenizer's own code (auto_map) never runs" in capsys.readouterr().out
+    assert "auto_map" not in json.loads((tmp_path / "student/tokenizer_config.json").read_text())
 
 
 def test_other_tokens_than_the_teachers_are_refused(tmp_path: Path, tiny_folder: Callable[..., Path]):

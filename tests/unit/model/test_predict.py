@@ -1,10 +1,13 @@
 """Logits come in the examples' order, whatever the batches."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
 from kdcore.data.batches import collate
+from kdcore.errors import UserError
 from kdcore.model.predict import logits_of
 from tests import tiny
 from tests.distilling import encoder, examples
@@ -32,3 +35,15 @@ def test_there_is_a_column_per_output(labels: int):
     found = logits_of(encoder(labels=labels), examples(), 4)
     assert found.shape == (12, labels)
     assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("value", [3e38, float("nan")])
+def test_logits_that_are_not_finite_are_refused(value: float):
+    """One word's embedding breaks the rows that hold it, and no other."""
+    found, model = examples(), encoder()
+    word = int(found.tokens[found.start[3] + 1])
+    rows = sum(word in found.tokens[start:end] for start, end in pairwise(found.start))
+    with torch.no_grad():
+        model.model.base_model.get_input_embeddings().weight[word] = value
+    with pytest.raises(UserError, match=f"gives NaN or infinity for {rows} of 12 rows"):
+        logits_of(model, found, 4)

@@ -83,6 +83,8 @@ def test_a_classifier_from_elsewhere_has_its_own_labels(
             "--task: must be movies | cola | sst2 | mrpc | qqp | stsb | mnli | qnli | rte | wnli, found",
         ),
         (["--text", "review", "--max-length", "4000"], "--max-length: at most 128 for"),
+        (["--text", "a", "--text", "b", "--text", "c"], "--text: name the one or two columns of texts, found ['a', 'b"),
+        (["--text", "a", "--text", "a"], "--text: name the one or two columns of texts, found ['a', 'a']"),
         (["--task", "rte", "--text", "review"], "--text: rte has 2 text columns, sentence1, sentence2; found 1"),
     ],
 )

@@ -60,6 +60,7 @@ def test_a_bad_file_is_refused_with_every_problem(tmp_path, name, content, probl
         own_file(path, MOVIES, {})
     for problem in problems:
         assert problem in str(refused.value)
+    assert str(refused.value).count(name) == 1
 
 
 def test_glues_own_test_files_are_read(tmp_path):

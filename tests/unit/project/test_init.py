@@ -218,6 +218,18 @@ def test_lists_of_ignored_files_are_added_to(made: Callable[..., Any], tmp_path:
     assert (own / "requirements.txt").read_text() == "torch\n"
 
 
+def test_links_stay_and_what_they_lead_to_is_added_to(made: Callable[..., Any], tmp_path: Path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (tmp_path / "ignored").write_text("/secret\n")
+    (own / ".gitignore").symlink_to("../ignored")
+    (own / "requirements.txt").symlink_to("../elsewhere.txt")
+    made()
+    assert (own / ".gitignore").readlink() == Path("../ignored")
+    assert (tmp_path / "ignored").read_text().startswith("/secret\n/data/reviews/\n")
+    assert (tmp_path / "elsewhere.txt").read_text() == f"kdcore=={__version__}\n"
+
+
 def test_lists_in_other_encodings_stay_as_they_are(made: Callable[..., Any], tmp_path: Path):
     own = tmp_path / "own"
     own.mkdir()
@@ -248,11 +260,15 @@ def test_a_key_that_dvc_would_miss_once_a_student_is_trained_is_named_at_the_sta
 # Nothing is lost
 
 
+@pytest.mark.parametrize("link", [False, True])
 @pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "stages/dvc.yaml", "data/raw/reviews/train.tsv"])
-def test_what_is_there_is_named_and_nothing_is_written(made: Callable[..., Any], tmp_path: Path, name: str):
+def test_what_is_there_is_named_and_nothing_is_written(made: Callable[..., Any], tmp_path: Path, name: str, link: bool):
     file = tmp_path / "own" / name
     file.parent.mkdir(parents=True)
-    file.write_text("mine")
+    if link:
+        file.symlink_to("nowhere")
+    else:
+        file.write_text("mine")
     before = contents(tmp_path / "own")
     with pytest.raises(UserError, match=f"{name} is there already, and nothing is overwritten"):
         made()
