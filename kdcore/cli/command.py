@@ -15,7 +15,8 @@ from kdcore.studies import OWN, STUDIES
 
 app = typer.Typer(
     name="kdcore",
-    help="Distil a transformer classifier from its internal representations; one command per stage of the pipeline.",
+    help="Distil a transformer classifier from its internal representations. The commands from `init` to `launch` are "
+    "typed by hand, the others are stages of the pipeline, which `dvc repro` runs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -28,7 +28,7 @@ def predict(
     max_length: Annotated[int | None, typer.Option(min=3, help="Tokens per row, if not as in training.")] = None,
     batch_size: BatchSize = BATCH,
 ) -> None:
-    """Predict a prepared task's test splits (GLUE's for its server), or any file with the task's texts."""
+    """Label any file with the task's texts, or a prepared task's test splits (GLUE's for its server)."""
     set_up_libraries()
     from kdcore.artefacts import check_file, check_place
     from kdcore.data.prepared import Data

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -66,6 +67,14 @@ def test_help_lists_every_stage_and_imports_nothing_heavy():
     assert set(COMMANDS) <= set(found.stdout.split())
     assert {"kdcore.cli", "typer"} <= set(found.stderr.split())
     assert not HEAVY & {name.partition(".")[0] for name in found.stderr.split()}
+
+
+def test_help_begins_with_what_is_typed_by_hand_and_the_rest_is_what_dvc_runs():
+    files = [(ROOT / name).read_text() for name in ("dvc.yaml", "stages/dvc.yaml")]
+    stages = set(re.findall(r"python -m kdcore (\w+)", "\n".join(files)))
+    listed = [command.name for command in cli.app.registered_commands]
+    assert listed[: len(cli.BY_HAND)] == list(cli.BY_HAND)
+    assert set(listed[len(cli.BY_HAND) :]) == stages
 
 
 def some_arguments(command: Callable[..., None]) -> list[str]:
