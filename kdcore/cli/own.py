@@ -43,7 +43,7 @@ def init(
     check_free(folder)
     given = nullcontext((str(teacher), Path(train or ""), validation))
     with made(folder) if example else given as files:
-        write(folder, Wish(*files, text or (), None if unlabelled else label, task, layers))
+        write(folder, Wish(*files, text or (), None if unlabelled else label, task, layers, quoted=example))
 
 
 @command(reads=())

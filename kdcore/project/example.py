@@ -6,6 +6,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -16,19 +17,24 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from kdcore.artefacts import new_folder, seal, write_bytes
 from kdcore.console import say
 from kdcore.errors import UserError
+from kdcore.model.names import save_tokenizer
 
 TEACHER = "models/reviews"
 RAW = "data/raw/reviews"
 ROWS = {"train": 600, "validation": 200}
 LABELS = ("bad", "good")
-# A review is good where it has more words of praise than of blame; the others say nothing.
+# A review is good where it praises more often than it blames. `not` turns the word behind it round: a shallow student
+# misses some. The others say nothing.
 WORDS = {
-    "bad": ("bad", "dull", "poor", "weak", "tired", "clumsy"),
-    "good": ("good", "fine", "lovely", "great", "witty", "moving"),
+    "bad": ("bad", "dull", "poor", "weak"),
+    "good": ("good", "great", "lovely", "witty"),
+    "turns": ("not",),
     "plain": ("the", "a", "film", "plot", "cast", "story", "music", "and", "its", "was", "with", "ending", "scenes"),
 }
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-EPOCHS, BATCH = 8, 32  # after which the rows hold nothing that the classifier does not know
+TURNED = 0.3  # share of the words of praise and blame
+SEEN = 1400  # more rows that the classifier learned from, and that its students never see
+EPOCHS, BATCH, RATE = 8, 32, 2e-3
 
 
 @contextmanager
@@ -50,7 +56,11 @@ def example(folder: Path) -> Iterator[tuple[str, Path, Path]]:
 
 def _write(folder: Path) -> None:
     draw = random.Random(0)  # noqa: S311  (rows of an example, no secret)
-    rows = {split: [_review(draw) for _ in range(count)] for split, count in ROWS.items()}
+    found: dict[str, str] = {}  # each text once
+    while len(found) < sum(ROWS.values()) + SEEN:
+        found.update([_review(draw)])
+    drawn = iter(found.items())
+    rows = {split: list(islice(drawn, count)) for split, count in ROWS.items()}
     for split, reviews in rows.items():
         table = io.StringIO()
         csv.writer(table, lineterminator="\n").writerows([("review", "label"), *reviews])
@@ -58,22 +68,25 @@ def _write(folder: Path) -> None:
     tokenizer = _tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        classifier = _trained(tokenizer, rows["train"])
+        classifier = _trained(tokenizer, [*rows["train"], *drawn])
     with new_folder(folder / TEACHER) as aside:
         classifier.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
+        save_tokenizer(tokenizer, aside)
         seal(aside)
     say(f"example: a classifier of 4 layers in {TEACHER}, {ROWS['train']} and {ROWS['validation']} rows in {RAW}")
 
 
 def _review(draw: random.Random) -> tuple[str, str]:
-    """A text of 5 to 12 words, and its label."""
+    """A text of 3 to 11 words, and its label."""
     label = draw.choice(LABELS)
     other = LABELS[1 - LABELS.index(label)]
-    words = draw.choices(WORDS["plain"], k=draw.randint(3, 7))
-    words += draw.choices(WORDS[label], k=draw.randint(2, 3)) + draw.choices(WORDS[other], k=draw.randint(0, 1))
-    draw.shuffle(words)
-    return " ".join(words), label
+    parts = draw.choices(WORDS["plain"], k=draw.randint(1, 3))
+    for said in (*(label,) * draw.randint(2, 3), *(other,) * draw.randint(0, 1)):
+        turned = draw.random() < TURNED
+        word = draw.choice(WORDS[LABELS[1 - LABELS.index(said)] if turned else said])
+        parts.append(f"{WORDS['turns'][0]} {word}" if turned else word)
+    draw.shuffle(parts)
+    return " ".join(parts), label
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
@@ -98,8 +111,8 @@ def _trained(tokenizer: PreTrainedTokenizerFast, rows: list[tuple[str, str]]) ->
         id2label=dict(enumerate(LABELS)),
         label2id={label: i for i, label in enumerate(LABELS)},
     )
-    model = BertForSequenceClassification(config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model = BertForSequenceClassification(config).eval()  # without dropout it learns `not` sooner
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
     inputs = tokenizer([text for text, _ in rows], padding=True, return_tensors="pt")
     labels = torch.tensor([LABELS.index(label) for _, label in rows])
     for _ in range(EPOCHS):
@@ -108,4 +121,4 @@ def _trained(tokenizer: PreTrainedTokenizerFast, rows: list[tuple[str, str]]) ->
             cross_entropy(logits, labels[batch]).backward()
             optimizer.step()
             optimizer.zero_grad()
-    return model.eval()
+    return model

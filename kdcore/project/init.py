@@ -29,7 +29,7 @@ DVC_IGNORES = ("/work", "/.venv", "__pycache__")
 
 @dataclass(frozen=True)
 class Wish:
-    """What the command line asks for; paths are as they were given there."""
+    """What the command line asks for; paths are as they were given there; quoted: whether results quote the rows."""
 
     teacher: str
     train: Path
@@ -38,6 +38,7 @@ class Wish:
     label: str | None  # None: no row has one
     task: str | None
     layers: int | None
+    quoted: bool = False
 
 
 def init(folder: Path, wish: Wish) -> None:
@@ -56,6 +57,8 @@ def init(folder: Path, wish: Wish) -> None:
     check_free(folder, copies)
     teacher = Classifier.at(wish.teacher)
     chosen = choose(task, teacher, rows, wish.layers) | {"data.source": "local", "data.path": place or RAW}
+    if wish.quoted:
+        chosen["report.texts"] = True
     if wish.validation is None:
         chosen["data.validation_share"] = SHARE
         say(f"validation: {SHARE:.0%} of the train rows, as no file is named")

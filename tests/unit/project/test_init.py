@@ -71,7 +71,7 @@ def test_the_classifier_and_the_rows_say_what_a_project_needs(
     assert (task.text, task.label, task.labels) == (("review",), "stars", ("bad", "good"))
     assert (params.tasks, params.student.layers, params.model.max_length) == (("reviews",), 2, 16)
     assert params.teacher.finetuned == params.model.name == str(tiny_classifier())
-    assert (params.student.rows, params.teacher.rows) == (None, None)
+    assert (params.student.rows, params.teacher.rows, params.report.texts) == (None, None, False)
     assert params.study["depth"]["layers"] == (1, 2, 3)
     assert params.study["data_size"]["rows"] == (5, 10, 20, 40)
     said = capsys.readouterr().out
@@ -360,8 +360,8 @@ def test_the_example_is_a_classifier_that_knows_its_rows(
         made(teacher=teacher, train=train, validation=validation, label="label", layers=5)
     assert not [path for path in own.rglob("*") if path.is_file()]
     with example(own) as (teacher, train, validation):
-        params = made(teacher=teacher, train=train, validation=validation, label="label")
-    assert (params.data.path, params.teacher.finetuned) == ("data/raw", TEACHER)
+        params = made(teacher=teacher, train=train, validation=validation, label="label", quoted=True)
+    assert (params.data.path, params.teacher.finetuned, params.report.texts) == ("data/raw", TEACHER, True)
     classify = pipeline("text-classification", str(own / TEACHER))
     lines = validation.read_text().splitlines()[1:101]
     texts, labels = zip(*(line.split(",") for line in lines), strict=True)
