@@ -106,7 +106,7 @@ def report(
 
     check_file(out, metrics, students)
     check_notes(students, params, "run.json")
-    named = {task: _teacher(params, task) for task in params.tasks}
+    named = {task: _named_teacher(params, task) for task in params.tasks}
     write_page(
         *(metrics, students, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
         *(params.evaluate.confidence, params.study, params.task, named),
@@ -117,7 +117,7 @@ def report(
     conclude(summarise(runs, ["method"], baselines, params.evaluate.confidence), runs, students, out)
 
 
-def _teacher(params: Params, task: str) -> str:
+def _named_teacher(params: Params, task: str) -> str:
     """The model that is a task's teacher, or becomes it, as params.yaml names it."""
     from kdcore.params.overrides import of_task, values
 

@@ -3,12 +3,13 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 
 from kdcore.report.markdown import counts_text, numbers
@@ -40,7 +41,7 @@ def render(values: Mapping[str, Any]) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals["signs"] = SIGNS
-    environment.filters |= {"meaning": meaning, "numbers": numbers, "counts": counts_text, "star": star}
+    environment.filters |= {"meaning": meaning, "numbers": numbers, "counts": counts_text, "star": star, "code": code}
     style, script = _style(), _script()
     own = {"style": Markup(style), "script": Markup(script), "policy": policy(style, script)}  # noqa: S704  (our files)
     return environment.get_template("page.html").render(**values, **own)
@@ -56,6 +57,11 @@ def policy(style: str, script: str) -> str:
         f"default-src 'none'; style-src '{sha256(style)}'; script-src '{sha256(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
+
+
+def code(text: str) -> Markup:
+    """A paragraph, escaped; what stands between backticks, as Markdown has it, as code."""
+    return Markup(re.sub("`(.+?)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  (escaped first)
 
 
 def embedded(value: Any) -> Markup:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from kdcore.report.methods import FAMILIES
-from kdcore.report.page.render import LEVELS, SCALES, colours, contrast, css, embedded, ink, policy
+from kdcore.report.page.render import LEVELS, SCALES, code, colours, contrast, css, embedded, ink, policy
 from tests.unit.report.page import results
 
 
@@ -18,6 +18,18 @@ def test_embedded_json_says_the_same_and_cannot_end_its_element(text):
     found = embedded([text])
     assert json.loads(found) == [text]
     assert not re.search(r"[<>&\u2028\u2029]", found)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Run `dvc repro` & look", "Run <code>dvc repro</code> &amp; look"),
+        ("`<b>` and `$(x)`", "<code>&lt;b&gt;</code> and <code>$(x)</code>"),
+        ("a ` alone, <i>", "a ` alone, &lt;i&gt;"),
+    ],
+)
+def test_a_paragraph_shows_code_as_code_and_nothing_else_of_it_is_markup(text, shown):
+    assert code(text) == shown
 
 
 def test_the_policy_names_the_hash_of_the_style_and_script():

@@ -251,7 +251,8 @@ def test_a_degenerate_run_is_named(tmp_path):
 def test_what_was_left_out_of_the_comparison_is_said(tmp_path):
     note = "attention.internal: pid is not in `methods` (none, soft), so it is left out"
     project = results.project(tmp_path, [results.comparison(students=["soft"])], [note])
-    assert note in " ".join(Document(results.page(project).read_text()).texts)
+    document = Document(results.page(project).read_text())
+    assert note.replace("`", "") in " ".join(" ".join(document.texts).split())
 
 
 def test_a_latency_is_shown_where_it_was_measured(tmp_path, document):
