@@ -236,7 +236,7 @@ def capture(model: Any, batch: Mapping[str, Tensor]) -> Teaching:
 def _classifier(model: Any) -> Any:
     """The model, where it is a sequence classifier of transformers."""
     config = getattr(model, "config", None)
-    kinds = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    kinds: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
     if type(config) not in kinds or not isinstance(model, kinds[type(config)]):
         allowed = "a sequence classifier of transformers, or its folder"
         raise UserError("kdcore.capture", f"model: must be {allowed}, found {type(model).__name__}")
