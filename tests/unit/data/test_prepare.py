@@ -252,7 +252,7 @@ def test_a_read_only_folder_is_an_error(reviews: Path, tmp_path: Path):
 
 def test_a_file_in_the_way_is_an_error(reviews: Path, tmp_path: Path):
     (tmp_path / "data").write_text("")
-    with pytest.raises(FileExistsError, match=r"File exists: .*/data'"):
+    with pytest.raises(UserError, match=r"reviews: can't be written: .*/data is a file, not a folder"):
         prepare(REVIEWS, data(reviews), tmp_path / "data" / "reviews")
 
 
