@@ -111,7 +111,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises UserError where `path` holds anything but what kdcore made: sealed files, and published ones.
     """
     check_folder(path)
-    with _aside(path.with_name(f"{path.name}.old")) as old, _aside(path) as aside:
+    with _aside(path, ".old") as old, _aside(path) as aside:
         aside.mkdir()
         yield aside
         readable = aside.stat().st_mode & 0o666  # what the umask gives; safetensors lets nobody else read
@@ -221,11 +221,11 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _aside(path: Path) -> Iterator[Path]:
+def _aside(path: Path, kind: str = "") -> Iterator[Path]:
     """A name beside `path` to write under first. Nothing stays there, nor what killed processes left."""
     with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        start = f".{path.name}.{HOST}."
+        start = f".{path.name}{kind}.{HOST}."
         for left in path.parent.iterdir():
             if left.name.startswith(start) and left.name.removeprefix(start).isdecimal() and not _owned(left):
                 _remove(left)
@@ -251,8 +251,9 @@ def _disk_error(error: Exception, path: Path) -> tuple[int, str] | None:
     """Number and reason of a disk error that concerns `path`; of some libraries' errors only the text tells."""
     text = str(error)
     if isinstance(error, OSError):
-        aside = f".{path.name}.{HOST}."  # a copy that fails names what it read first, then what it wrote
-        about = error.filename is None or aside in f"{error.filename}\n{error.filename2}"
+        aside = rf"\.{re.escape(path.name)}(\.old)?\.{re.escape(HOST)}\."
+        # A copy that fails names what it read first, then what it wrote.
+        about = error.filename is None or re.search(aside, f"{error.filename}\n{error.filename2}")
         if not about or isinstance(error, NETWORK):
             return None
         if error.errno is None and re.search(r"^\d+ requested and \d+ written", text):  # numpy

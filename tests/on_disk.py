@@ -88,11 +88,21 @@ def opened(teacher: Path) -> Finished:
     return Finished.open(teacher, "dvc repro -f teacher")
 
 
-def signals(folder: Path, data: Path, teacher: Path, rows: int | None = 24, **changes: Any) -> Path:
-    """The teacher's signals for the first training rows, in <folder>/targets/s0; changes are knobs of `targets`."""
+def signals(
+    folder: Path,
+    data: Path,
+    teacher: Path,
+    rows: int | None = 24,
+    mapped: tuple[int, ...] | None = None,
+    **changes: Any,
+) -> Path:
+    """The teacher's signals for the first training rows, in <folder>/targets/s0.
+
+    mapped: the layers that students map, None for all; changes are knobs of `targets`.
+    """
     how = {"store": "disk", "dtype": "float16", "disk_gb": 1.0}
     targets = sections.Targets.model_validate(how | changes)
-    write_targets(Data.open(data), opened(teacher), folder / "targets/s0", targets, rows, batch_size=16)
+    write_targets(Data.open(data), opened(teacher), folder / "targets/s0", targets, rows, 16, mapped)
     return folder / "targets/s0"
 
 

@@ -103,6 +103,8 @@ def test_params_with_any_value(choice: st.DataObject):
         part = getattr(loaded, section)
         kept = part[key] if isinstance(part, dict) else getattr(part, key)
         kept = kept.model_dump(exclude_unset=True) if isinstance(kept, BaseModel) else kept
+        if section == "study" and isinstance(value, dict):  # what a study's grid leaves out has a default
+            kept = {name: kept[name] for name in value}
         assert kept == value
         assert isinstance(kept, bool) == isinstance(value, bool)
 

@@ -271,7 +271,7 @@ def of_two_layers(
     """The same, with signals of the layers alone that a student of two layers maps."""
     with monkeypatch.context() as patch:
         patch.setattr(targets, "kept_layers", lambda *_: (2, 4))
-        folder = on_disk.signals(tmp_path, tiny_ingredients.data, tiny_ingredients.teacher)
+        folder = on_disk.signals(tmp_path, tiny_ingredients.data, tiny_ingredients.teacher, mapped=(2, 4))
     return dataclasses.replace(tiny_ingredients, targets=folder)
 
 

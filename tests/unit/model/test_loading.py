@@ -448,7 +448,7 @@ def test_a_config_that_cannot_be_read_is_refused(tmp_path: Path, content: str):
 def test_an_architecture_that_cannot_be_captured_is_refused_by_name(tmp_path: Path, kind: str):
     assert refusal(configured(tiny.save_finetuned(tmp_path), model_type=kind)) == (
         f"architecture {kind!r} can't be captured; these can: "
-        "bert, camembert, distilbert, electra, modernbert, roberta, xlm-roberta"
+        "bert, camembert, deberta, deberta-v2, distilbert, electra, modernbert, mpnet, roberta, xlm-roberta"
     )
 
 
