@@ -56,9 +56,9 @@ def extract(
     """Write the teacher's signals for `examples` into `folder`; shards that are there already are kept.
 
     layers: whose [CLS] vectors and maps are written, in that order; every one where none is named; check: is called
-    before each batch, and may raise what ends it. logits.npy (N, K)
-    float32; cls.npy (N, L, H) and attention-*.npy (flat, ragged) of `dtype`; lengths.npy (N,) int32. Returns the facts
-    that reading needs: they belong in the folder's manifest.
+    before each batch, and may raise what ends it. Files: logits.npy (N, K) float32; cls.npy (N, L, H) and
+    attention-*.npy (flat, ragged) of `dtype`; lengths.npy (N,) int32. Returns the facts that reading needs: they belong
+    in the folder's manifest.
     """
     live, size, heads = Live(teacher), len(examples), teacher.config.num_attention_heads
     kept = tuple(layers) or tuple(range(1, live.layers + 1))

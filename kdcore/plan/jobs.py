@@ -82,7 +82,7 @@ class Arithmetic:
         file, outputs = _file(name, revision, "config.json"), len(self.data.task.labels) or 1
         try:
             shape = shape_in(json.loads(file.read_text(encoding="utf-8")), outputs, name)
-        except (OSError, ValueError, AttributeError, UserError) as error:
+        except (OSError, ValueError, AttributeError, TypeError, StopIteration, UserError) as error:
             raise UntoldError(file) from error
         if shape is None:
             raise UntoldError(file)

@@ -63,3 +63,16 @@ def test_of_a_model_that_is_not_on_this_machine_nothing_is_told(tiny_ingredients
     for name in ("somebody/model", "no/such/folder"):
         with pytest.raises(UntoldError):
             arithmetic(tiny_ingredients, name).fine_tuning()
+
+
+@pytest.mark.parametrize(
+    "odd", [{"pos_att_type": 3}, {"position_buckets": "x"}, {"position_buckets": None}, {"max_position_embeddings": 0}]
+)
+def test_of_a_deberta_whose_config_is_odd_nothing_is_told(odd: dict, tiny_ingredients: Ingredients, tmp_path: Path):
+    model = tiny.save_pretrained(tmp_path, "deberta-v2")
+    config = json.loads((model / "config.json").read_text())
+    assert arithmetic(tiny_ingredients, model).fine_tuning() > 0
+    buckets = {"position_buckets": -1, "max_relative_positions": -1}
+    (model / "config.json").write_text(json.dumps(config | buckets | odd))
+    with pytest.raises(UntoldError):
+        arithmetic(tiny_ingredients, model).fine_tuning()
