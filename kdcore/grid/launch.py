@@ -31,6 +31,9 @@ class Engine(Protocol):
     def cancel(self) -> None:
         """Take back those that wait, and have those that run write a checkpoint (SIGTERM)."""
 
+    def close(self) -> None:
+        """Leave the cluster, once no job is left: from here on it prints nothing of its own."""
+
 
 @dataclass
 class Seen:
@@ -72,6 +75,7 @@ def launch(jobs: Sequence[Job], engine: Engine) -> bool:
                     one.settled = True
                     _say_end(folder, number, job, one, stopping)
             time.sleep(POLL)
+    engine.close()
     _summarise(jobs, seen, time.monotonic() - started)
     if stopping:
         raise interrupt.Interrupted(interrupt.requested())

@@ -52,6 +52,11 @@ class Ray:
         for task in reversed(self._tasks.values()):
             ray.cancel(task, recursive=False)
 
+    def close(self) -> None:
+        import ray
+
+        ray.shutdown()  # its listener prints the news of a lost node on our stdout, whenever they come
+
 
 def _environment() -> dict[str, str]:
     """What commands read of the environment here."""

@@ -82,3 +82,6 @@ class Slurm:
             subprocess.run(["scancel", "--quiet", "--state=PENDING", *tasks], check=False)  # noqa: S603, S607
             # To the command alone: a second signal would end it at once.
             subprocess.run(["scancel", "--quiet", "--batch", "--signal=TERM", *tasks], check=False)  # noqa: S603, S607
+
+    def close(self) -> None:
+        """Nothing is held of it."""

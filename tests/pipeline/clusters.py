@@ -16,7 +16,7 @@ from typing import IO
 
 import psutil
 
-SECONDS = 120  # that a daemon may take to answer
+PATIENCE = 1800  # seconds: who takes longer hangs, however slow the machine
 
 
 def free_ports(count: int) -> list[int]:
@@ -30,9 +30,9 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-def wait_until(there: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
+def wait_until(there: Callable[[], object], what: str) -> None:
     """Wait for it; raises TimeoutError that says what did not come."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while not there():
         if time.monotonic() > end:
             raise TimeoutError(what)

@@ -126,7 +126,7 @@ class Launched:
             assert self.process.poll() is None, self.process.communicate()[0]
             return [*(self.project.root / "work").glob("student-*/checkpoints/[0-9]*/manifest.json")]
 
-        wait_until(found, "a checkpoint of a student", 600)
+        wait_until(found, "a checkpoint of a student")
         owner = (found()[0].parents[2] / "owner").read_text()
         return int(owner.split()[1])
 

@@ -49,6 +49,9 @@ class Here:
 
     def cancel(self) -> None: ...
 
+    def close(self) -> None:
+        print("news of the engine's own")
+
 
 def job(name: str, *line: str, after: tuple[str, ...] = ()) -> Job:
     return Job(name, ("python", "-m", "kdcore", *line), after, Asked())
@@ -70,7 +73,7 @@ def test_a_failure_is_named_with_its_log_and_what_waits_for_it_does_not_start(
     assert "fine: on here\n" in said
     assert "fine: done on here in " in said
     assert "after one: done on here in " in said
-    assert "launch: 2 of 4 jobs done in " in said
+    assert "\nnews of the engine's own\nlaunch: 2 of 4 jobs done in " in said  # nothing of it comes later
     assert "  here: 2 jobs, " in said
     log = folder / "1.log"
     assert f"warning: broken: failed on here, exit code 2: {log.read_text().splitlines()[-1]} ({log})" in warned
