@@ -45,9 +45,8 @@ def latency(
     usual = torch.get_num_threads()
     measured = []
     with tempfile.TemporaryDirectory() as scratch:
-        folders = _models(
-            teacher, sorted({depth for depth in depths if depth < teacher.layers}), Path(scratch), examples
-        )
+        models = _models(teacher, sorted({depth for depth in depths if depth < teacher.layers}))
+        folders = _saved(models, Path(scratch), examples)
         try:
             for threads in sorted({1, usual}):
                 torch.set_num_threads(threads)
@@ -61,6 +60,7 @@ def latency(
     return {
         "task": data.task.name,
         "machine": machine(usual),
+        "parameters": {str(layers): model.parameter_counts()["encoder_and_pooler"] for layers, model in models.items()},
         "rows": len(examples),
         "tokens": round(float(examples.lengths.mean()), 1),
         "requests": {str(size): count for size, count in requests.items()},
@@ -83,12 +83,16 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _models(teacher: Finished, depths: Iterable[int], scratch: Path, examples: Examples) -> dict[int, Path]:
-    """Depth -> a folder with the classifier and, in it, its ONNX files; the teacher's own depth is the teacher."""
-    models = {
+def _models(teacher: Finished, depths: Iterable[int]) -> dict[int, Encoder]:
+    """By depth; that of the teacher's own depth is the teacher."""
+    return {
         depth: build(teacher.folder, "", layers=depth, init="teacher", mapped="uniform", seed=0).cpu()
         for depth in depths
     } | {teacher.layers: Encoder.load(teacher.folder).cpu()}
+
+
+def _saved(models: Mapping[int, Encoder], scratch: Path, examples: Examples) -> dict[int, Path]:
+    """Depth -> a folder with the classifier and, in it, its ONNX files."""
     folders = {}
     for depth, encoder in models.items():
         say(f"ONNX files of {depth} layer{'s' * (depth > 1)}")

@@ -10,6 +10,7 @@ import typer
 from kdcore import door
 from kdcore.cli.command import (
     DataFolder,
+    LatenciesFolder,
     Method,
     StudyOption,
     TargetsFolder,
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 
 
 @command(reads=("tasks", *OWN, "task", "study"))
-def inputs(params: Params, out: Path) -> None:
-    """Write what the other stages depend on and DVC cannot see: kdcore's code, and what names of models mean now."""
+def inputs(params: Params, latencies: LatenciesFolder, out: Path) -> None:
+    """Write what the other stages depend on and DVC cannot see: code, what names of models mean now, what is there."""
     from kdcore.artefacts import check_folder
     from kdcore.inputs import write_inputs
     from kdcore.project.pipeline import check_asked
 
-    check_folder(out)
+    check_folder(out, latencies)
     check_asked(door.PARAMS)
     asked = {"": params} | {study.name: for_study(params, study) for study in STUDIES.values() if study.own}
     write_inputs(
@@ -45,6 +46,7 @@ def inputs(params: Params, out: Path) -> None:
             place: (own.data, own.model, {task: for_task(own, task).teacher for task in own.tasks})
             for place, own in asked.items()
         },
+        latencies,
     )
 
 

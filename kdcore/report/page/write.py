@@ -12,7 +12,7 @@ from kdcore.params.overrides import every
 from kdcore.params.sections import TaskEntry
 from kdcore.report import points
 from kdcore.report.analysis import Analysis, Errors, section
-from kdcore.report.latency import blocks, read_latency, timed
+from kdcore.report.latency import Latency, blocks, read_latencies, timed
 from kdcore.report.markdown import Block, over_tasks, tables
 from kdcore.report.methods import words
 from kdcore.report.page import alt
@@ -47,9 +47,8 @@ def write_page(
     """
     main = metrics / "main"
     scored = points.read(points.headline(main / "points", tasks, methods, seeds, teachers))
-    files = {task: metrics / "latency" / f"{task}.json" for task in tasks}
-    latencies = {task: read_latency(path) for task, path in files.items() if path.is_file()}
-    scored = [timed(run, latencies.get(run["task"])) for run in scored]
+    latencies = read_latencies(metrics / "latency", scored)
+    scored = timed(scored, latencies)
     rows, lines, _ = by_method(scored, confidence)
     facts = []
     for task in tasks:
@@ -81,21 +80,12 @@ def write_page(
         "compared": compared,
         "attention_figures": {one.task: dict(_figure5(main / "attention/figures", one)) for one in compared},
         "studies": [
-            (study, *_study(study, metrics, tasks, seeds, teachers, confidence, grids))
+            (study, *_study(study, metrics, tasks, seeds, teachers, confidence, grids, latencies))
             for study in STUDIES.values()
             if not study.own or entries.keys() >= {*grids[study.name]["tasks"]}
         ],
+        "latency": [block for latency in latencies.values() for block in blocks(latency)],
     }
-    values["latency"] = [block for latency in latencies.values() for block in blocks(latency)]
-    tradeoff = metrics / "tradeoff/figures/tradeoff.svg"
-    values["tradeoff"] = (
-        _picture(
-            *(tradeoff, "tradeoff", "validation score against milliseconds, by depth"),
-            "dvc repro stages/dvc.yaml:tradeoff",
-        )
-        if tradeoff.is_file() and len(latencies) == len(tasks)
-        else None
-    )
     publish(out, render(values).encode())
 
 
@@ -114,6 +104,7 @@ def _study(
     teachers: Sequence[int],
     confidence: float,
     grids: Mapping[str, Grid],
+    latencies: Mapping[str, Latency],
 ) -> tuple[Markup | None, list[Block]]:
     """The study's figure and table, computed from its points; (None, []) for a study that has not run as asked."""
     folder, grid = metrics / study.name, grids[study.name]
@@ -126,7 +117,8 @@ def _study(
     wanted = points.of_study(study, folder / "points", taught, grid, seeds)
     if not all(point.path.is_file() for point in wanted):
         return None, []
-    rows, blocks = summary(study, points.read(wanted), grid, confidence)
+    runs = points.read(wanted)
+    rows, blocks = summary(study, timed(runs, latencies) if study.name == "depth" else runs, grid, confidence)
     path = folder / "figures" / f"{study.name}.svg"
     return _picture(path, f"study-{study.name}", alt.scores(rows, study.question), study.command), blocks
 
