@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdcore.console import say
+from kdcore.console import count_of, say
 from kdcore.data.batches import Batch, collate
 from kdcore.data.examples import Examples
 from kdcore.data.prepared import Data
@@ -52,7 +52,7 @@ def latency(
                 torch.set_num_threads(threads)
                 answers = _answers(folders, threads)
                 for size, count in requests.items():
-                    say(f"{data.task.name}: requests of {size}, {threads} thread{'s' * (threads > 1)}")
+                    say(f"{data.task.name}: requests of {size}, {count_of(threads, 'thread')}")
                     for key, seconds in _seconds(answers, examples, size, count).items():
                         measured.append(_row(key, threads, size, seconds))
         finally:
@@ -95,7 +95,7 @@ def _saved(models: Mapping[int, Encoder], scratch: Path, examples: Examples) -> 
     """Depth -> a folder with the classifier and, in it, its ONNX files."""
     folders = {}
     for depth, encoder in models.items():
-        say(f"ONNX files of {depth} layer{'s' * (depth > 1)}")
+        say(f"ONNX files of {count_of(depth, 'layer')}")
         folders[depth] = scratch / str(depth)
         folders[depth].mkdir()
         encoder.save(folders[depth])

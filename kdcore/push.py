@@ -10,6 +10,7 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
+from kdcore.console import count_of
 from kdcore.distil.card import Scores
 from kdcore.distil.finished import Finished
 from kdcore.distil.folder import copy_model
@@ -44,7 +45,8 @@ def push(model: Finished, repository: str, private: bool, revision: str | None, 
             if not (folder / "export.json").is_file():
                 folder = Path(scratch)
                 copy_model(model.folder, folder, scores)
-            said = f"{model.facts['task']}: {model.layers} layers by {model.facts['method']}, distilled by kdcore"
+            depth, facts = count_of(model.layers, "layer"), model.facts
+            said = f"{facts['task']}: {depth} by {facts['method']}, distilled by kdcore"
             done = hub.upload_folder(repo_id=repository, folder_path=folder, revision=revision, commit_message=said)
     return done.commit_url
 

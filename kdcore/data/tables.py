@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdcore.artefacts import LFS
+from kdcore.console import count_of
 from kdcore.data.tasks import Layout
 from kdcore.errors import UserError, collected, near, shown
 
@@ -397,7 +398,8 @@ def _square(records: list[list[str]], lines: list[int], file: str, layout: Layou
     header = records[0]
     whole = [i for i in range(1, len(records)) if not layout or len(records[i]) >= len(header)]
     ragged = [
-        f"row {row} (line {lines[i]}): has {len(records[i])} cells, must have {len(header)} as the header has"
+        f"row {row} (line {lines[i]}): has {count_of(len(records[i]), 'cell')}, must have {len(header)} as the header "
+        "has"
         for row, i in enumerate(whole, 1)
         if len(records[i]) != len(header)
     ]

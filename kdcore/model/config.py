@@ -9,6 +9,7 @@ from transformers import PreTrainedConfig, dynamic_module_utils
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils.hub import cached_file, resolve_revision
 
+from kdcore.console import count_of
 from kdcore.errors import UserError, shown
 from kdcore.model import foreign
 from kdcore.model.families import family
@@ -123,7 +124,7 @@ def _number_labels(raw: dict[str, Any]) -> list[str]:
     if wrong := [name for name in sorted(ids) if name in names.values() and names.get(ids[name]) != name]:
         return [f"id2label and label2id contradict each other about {shown(wrong[0])}"]
     if raw.pop("num_labels", len(names)) != len(names):
-        return [f"num_labels and id2label differ: id2label has {len(names)} labels"]
+        return [f"num_labels and id2label differ: id2label has {count_of(len(names), 'label')}"]
     raw["id2label"] = {place: names[index] for place, index in enumerate(order)}
     raw["label2id"] = {name: index for index, name in raw["id2label"].items()}
     return []

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kdcore.artefacts import MANIFEST
+from kdcore.console import count_of
 from kdcore.data.examples import encode
 from kdcore.data.tasks import BUILT_IN, Task, from_fields
 from kdcore.distil.finished import Finished
@@ -71,7 +72,7 @@ def open_classifier(
         raise UserError("--text", f"name the one or two columns of texts, found {shown(list(columns))}")
     task = _task(folder, facts, named, columns, prepared, config)
     if columns and len(columns) != len(task.text):
-        wanted = f"{len(task.text)} text column{'s' * (len(task.text) > 1)}, {', '.join(task.text)}"
+        wanted = f"{count_of(len(task.text), 'text column')}, {', '.join(task.text)}"
         raise UserError("--text", f"{task.name} has {wanted}; found {len(columns)}")
     most = positions(config.to_dict())
     if max_length is not None and most is not None and max_length > most:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kdcore.console import say
+from kdcore.console import count_of, say
 from kdcore.data import checks
 from kdcore.data.columns import text_columns
 from kdcore.data.metrics import without_labels
@@ -110,12 +110,12 @@ def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> di
     labelled = ["accuracy", "f1_macro"] if labels else ["pearson"]
     known["metrics"] = labelled if rows.label else [without_labels(labels)]
     use = "used as it is" if teacher.finetuned else "an encoder, which is fine-tuned first"
-    say(f"teacher: {teacher.name}, {teacher.layers} layers, {use}")
+    say(f"teacher: {teacher.name}, {count_of(teacher.layers, 'layer')}, {use}")
     say(f"rows: {rows.count:,} to train; text: {' and '.join(rows.text)}; label: {rows.label or 'none'}")
     if rows.label is None:
         say(f"scores: by the teacher's answers ({known['metrics'][0]}), as no row has a label")
     say(f"labels: {', '.join(labels) or 'a number'}, by the {'teacher' if teacher.finetuned else 'rows'}")
-    say(f"student: {depth} layers" + ("" if layers else ", half of the teacher's"))
+    say(f"student: {count_of(depth, 'layer')}" + ("" if layers else ", half of the teacher's"))
     alone = {"train.threads": 1} if teacher.width < NARROW else {}
     if alone:
         say(f"threads: 1, as more slow a model down that is {teacher.width} wide")

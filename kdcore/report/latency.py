@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from kdcore.artefacts import read_proved
+from kdcore.console import count_of
 from kdcore.errors import UserError
 from kdcore.report.markdown import LATENCY, Block, Heading, Table
 from kdcore.report.points import Run, problems
@@ -57,13 +58,13 @@ class Latency(BaseModel):
 
     def told(self) -> str:
         """The machine and the way, in one paragraph."""
-        machine, many = self.machine, "s" * (self.machine["threads"] != 1)
+        machine, threads = self.machine, count_of(self.machine["threads"], "thread")
         versions = ", ".join(
             f"{name} {machine[name]}" for name in ("torch", "onnxruntime", "python") if name in machine
         )
-        requests = " and ".join(f"{count} requests of {rows}" for rows, count in self.requests.items())
+        requests = " and ".join(f"{count_of(count, 'request')} of {rows}" for rows, count in self.requests.items())
         return (
-            f"{machine['processor']}, {machine['threads']} thread{many} in all; {versions}. Token ids to logits of "
+            f"{machine['processor']}, {threads} in all; {versions}. Token ids to logits of "
             f"{requests} validation rows ({self.tokens} tokens on average), every request to all models in turn: "
             "compare within the table, and not with another machine's."
         )
@@ -111,13 +112,13 @@ def blocks(latency: Latency) -> list[Block]:
             [_name(latency, layers), runtime, *_cells(latency, layers, runtime, threads)]
             for layers, runtime in sorted(pairs, key=lambda pair: -pair[0])
         ]
-        made += [Heading(3, f"{threads} thread{'s' * (threads > 1)}"), Table(header, body, words=2)]
+        made += [Heading(3, count_of(threads, "thread")), Table(header, body, words=2)]
     return made
 
 
 def _name(latency: Latency, layers: int) -> str:
     kind = "teacher" if layers == latency.teacher else "student"
-    return f"{kind}, {layers} layer{'s' * (layers > 1)}"
+    return f"{kind}, {count_of(layers, 'layer')}"
 
 
 def _cells(latency: Latency, layers: int, runtime: str, threads: int) -> list[str]:

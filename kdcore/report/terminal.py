@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kdcore.console import in_words, say
+from kdcore.console import count_of, in_words, say
 from kdcore.report.markdown import cell_text, estimate_text, scores_table
 from kdcore.report.methods import words
 from kdcore.report.points import Run
@@ -33,7 +33,7 @@ def conclude(rows: Sequence[Row], runs: Sequence[Run], students: Path, page: Pat
     folders = [students / run["task"] / f"{run['method']}-s{run['seed']}" for run in runs if run["method"] != "teacher"]
     notes = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
     seconds, gflop = (math.fsum(note[cost] for note in notes) for cost in ("seconds", "gflop"))
-    trained = f"{len(notes):,} student{'s' * (len(notes) != 1)}"
+    trained = count_of(len(notes), "student")
     say(f"{trained} took {in_words(seconds)} to train ({gflop:,.0f} GFLOP), now or in an earlier run")
     say(f"the page is {page}")
 
