@@ -29,7 +29,7 @@ from kdcore.code import code_digest
 from kdcore.console import say
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
-from kdcore.data.columns import text_columns
+from kdcore.data.checks import text_columns
 from kdcore.data.metrics import without_labels
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
@@ -49,7 +49,7 @@ from kdcore.evaluation import sanity
 from kdcore.evaluation.score import read_point, score_run
 from kdcore.export import export
 from kdcore.model import names, places
-from kdcore.model.config import DECODING, load_config
+from kdcore.model.config import DECODING, labels_in, load_config
 from kdcore.model.encoder import Encoder
 from kdcore.model.layers import layer_map
 from kdcore.params import rules, sections
@@ -318,7 +318,7 @@ def _prepared(
     metrics: Sequence[str] | None,
 ) -> Data:
     """The rows as a prepared task of the store, whose labels are the classifier's."""
-    labels = [str(config.id2label[index]) for index in range(config.num_labels)] if config.num_labels > 1 else []
+    labels = [*labels_in(config)]
     named = labels != [f"LABEL_{index}" for index in range(len(labels))]
     chosen = (text,) if isinstance(text, str) else tuple(text or ())
     needed = (*chosen, *([label] if label else []))

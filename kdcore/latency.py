@@ -3,7 +3,6 @@
 How long a student takes is decided by its shape, not by its weights: students are built here, none needs to be trained.
 """
 
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -72,15 +71,8 @@ def machine(threads: int) -> dict[str, Any]:
     """What decides a latency beside the model: the processor, its threads, the libraries."""
     import onnxruntime
 
-    kept = {key: value for key, value in versions().items() if key in ("python", "torch", "transformers", "products")}
-    return {"processor": processor(), "threads": threads, **kept, "onnxruntime": onnxruntime.__version__}
-
-
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    known, names = versions(), ("processor", "python", "torch", "transformers", "products")
+    return {name: known[name] for name in names} | {"threads": threads, "onnxruntime": onnxruntime.__version__}
 
 
 def _models(teacher: Finished, depths: Iterable[int]) -> dict[int, Encoder]:

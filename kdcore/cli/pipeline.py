@@ -12,6 +12,7 @@ from kdcore.cli.command import (
     DataFolder,
     LatenciesFolder,
     Method,
+    StudentsFolder,
     StudyOption,
     TargetsFolder,
     TeachersFolder,
@@ -182,7 +183,7 @@ def evaluate(
     data: DataFolder,
     teacher: TeachersFolder,
     targets: TargetsFolder,
-    students: Annotated[Path, typer.Argument(help="Folder of the task's students, <method>-s<seed> each.")],
+    students: StudentsFolder,
     points: Annotated[Path, typer.Argument(help="Folder to write one JSON per model to.")],
     predictions: Annotated[Path, typer.Argument(help="Folder to write one table of predictions per model to.")],
 ) -> None:

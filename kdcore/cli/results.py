@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from kdcore.cli.command import DataFolder, LatenciesFolder, TargetsFolder, TeachersFolder, command, set_up_libraries
+from kdcore.cli.command import (
+    DataFolder,
+    LatenciesFolder,
+    StudentsFolder,
+    TargetsFolder,
+    TeachersFolder,
+    command,
+    set_up_libraries,
+)
 from kdcore.cli.opening import check_notes, check_predictions, open_all, open_data
 from kdcore.params.sections import Params
 from kdcore.studies import teacher_of
@@ -32,7 +40,7 @@ def attention(
     data: DataFolder,
     teacher: TeachersFolder,
     targets: TargetsFolder,
-    students: Annotated[Path, typer.Argument(help="Folder of the task's students, <method>-s<seed> each.")],
+    students: StudentsFolder,
     points: Annotated[Path, typer.Argument(help="Folder of the task's scores.")],
     predictions: Annotated[Path, typer.Argument(help="Folder of the task's predictions.")],
     out: Annotated[Path, typer.Argument(help="Folder to write <task>.json and figure 5 to.")],

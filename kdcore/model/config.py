@@ -12,8 +12,7 @@ from transformers.utils.hub import cached_file, resolve_revision
 from kdcore.console import count_of
 from kdcore.errors import UserError, shown
 from kdcore.model import foreign
-from kdcore.model.families import family
-from kdcore.model.positions import OFFSET
+from kdcore.model.families import OFFSET, family
 
 dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # else it asks in a terminal whether to run a model's own code
 
@@ -77,6 +76,11 @@ def load_config(name: str | Path, revision: str | None = None, labels: Mapping[s
     if config.model_type in OFFSET and config.pad_token_id is None:
         config.pad_token_id = type(config)().pad_token_id  # without one transformers computes no position
     return config
+
+
+def labels_in(config: Any) -> tuple[str, ...]:
+    """The labels of a classifier's config, by id; none of one with a single output."""
+    return tuple(str(config.id2label[index]) for index in range(config.num_labels)) if config.num_labels > 1 else ()
 
 
 def _problems(raw: dict[str, Any], place: str) -> list[str]:

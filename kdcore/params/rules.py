@@ -16,8 +16,8 @@ from kdcore.data.metrics import CLASS_METRICS, METRICS, SCORE_METRICS
 from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, RESERVED, SPLITS
 from kdcore.distil.methods import Method
 from kdcore.errors import near, shown
+from kdcore.model.families import positions
 from kdcore.model.places import local
-from kdcore.model.positions import positions
 from kdcore.params.overrides import of_study, of_task, own_lists, renamed, values, with_changes
 from kdcore.params.sections import Data, Distill, Model, Steps, Student, TaskEntry, Teacher, Train
 from kdcore.studies import STUDIES, Grid, Study, cells

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from kdcore.artefacts import MANIFEST
 from kdcore.console import count_of
 from kdcore.data.examples import encode
-from kdcore.data.tasks import BUILT_IN, Task, from_fields
+from kdcore.data.tasks import BUILT_IN, LABEL, Task, from_fields
 from kdcore.distil.finished import Finished
 from kdcore.errors import UserError, near, shown
-from kdcore.model.config import load_config
+from kdcore.model.config import labels_in, load_config
 from kdcore.model.encoder import Encoder
+from kdcore.model.families import positions
 from kdcore.model.labels import match_labels
 from kdcore.model.names import tokenizer_of
-from kdcore.model.positions import positions
 from kdcore.model.predict import logits_of
 
 NOTES = "run.json"
@@ -120,5 +120,4 @@ def _task(
         raise UserError(
             str(folder), "has no run.json that says its task: name it with --task, or the text columns with --text"
         )
-    labels = tuple(str(config.id2label[index]) for index in range(config.num_labels)) if config.num_labels > 1 else ()
-    return Task("own", tuple(columns), "label", labels, ())
+    return Task("own", tuple(columns), LABEL, labels_in(config), ())

@@ -9,15 +9,15 @@ import numpy as np
 
 from kdcore.console import count_of, say
 from kdcore.data import checks
-from kdcore.data.columns import text_columns
+from kdcore.data.checks import text_columns
 from kdcore.data.metrics import without_labels
 from kdcore.data.tables import READERS, Cells, own_file
 from kdcore.data.tasks import LABEL
 from kdcore.errors import UserError, near, shown
-from kdcore.model.config import load_config
+from kdcore.model.config import labels_in, load_config
+from kdcore.model.families import positions
 from kdcore.model.names import tokenizer_of
 from kdcore.model.places import resolve
-from kdcore.model.positions import positions
 from kdcore.params.sections import Params
 
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -45,9 +45,8 @@ class Classifier:
         config = load_config(resolve(name))
         kinds = config.architectures or ["ForSequenceClassification"]
         finetuned = any("ForSequenceClassification" in kind for kind in kinds)
-        labels = [str(config.id2label[index]) for index in range(config.num_labels)] if config.num_labels > 1 else []
         shape = (config.num_hidden_layers, config.hidden_size)
-        return cls(name, finetuned, *shape, tuple(labels), positions(config.to_dict()))
+        return cls(name, finetuned, *shape, labels_in(config), positions(config.to_dict()))
 
 
 @dataclass(frozen=True)

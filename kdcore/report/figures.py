@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kdcore.report.canvas import INK, QUIET, SIZE, heading, legend, line_style, panels, style, subtitle, within
 from kdcore.report.markdown import LATENCY, word
 from kdcore.report.methods import look, meaning, ordered, words
-from kdcore.report.summary import Row
+from kdcore.report.summary import Row, by_task
 from kdcore.studies import Axis
 
 COLUMN = 62  # points between the columns of a recipe's choices
@@ -28,17 +28,13 @@ RING: dict[str, Any] = {"color": INK, "fillstyle": "none", "markersize": 11, "ma
 ROOM = 0.65  # the last epochs are drawn once more where this share of the panel below them is free
 
 
-def _tasks(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    return {task: [row for row in rows if row.task == task] for task in dict.fromkeys(row.task for row in rows)}
-
-
 def dots(rows: Sequence[Row], title: str, by: Mapping[str, str], baseline: Sequence[str] = ("teacher",)) -> Figure:
     """A line per row, in their order: its seeds as faint dots (a degenerate run as a cross), its mean on the interval.
 
     by: the keys that name a row -> the headings of their columns; a method that stands alone has none, and its meaning
     below. baseline: the keys of the row with a line across the panel, if any; it is bold where rows have several keys.
     """
-    tasks = _tasks(rows)
+    tasks = by_task(rows)
     most = max(map(len, tasks.values()))
     alone = len(by) == 1
     with style():
@@ -116,7 +112,7 @@ def curve(rows: Sequence[Row], axis: Axis, title: str) -> Figure:
     Depths stand at the parameters of encoder and pooler, as in the paper, and where it was measured also at the
     milliseconds of a row, in panels of their own; words at equal distances.
     """
-    tasks = _tasks(rows)
+    tasks = by_task(rows)
     drawn = [(task, table, _axis) for task, table in tasks.items()]
     timed = {task: [row for row in table if LATENCY in row.cost] for task, table in tasks.items()}
     drawn += [(task, table, _milliseconds) for task, table in timed.items() if table]

@@ -9,7 +9,7 @@ from typing import Any
 from kdcore.distil.methods import INTERNAL
 from kdcore.report.methods import ordered
 from kdcore.report.statistics import Difference, Estimate, McNemar, Tested, degenerate, percent, star
-from kdcore.report.summary import AVERAGE, CLOSENESS, Overall, Row
+from kdcore.report.summary import AVERAGE, CLOSENESS, Overall, Row, by_task
 from kdcore.studies import Axis
 
 LONGEST = 200  # characters of a text that is quoted
@@ -183,7 +183,7 @@ def tables(
     data: what was scored.
     """
     blocks: list[Block] = []
-    for table in _by_task(rows):
+    for table in by_task(rows).values():
         about = f" by {', '.join(titles.values())}" if len(titles) > 1 else ""
         blocks.append(Heading(2, f"{table[0].task}: {table[0].metric} on {data}{about}"))
         blocks += [scores_table(table, titles), _notes(table, _teachers(table), comparisons)]
@@ -254,7 +254,7 @@ def scores_table(table: Sequence[Row], titles: Mapping[str, str]) -> Table:
 def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
     """Two tables per task, a line per value of the axis and columns per method: scores beside soft, and closeness."""
     blocks: list[Block] = []
-    for table in _by_task(rows):
+    for table in by_task(rows).values():
         students = _students(table)
         methods = ordered(row.method for row in students)
         values = sorted({row.keys[axis.field] for row in students}, key=lambda value: (isinstance(value, str), value))
@@ -299,10 +299,6 @@ def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
             Table([axis.title, *(f"{titles[name]}, {method}" for name in means for method in methods)], close),
         ]
     return blocks
-
-
-def _by_task(rows: Sequence[Row]) -> list[list[Row]]:
-    return [[row for row in rows if row.task == task] for task in dict.fromkeys(row.task for row in rows)]
 
 
 def _students(table: Sequence[Row]) -> list[Row]:

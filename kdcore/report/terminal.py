@@ -15,7 +15,7 @@ from kdcore.console import count_of, in_words, say
 from kdcore.report.markdown import cell_text, estimate_text, scores_table
 from kdcore.report.methods import words
 from kdcore.report.points import Run
-from kdcore.report.summary import Row
+from kdcore.report.summary import Row, by_task
 
 
 def conclude(rows: Sequence[Row], runs: Sequence[Run], students: Path, page: Path) -> None:
@@ -23,8 +23,7 @@ def conclude(rows: Sequence[Row], runs: Sequence[Run], students: Path, page: Pat
 
     runs: those that the rows sum up, as points.read has them; students: the folder of <task>/<method>-s<seed>/run.json.
     """
-    for task in dict.fromkeys(row.task for row in rows):
-        table = [row for row in rows if row.task == task]
+    for task, table in by_task(rows).items():
         if sys.stdout.isatty():
             Console().print(_table(task, table))
         else:

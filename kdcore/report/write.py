@@ -23,7 +23,7 @@ from kdcore.report.latex import to_latex
 from kdcore.report.markdown import Block, curves, over_tasks, overview, tables, to_markdown
 from kdcore.report.methods import ordered, words
 from kdcore.report.points import Run
-from kdcore.report.summary import Keys, Overall, Row, baselines, overall, overall_frame, summarise, to_frame
+from kdcore.report.summary import Keys, Overall, Row, baselines, by_task, overall, overall_frame, summarise, to_frame
 from kdcore.studies import Arm, Grid, Study
 
 HISTORY = ("epoch", "phase", "completed", "score")
@@ -61,8 +61,8 @@ def write_main(
     }
     held = summarise(points.on_test(scored), ["method"], baselines, confidence)
     files |= {"test.md": to_markdown(test_tables(held)), "test.csv": csv(to_frame(held))}
-    for task in tasks:
-        scores = {row.method: round(row.score.value, 6) for row in rows if row.task == task}
+    for task, table in by_task(rows).items():
+        scores = {row.method: round(row.score.value, 6) for row in table}
         files[f"scores/{task}.json"] = json.dumps(scores, indent=2) + "\n"
     drawn = {"main": figures.dots(rows, "Validation score by method", words(["method"]))}
     write_all(out, files, drawn | {"convergence": figures.convergence(epochs)})

@@ -20,7 +20,7 @@ from kdcore.report.page.facts import Compared, Facts, Student, bars, read
 from kdcore.report.page.picture import inline
 from kdcore.report.page.render import embedded, render
 from kdcore.report.statistics import percent
-from kdcore.report.summary import Row, baselines, summarise
+from kdcore.report.summary import baselines, by_task, summarise
 from kdcore.report.write import Grid, by_method, histories, summary, test_tables
 from kdcore.studies import STUDIES, Study
 
@@ -50,13 +50,13 @@ def write_page(
     latencies = read_latencies(metrics / "latency", scored)
     scored = timed(scored, latencies)
     rows, lines, _ = by_method(scored, confidence)
+    tables_of = by_task(rows)
     facts = []
     for task in tasks:
         own = [run for run in scored if run["task"] == task]
         run = read(runs / task / f"{methods[0]}-s{seeds[0]}" / "run.json", Student, "student")
-        shown = [row for row in rows if row.task == task]
         overrides = every(task, entries.get(task))
-        facts.append(Facts(shown, own[0], own[len(teachers)], run, list(teachers), overrides, named[task]))
+        facts.append(Facts(tables_of[task], own[0], own[len(teachers)], run, list(teachers), overrides, named[task]))
     compared = [read(main / "attention" / f"{task}.json", Compared, "attention") for task in tasks]
     paths = [runs / run["task"] / f"{run['method']}-s{run['seed']}" / "history.csv" for run in scored]
     drawn = {
@@ -71,8 +71,8 @@ def write_page(
         "facts": facts,
         "confidence": percent(confidence),
         "overview": over_tasks(lines),
-        "main_tables": {task: tables([row for row in rows if row.task == task], words(["method"])) for task in tasks},
-        "test_tables": _on_test(scored, tasks, confidence),
+        "main_tables": {task: tables(own, words(["method"])) for task, own in tables_of.items()},
+        "test_tables": _on_test(scored, confidence),
         "figures": {name: _picture(main / "figures" / f"{name}.svg", name, label) for name, label in drawn.items()},
         "errors": {task: section(task, analysis) for task, analysis in analysed.items()},
         "bars": {task: bars(analysis) for task, analysis in analysed.items() if isinstance(analysis, Analysis)},
@@ -89,11 +89,10 @@ def write_page(
     publish(out, render(values).encode())
 
 
-def _on_test(scored: Sequence[points.Run], tasks: Sequence[str], confidence: float) -> dict[str, list[Block]]:
+def _on_test(scored: Sequence[points.Run], confidence: float) -> dict[str, list[Block]]:
     """The tables of the tasks that have a labelled test split."""
     rows = summarise(points.on_test(scored), ["method"], baselines, confidence)
-    by_task: dict[str, list[Row]] = {task: [row for row in rows if row.task == task] for task in tasks}
-    return {task: test_tables(own) for task, own in by_task.items() if own}
+    return {task: test_tables(own) for task, own in by_task(rows).items()}
 
 
 def _study(

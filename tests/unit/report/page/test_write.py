@@ -10,7 +10,6 @@ import pytest
 
 from kdcore.errors import UserError
 from kdcore.report.analysis import ERRORS, Skipped
-from kdcore.report.attention import unpack
 from kdcore.report.write import write_study
 from kdcore.studies import STUDIES, cells
 from tests.unit.report import synthetic_points as synthetic
@@ -121,7 +120,7 @@ def test_the_maps_in_the_page_are_those_that_were_compared(text):
     shown = data(text)[0]["examples"][0]["models"]["sid"]
     n = seen.maps.shape[-1]
     for layer, packed in enumerate(shown["maps"]):
-        error = abs(unpack(packed, (4, n, n)) - seen.maps[layer])
+        error = abs(results.unpack(packed, (4, n, n)) - seen.maps[layer])
         assert (error <= 0.004 * seen.maps[layer] ** 0.5 + 4e-6).all()
     assert shown["kl"][2][1] == round(float(seen.kl[2, 1]), 4)
 
