@@ -44,7 +44,7 @@ from kdcore.distil.signals import Live, Teaching
 from kdcore.distil.targets import write_targets
 from kdcore.distil.teacher import adopt
 from kdcore.distil.written import Targets
-from kdcore.errors import UserError, near, shown
+from kdcore.errors import UserError, near, one_line, shown
 from kdcore.evaluation import sanity
 from kdcore.evaluation.score import read_point, score_run
 from kdcore.export import export
@@ -373,7 +373,7 @@ def _raw_file(split: str, rows: Rows, needed: Sequence[str], alone: bool, named:
     try:
         cells = _arrow(rows, needed if alone else [column for column in there if isinstance(column, str)], named)
     except (ValueError, TypeError) as error:  # pyarrow's are either
-        raise UserError(split, f"can't be written as parquet: {' '.join(str(error).split())[:200]}") from error
+        raise UserError(split, f"can't be written as parquet: {one_line(error, 200)}") from error
     buffer = io.BytesIO()
     pq.write_table(cells, buffer)
     return RawFile(split, "parquet", buffer.getvalue())

@@ -10,7 +10,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils.hub import cached_file, resolve_revision
 
 from kdcore.console import count_of
-from kdcore.errors import UserError, shown
+from kdcore.errors import UserError, one_line, shown
 from kdcore.model import foreign
 from kdcore.model.families import OFFSET, family
 
@@ -38,7 +38,7 @@ def readable(source: str, problem: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # a panic of Rust code
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = one_line(error) or type(error).__name__
         said = text if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {text}"
         raise UserError(source, f"{problem}: {said[:200]}") from error
 

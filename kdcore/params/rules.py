@@ -15,7 +15,7 @@ from kdcore.data import embedded
 from kdcore.data.metrics import CLASS_METRICS, METRICS, SCORE_METRICS
 from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, RESERVED, SPLITS
 from kdcore.distil.methods import Method
-from kdcore.errors import near, shown
+from kdcore.errors import near, one_line, shown
 from kdcore.model.families import positions
 from kdcore.model.places import local
 from kdcore.params.overrides import of_study, of_task, own_lists, renamed, values, with_changes
@@ -222,7 +222,7 @@ def within_the_teacher(student: Student, model: Model, teacher: Teacher) -> Prob
     try:
         config = _config(teacher.finetuned or model.name)
     except (OSError, ValueError, RecursionError) as error:
-        yield f"{key}: its config.json cannot be read: {' '.join(str(error).split())[:200]}"
+        yield f"{key}: its config.json cannot be read: {one_line(error, 200)}"
         return
     depth = config.get("num_hidden_layers", config.get("n_layers"))
     top = student.layer_map[-1] if isinstance(student.layer_map, tuple) else 1
