@@ -51,15 +51,19 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Rows:
-    """text: one column or two; label: its column, or None; cells: of the train rows, column -> values."""
+    """text: one column or two; label: its column, or None; cells: of the train rows, column -> values; share: of those
+    that can be scored, how many validate."""
 
     text: tuple[str, ...]
     label: str | None
     cells: Mapping[str, Sequence[Any]]
+    share: float
 
     @property
     def count(self) -> int:
-        return len(self.cells[self.text[0]])
+        """How many are trained on."""
+        scored = [cell for cell in self.cells[self.label or self.text[0]] if not checks.absent(cell)]
+        return len(self.cells[self.text[0]]) - (max(1, round(self.share * len(scored))) if self.share else 0)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -85,7 +89,7 @@ def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], labe
     chosen = tuple(text) or text_columns(files[train], label or LABEL)
     if len(chosen) not in (1, 2):
         raise UserError("--text", f"name the one or two columns of texts, found {shown(list(chosen))} in {train}")
-    return Rows(chosen, label, files[train])
+    return Rows(chosen, label, files[train], SHARE if validation is None else 0.0)
 
 
 def _cells(path: Path) -> Cells:
