@@ -29,7 +29,7 @@ from kdcore.code import code_digest
 from kdcore.console import say
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
-from kdcore.data.columns import text_columns
+from kdcore.data.checks import text_columns
 from kdcore.data.metrics import without_labels
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
@@ -44,12 +44,12 @@ from kdcore.distil.signals import Live, Teaching
 from kdcore.distil.targets import write_targets
 from kdcore.distil.teacher import adopt
 from kdcore.distil.written import Targets
-from kdcore.errors import UserError, near, shown
+from kdcore.errors import UserError, near, one_line, shown
 from kdcore.evaluation import sanity
 from kdcore.evaluation.score import read_point, score_run
 from kdcore.export import export
 from kdcore.model import names, places
-from kdcore.model.config import DECODING, load_config
+from kdcore.model.config import DECODING, labels_in, load_config
 from kdcore.model.encoder import Encoder
 from kdcore.model.layers import layer_map
 from kdcore.params import rules, sections
@@ -318,7 +318,7 @@ def _prepared(
     metrics: Sequence[str] | None,
 ) -> Data:
     """The rows as a prepared task of the store, whose labels are the classifier's."""
-    labels = [str(config.id2label[index]) for index in range(config.num_labels)] if config.num_labels > 1 else []
+    labels = [*labels_in(config)]
     named = labels != [f"LABEL_{index}" for index in range(len(labels))]
     chosen = (text,) if isinstance(text, str) else tuple(text or ())
     needed = (*chosen, *([label] if label else []))
@@ -373,7 +373,7 @@ def _raw_file(split: str, rows: Rows, needed: Sequence[str], alone: bool, named:
     try:
         cells = _arrow(rows, needed if alone else [column for column in there if isinstance(column, str)], named)
     except (ValueError, TypeError) as error:  # pyarrow's are either
-        raise UserError(split, f"can't be written as parquet: {' '.join(str(error).split())[:200]}") from error
+        raise UserError(split, f"can't be written as parquet: {one_line(error, 200)}") from error
     buffer = io.BytesIO()
     pq.write_table(cells, buffer)
     return RawFile(split, "parquet", buffer.getvalue())

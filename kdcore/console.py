@@ -27,6 +27,11 @@ def warn(line: str) -> None:
         print(f"warning: {line}", file=sys.stderr, flush=True)
 
 
+def count_of(number: int, noun: str) -> str:
+    """`1 layer`, `1,000 rows`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def in_words(seconds: float) -> str:
     """`40 s`, `12 min`, `3 h 20 min`."""
     minutes = round(seconds / 60)

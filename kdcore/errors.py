@@ -50,6 +50,11 @@ def collected(source: str) -> Iterator[Callable[[], AbstractContextManager[None]
         raise UserError(source, problems)
 
 
+def one_line(said: object, most: int | None = None) -> str:
+    """What a library or a program says, on one line and of at most so many characters."""
+    return " ".join(str(said).split())[:most]
+
+
 def shown(value: Any) -> str:
     """A value as the user wrote it, more or less: quoted text, YAML's null and true, long ones shortened."""
     if value is None or isinstance(value, bool):

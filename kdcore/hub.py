@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from kdcore.console import say
+from kdcore.errors import one_line
 
 PINNED = re.compile(r"[0-9a-f]{40}")
 PATIENCE = 5  # seconds that a hub may take to answer
@@ -23,7 +24,7 @@ def commit(name: str, revision: str | None, kind: Literal["model", "dataset"], k
         return HfApi().repo_info(name, revision=revision, repo_type=kind, timeout=PATIENCE).sha
     except Exception as error:  # no network, no such name, no right to read it: libraries raise a dozen types
         found = known or _cached(name, revision, kind)
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error, 120)
         say(f"{name}: the hub does not say which commit {revision or 'main'} is now ({reason}); "
             f"{f'still taken for {found}' if found else 'none is known'}")  # fmt: skip
         return found

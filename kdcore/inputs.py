@@ -1,4 +1,4 @@
-"""What results depend on and DVC cannot see: the code of kdcore, and what names of models and data sets mean now.
+"""What results depend on and DVC cannot see: kdcore's code, what names on a hub mean now, a result that may be absent.
 
 The stage `inputs` runs at every `dvc repro` and writes small files; the other stages depend on these, each on its own.
 """
@@ -18,11 +18,12 @@ from kdcore.params.sections import Data, Model, Teacher
 Asked: TypeAlias = tuple[Data, Model, Mapping[str, Teacher]]  # the last by task
 
 
-def write_inputs(out: Path, commands: Iterable[str], asked: Mapping[str, Asked]) -> None:
-    """Write code/<command>.json, data.json and models/<task>.json into the folder `out`, in place of what is there.
+def write_inputs(out: Path, commands: Iterable[str], asked: Mapping[str, Asked], latencies: Path) -> None:
+    """Write code/<command>.json, data.json, models/<task>.json and latency.json into `out`, in place of what is there.
 
     asked: by the folder within `out` of data.json and models/, "" for the headline run, <study> for a study that has
-    data and teachers of its own. What took long is kept in the store, so that nothing is parsed or hashed twice.
+    data and teachers of its own; latencies: the folder of what was measured, which is shown where it is there. What
+    took long is kept in the store, so that nothing is parsed or hashed twice.
     """
     memory = store() / "inputs.json"
     parsed, hashes = _read(memory).get("parsed", {}), _read(memory).get("hashes", {})
@@ -37,6 +38,7 @@ def write_inputs(out: Path, commands: Iterable[str], asked: Mapping[str, Asked])
             before = _read(out / file)
             tuned = teacher.finetuned and _model(teacher.finetuned, teacher.revision, before.get("finetuned"), hashes)
             files[file] = {"model": _model(model.name, model.revision, before.get("model"), hashes), "finetuned": tuned}
+    files[Path("latency.json")] = {file.stem: artefacts.sha256(file) for file in sorted(latencies.glob("*.json"))}
     with new_folder(out) as aside:
         for file, content in files.items():
             write_json(aside / file, content)

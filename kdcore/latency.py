@@ -3,7 +3,6 @@
 How long a student takes is decided by its shape, not by its weights: students are built here, none needs to be trained.
 """
 
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdcore.console import say
+from kdcore.console import count_of, say
 from kdcore.data.batches import Batch, collate
 from kdcore.data.examples import Examples
 from kdcore.data.prepared import Data
@@ -45,15 +44,14 @@ def latency(
     usual = torch.get_num_threads()
     measured = []
     with tempfile.TemporaryDirectory() as scratch:
-        folders = _models(
-            teacher, sorted({depth for depth in depths if depth < teacher.layers}), Path(scratch), examples
-        )
+        models = _models(teacher, sorted({depth for depth in depths if depth < teacher.layers}))
+        folders = _saved(models, Path(scratch), examples)
         try:
             for threads in sorted({1, usual}):
                 torch.set_num_threads(threads)
                 answers = _answers(folders, threads)
                 for size, count in requests.items():
-                    say(f"{data.task.name}: requests of {size}, {threads} thread{'s' * (threads > 1)}")
+                    say(f"{data.task.name}: requests of {size}, {count_of(threads, 'thread')}")
                     for key, seconds in _seconds(answers, examples, size, count).items():
                         measured.append(_row(key, threads, size, seconds))
         finally:
@@ -61,6 +59,7 @@ def latency(
     return {
         "task": data.task.name,
         "machine": machine(usual),
+        "parameters": {str(layers): model.parameter_counts()["encoder_and_pooler"] for layers, model in models.items()},
         "rows": len(examples),
         "tokens": round(float(examples.lengths.mean()), 1),
         "requests": {str(size): count for size, count in requests.items()},
@@ -72,26 +71,23 @@ def machine(threads: int) -> dict[str, Any]:
     """What decides a latency beside the model: the processor, its threads, the libraries."""
     import onnxruntime
 
-    kept = {key: value for key, value in versions().items() if key in ("python", "torch", "transformers", "products")}
-    return {"processor": processor(), "threads": threads, **kept, "onnxruntime": onnxruntime.__version__}
+    known, names = versions(), ("processor", "python", "torch", "transformers", "products")
+    return {name: known[name] for name in names} | {"threads": threads, "onnxruntime": onnxruntime.__version__}
 
 
-def processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _models(teacher: Finished, depths: Iterable[int], scratch: Path, examples: Examples) -> dict[int, Path]:
-    """Depth -> a folder with the classifier and, in it, its ONNX files; the teacher's own depth is the teacher."""
-    models = {
+def _models(teacher: Finished, depths: Iterable[int]) -> dict[int, Encoder]:
+    """By depth; that of the teacher's own depth is the teacher."""
+    return {
         depth: build(teacher.folder, "", layers=depth, init="teacher", mapped="uniform", seed=0).cpu()
         for depth in depths
     } | {teacher.layers: Encoder.load(teacher.folder).cpu()}
+
+
+def _saved(models: Mapping[int, Encoder], scratch: Path, examples: Examples) -> dict[int, Path]:
+    """Depth -> a folder with the classifier and, in it, its ONNX files."""
     folders = {}
     for depth, encoder in models.items():
-        say(f"ONNX files of {depth} layer{'s' * (depth > 1)}")
+        say(f"ONNX files of {count_of(depth, 'layer')}")
         folders[depth] = scratch / str(depth)
         folders[depth].mkdir()
         encoder.save(folders[depth])

@@ -10,10 +10,11 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
+from kdcore.console import count_of
 from kdcore.distil.card import Scores
 from kdcore.distil.finished import Finished
 from kdcore.distil.folder import copy_model
-from kdcore.errors import UserError
+from kdcore.errors import UserError, one_line
 
 ANY: Any = HfHubHTTPError.__mro__[1]  # every error of the HTTP library that the hub's client uses, whichever that is
 REFUSED = {  # status of the hub -> what to do
@@ -44,7 +45,8 @@ def push(model: Finished, repository: str, private: bool, revision: str | None, 
             if not (folder / "export.json").is_file():
                 folder = Path(scratch)
                 copy_model(model.folder, folder, scores)
-            said = f"{model.facts['task']}: {model.layers} layers by {model.facts['method']}, distilled by kdcore"
+            depth, facts = count_of(model.layers, "layer"), model.facts
+            said = f"{facts['task']}: {depth} by {facts['method']}, distilled by kdcore"
             done = hub.upload_folder(repo_id=repository, folder_path=folder, revision=revision, commit_message=said)
     return done.commit_url
 
@@ -55,7 +57,7 @@ def _explained(repository: str) -> Iterator[None]:
     try:
         yield
     except HFValidationError as error:
-        raise UserError("REPO", " ".join(str(error).split())) from error
+        raise UserError("REPO", one_line(error)) from error
     except OfflineModeIsEnabled as error:
         raise UserError(repository, "the hub is switched off: unset HF_HUB_OFFLINE") from error
     except HfHubHTTPError as error:
@@ -66,5 +68,5 @@ def _explained(repository: str) -> Iterator[None]:
     except ANY as error:
         raise UserError(repository, f"the hub can't be reached ({error}); nothing is changed there") from error
     except (RuntimeError, ConnectionError) as error:  # of weights: by git's large files, by xet
-        reason = " ".join(str(error.__cause__ or error).split())
+        reason = one_line(error.__cause__ or error)
         raise UserError(repository, f"the weights can't be uploaded ({reason}); nothing is committed") from error

@@ -10,7 +10,9 @@ import typer
 from kdcore import door
 from kdcore.cli.command import (
     DataFolder,
+    LatenciesFolder,
     Method,
+    StudentsFolder,
     StudyOption,
     TargetsFolder,
     TeachersFolder,
@@ -29,13 +31,13 @@ if TYPE_CHECKING:
 
 
 @command(reads=("tasks", *OWN, "task", "study"))
-def inputs(params: Params, out: Path) -> None:
-    """Write what the other stages depend on and DVC cannot see: kdcore's code, and what names of models mean now."""
+def inputs(params: Params, latencies: LatenciesFolder, out: Path) -> None:
+    """Write what the other stages depend on and DVC cannot see: code, what names of models mean now, what is there."""
     from kdcore.artefacts import check_folder
     from kdcore.inputs import write_inputs
     from kdcore.project.pipeline import check_asked
 
-    check_folder(out)
+    check_folder(out, latencies)
     check_asked(door.PARAMS)
     asked = {"": params} | {study.name: for_study(params, study) for study in STUDIES.values() if study.own}
     write_inputs(
@@ -45,6 +47,7 @@ def inputs(params: Params, out: Path) -> None:
             place: (own.data, own.model, {task: for_task(own, task).teacher for task in own.tasks})
             for place, own in asked.items()
         },
+        latencies,
     )
 
 
@@ -180,7 +183,7 @@ def evaluate(
     data: DataFolder,
     teacher: TeachersFolder,
     targets: TargetsFolder,
-    students: Annotated[Path, typer.Argument(help="Folder of the task's students, <method>-s<seed> each.")],
+    students: StudentsFolder,
     points: Annotated[Path, typer.Argument(help="Folder to write one JSON per model to.")],
     predictions: Annotated[Path, typer.Argument(help="Folder to write one table of predictions per model to.")],
 ) -> None:

@@ -5,23 +5,31 @@ from typing import Annotated
 
 import typer
 
-from kdcore.cli.command import DataFolder, TargetsFolder, TeachersFolder, command, set_up_libraries
+from kdcore.cli.command import (
+    DataFolder,
+    LatenciesFolder,
+    StudentsFolder,
+    TargetsFolder,
+    TeachersFolder,
+    command,
+    set_up_libraries,
+)
 from kdcore.cli.opening import check_notes, check_predictions, open_all, open_data
 from kdcore.params.sections import Params
 from kdcore.studies import teacher_of
 
 
 @command(reads=("tasks", "methods", "seeds", "teacher.seeds", "evaluate.confidence"))
-def plots(params: Params, points: Path, students: Path, out: Path) -> None:
+def plots(params: Params, points: Path, students: Path, latencies: LatenciesFolder, out: Path) -> None:
     """Write the tables, the scores by epoch and the pictures of the headline run."""
     from kdcore.artefacts import check_place
     from kdcore.report.write import write_main
 
-    check_place(out, points, students)
+    check_place(out, points, students, latencies)
     check_notes(students, params, "history.csv")
     write_main(
         *(points, students, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
-        params.evaluate.confidence,
+        *(params.evaluate.confidence, latencies),
     )
 
 
@@ -32,7 +40,7 @@ def attention(
     data: DataFolder,
     teacher: TeachersFolder,
     targets: TargetsFolder,
-    students: Annotated[Path, typer.Argument(help="Folder of the task's students, <method>-s<seed> each.")],
+    students: StudentsFolder,
     points: Annotated[Path, typer.Argument(help="Folder of the task's scores.")],
     predictions: Annotated[Path, typer.Argument(help="Folder of the task's predictions.")],
     out: Annotated[Path, typer.Argument(help="Folder to write <task>.json and figure 5 to.")],
@@ -100,6 +108,7 @@ def report(
     """Write the page: every result in one HTML file that opens without a network; say how the run ended."""
     from kdcore.artefacts import check_file
     from kdcore.report import points
+    from kdcore.report.latency import read_latencies, timed
     from kdcore.report.page.write import write_page
     from kdcore.report.summary import baselines, summarise
     from kdcore.report.terminal import conclude
@@ -114,6 +123,7 @@ def report(
     runs = points.read(
         points.headline(metrics / "main/points", params.tasks, params.methods, params.seeds, params.teacher.seeds)
     )
+    runs = timed(runs, read_latencies(metrics / "latency", runs))
     conclude(summarise(runs, ["method"], baselines, params.evaluate.confidence), runs, students, out)
 
 

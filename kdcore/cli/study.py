@@ -116,16 +116,17 @@ def curve(
     points: Path,
     teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>/s<seed>.json each.")],
     out: Path,
+    latencies: Annotated[Path | None, typer.Option(help="Folder of what `latency` measured, if any.")] = None,
 ) -> None:
     """Write the table and the picture of a study from its points."""
     from kdcore.artefacts import check_place
     from kdcore.console import say
     from kdcore.report.write import write_study
 
-    check_place(out, points, teachers)
+    check_place(out, points, teachers, *filter(None, [latencies]))
     write_study(
         *(STUDIES[study], points, out, teachers_points(params, teachers), params.study[study], params.seeds),
-        params.evaluate.confidence,
+        *(params.evaluate.confidence, latencies),
     )
     say(f"{study}: the table is {out / 'table.md'}, the picture {out / 'figures' / f'{study}.png'}")
 
@@ -153,22 +154,3 @@ def latency(
     found = measured(open_data(task, data), open_teacher(teacher), depths)
     publish(out, proved(found))
     publish(out.with_suffix(".md"), to_markdown(blocks(Latency.model_validate(found))).encode())
-
-
-@command(reads=("tasks", "seeds", "teacher.seeds", "study.depth", "evaluate.confidence"))
-def tradeoff(
-    params: Params,
-    points: Annotated[Path, typer.Argument(help="Folder of the depth study's points.")],
-    teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>/s<seed>.json each.")],
-    latencies: Annotated[Path, typer.Argument(help="Folder of what `latency` measured, <task>.json each.")],
-    out: Path,
-) -> None:
-    """Write the table and the picture of performance against latency."""
-    from kdcore.artefacts import check_place
-    from kdcore.report.write import write_tradeoff
-
-    check_place(out, points, teachers, latencies)
-    write_tradeoff(
-        *(points, out, teachers_points(params, teachers), latencies, params.study["depth"], params.seeds),
-        params.evaluate.confidence,
-    )

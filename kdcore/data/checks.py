@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -263,3 +263,21 @@ def number(value: Any) -> float:
 def hidden(values: list[Any]) -> bool:
     """Whether a regression's labels are all -1, which is how GLUE hides those of its test sets."""
     return bool(values) and all(str(value) in HIDDEN for value in values)
+
+
+def text_columns(columns: Mapping[str, Sequence[Any]], label: str) -> tuple[str, ...]:
+    """The columns of a file that hold texts, not numbers only, and are not the label: where nobody names them."""
+    return tuple(name for name, cells in columns.items() if name != label and _holds_texts(cells))
+
+
+def _holds_texts(cells: Sequence[Any]) -> bool:
+    there = [cell for cell in cells if not absent(cell)]
+    return all(isinstance(cell, str) for cell in there) and not all(_is_number(cell) for cell in there)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        number(cell)
+    except ValueError:
+        return False
+    return True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kdcore.data import tables
 from kdcore.data.tables import Raw, Table
 from kdcore.data.tasks import GLUE, NEEDED, Task
-from kdcore.errors import UserError
+from kdcore.errors import UserError, one_line
 from kdcore.hub import commit
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _readable(where: str) -> Iterator[None]:
     try:
         yield
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(where, f"cannot be loaded: {' '.join(str(error).split())[:400]}") from error
+        raise UserError(where, f"cannot be loaded: {one_line(error, 400)}") from error
 
 
 def _table(dataset: Any, name: str, columns: Mapping[str, str], optional: tuple[str, ...]) -> Table:

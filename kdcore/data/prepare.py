@@ -38,7 +38,7 @@ def prepare(task: Task, data: sections.Data, out: Path | str) -> None:
     frames, odd = checks.check(task, raw)
     for split, counts in odd.items():
         for what, times in counts.items():
-            warn(f"{raw.where}: {split}: {times:,} {what}")
+            warn(f"{raw.where}: {split}: {what}: {times:,}")
     with new_folder(folder) as aside:
         _write(aside, task, frames, raw.origin, odd)
 

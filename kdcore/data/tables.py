@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdcore.artefacts import LFS
+from kdcore.console import count_of
 from kdcore.data.tasks import Layout
-from kdcore.errors import UserError, collected, near, shown
+from kdcore.errors import UserError, collected, near, one_line, shown
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def unpacked(name: str, raw: bytes) -> tuple[str, bytes]:
     try:
         return stem.rpartition(".")[2], pa.input_stream(pa.BufferReader(raw), compression=PACKINGS[packing]).read()
     except (pa.ArrowException, OSError) as error:
-        raise UserError(name, f"cannot be unpacked: {_one_line(error)}") from error
+        raise UserError(name, f"cannot be unpacked: {one_line(error, 200)}") from error
 
 
 def parted(name: str) -> tuple[str, str]:
@@ -247,7 +248,7 @@ class ArrowColumns(Mapping[str, list[Any]]):
         try:
             cells = self.table.column(self.table.column_names.index(name)).to_pylist()
         except Exception as error:  # pyarrow raises anything over a cell that is no Python object
-            raise UserError(self.file, f"column {shown(name)} cannot be read: {_one_line(error)}") from error
+            raise UserError(self.file, f"column {shown(name)} cannot be read: {one_line(error, 200)}") from error
         return by_name(cells, self.classes.get(name))
 
     def __iter__(self) -> Iterator[str]:
@@ -261,7 +262,7 @@ def parquet(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
     try:
         return _arrow_cells(pq.ParquetFile(pa.BufferReader(raw)).read(), file)
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
-        raise UserError(file, f"is not a readable parquet file: {_one_line(error)}") from error
+        raise UserError(file, f"is not a readable parquet file: {one_line(error, 200)}") from error
 
 
 def arrow(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
@@ -269,7 +270,7 @@ def arrow(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
     try:
         return _arrow_cells(pa.ipc.open_stream(pa.BufferReader(raw)).read_all(), file)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(file, f"is not a readable arrow file: {_one_line(error)}") from error
+        raise UserError(file, f"is not a readable arrow file: {one_line(error, 200)}") from error
 
 
 def _arrow_cells(table: pa.Table, file: str) -> Cells:
@@ -397,7 +398,8 @@ def _square(records: list[list[str]], lines: list[int], file: str, layout: Layou
     header = records[0]
     whole = [i for i in range(1, len(records)) if not layout or len(records[i]) >= len(header)]
     ragged = [
-        f"row {row} (line {lines[i]}): has {len(records[i])} cells, must have {len(header)} as the header has"
+        f"row {row} (line {lines[i]}): has {count_of(len(records[i]), 'cell')}, must have {len(header)} as the header "
+        "has"
         for row, i in enumerate(whole, 1)
         if len(records[i]) != len(header)
     ]
@@ -483,10 +485,6 @@ def _text(raw: bytes, file: str) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         byte = f"found byte 0x{raw[error.start]:02x}"
         raise UserError(file, f"line {line}: is not UTF-8, {byte}; save the file as UTF-8") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 READERS: dict[str, Callable[[bytes, str, Layout | None], Cells]] = {

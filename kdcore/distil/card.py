@@ -15,6 +15,7 @@ from huggingface_hub.repocard import metadata_load
 from transformers.utils import cached_file
 
 from kdcore.artefacts import write_bytes
+from kdcore.console import count_of
 from kdcore.data.embedded import ORIGINS
 from kdcore.data.tasks import from_fields
 from kdcore.distil.finished import CARD
@@ -36,7 +37,7 @@ TEMPLATE = """---
 
 # {{ title }}
 
-{{ kind }} of {{ layers }} layers, distilled by kdcore from a teacher of {{ teacher_layers }} layers ({{ teacher }}).
+{{ kind }} of {{ layers }}, distilled by kdcore from a teacher of {{ teacher_layers }} ({{ teacher }}).
 It reads {{ reads }}, at most {{ max_length }} tokens, and answers {{ answers }}.
 
 ```python
@@ -80,7 +81,8 @@ method; `run.json` holds every knob and the versions.
 * It was trained for `{{ task }}` and measured on no other rows: texts of another kind or language may be answered
   wrongly{% if probabilities %}, and with high probabilities{% endif %}.
 * It follows its teacher, with the teacher's errors and biases, which nobody examined here.
-* Longer texts are cut to {{ max_length }} tokens.{% if probabilities %}
+* It was trained and scored on texts that are cut to {{ max_length }} tokens, its tokenizer's `model_max_length`. A
+  pipeline cuts longer ones where it is called with `truncation=True`.{% if probabilities %}
 * Its probabilities are not calibrated.{% endif %}
 """
 
@@ -148,12 +150,12 @@ def card(facts: Mapping[str, Any], scores: Scores | None = None, onnx: Mapping[s
     written = ModelCard.from_template(
         data,
         template_str=TEMPLATE,
-        title=f"{task.name}: {facts['layers']} layers by {facts['method']}",
+        title=f"{task.name}: {count_of(facts['layers'], 'layer')} by {facts['method']}",
         task=task.name,
         kind="A classifier" if task.labels else "A regression model",
-        layers=facts["layers"],
+        layers=count_of(facts["layers"], "layer"),
         teacher=_teacher(facts),
-        teacher_layers=facts["teacher"]["layers"],
+        teacher_layers=count_of(facts["teacher"]["layers"], "layer"),
         reads=f"the texts {' and '.join(task.text)}" if pair else f"one text ({task.text[0]})",
         max_length=facts["max_length"],
         answers=f"one of {', '.join(task.labels)}" if task.labels else "a number",
@@ -225,18 +227,19 @@ def _made(facts: Mapping[str, Any]) -> dict[str, str]:
     """What each choice of the recipe was."""
     method, train = Method.parse(facts["method"]), facts["train"]
     internal = {INTERNAL[name].title: weight for name, weight in method.minimised(facts["weights"]).items()}
+    own = "1 matches" if facts["layers"] == 1 else f"1 to {facts['layers']} match"
     source = facts["data"].get("repository") or facts["data"].get("dataset") or "the user's own"
     made = {
         "method": f"`{facts['method']}`, {SCHEDULES[method.schedule].card}",
-        "layers": f"1 to {facts['layers']} match the teacher's {', '.join(map(str, facts['mapped']))}",
+        "layers": f"{own} the teacher's {', '.join(map(str, facts['mapped']))}",
         "starts from": f"{STARTS[facts['init']]}; {HEADS[facts.get('head', 'new')]}",
-        "data": f"{facts['rows']:,} training rows, {source}",
+        "data": f"{count_of(facts['rows'], 'training row')}, {source}",
         "internal losses": ", ".join(f"{title} × {weight:g}" for title, weight in internal.items()),
         "soft labels": f"temperature {facts['temperature']:g}, hard labels, where a row has one, weigh "
         f"{facts['hard_label_weight']:g}",
         "optimizer": f"AdamW, learning rate {train['learning_rate']:g}, batches of {train['batch_size']}, "
         f"weight decay {train['weight_decay']:g}, warm-up {train['warmup']:g}",
-        "length": f"{facts['epochs']} epochs, {facts['gflop']:,.2f} GFLOP, seed {facts['seed']}",
+        "length": f"{count_of(facts['epochs'], 'epoch')}, {facts['gflop']:,.2f} GFLOP, seed {facts['seed']}",
     }
     used = {"internal losses": bool(internal), "soft labels": method.taught}
     return {name: text for name, text in made.items() if used.get(name, True)}

@@ -26,6 +26,8 @@ def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str,
     encoder.save(folder)
     if "max_length" in facts:
         tokenizer("", truncation=True, max_length=facts["max_length"])  # saved, it cuts texts as in training
+    if "mapped" in facts:  # a student: servers cut by this, and of longer texts nothing was learned or measured
+        tokenizer.model_max_length = facts["max_length"]
     save_tokenizer(tokenizer, folder)
     facts = {
         **facts,

@@ -59,6 +59,11 @@ def phases(schedule: str, layers: int, distill: Distill) -> tuple[Phase, ...]:
     return (*layered, last)
 
 
+def fine_tuning(epochs: int) -> tuple[Phase, ...]:
+    """The phases of a teacher."""
+    return (Phase("classification", epochs),)
+
+
 def learning_rate(peak: float, step: int, steps: int, warmup: float) -> float:
     """Linear warm-up over the first `warmup` share of `steps`, then linear decay to 0. `step` counts from 0."""
     rise = round(warmup * steps)

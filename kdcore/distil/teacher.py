@@ -10,7 +10,7 @@ from kdcore.code import code_digest
 from kdcore.console import say
 from kdcore.data.prepared import Data
 from kdcore.distil.finished import Finished
-from kdcore.distil.schedule import Phase, identity
+from kdcore.distil.schedule import fine_tuning, identity
 from kdcore.model import places
 from kdcore.params.sections import Model, Shared, Teacher
 from kdcore.runs import open_run
@@ -33,7 +33,7 @@ def fine_tuned(data: Data, model: Model, teacher: Teacher, shared: Shared, seed:
         "max_length": model.max_length,
         "rows": data.used(teacher.rows),
         "epochs": teacher.epochs,
-        "train": identity(teacher.training(shared), seed, _phases(teacher)),
+        "train": identity(teacher.training(shared), seed, fine_tuning(teacher.epochs)),
         "code": code_digest(__name__),
     }
 
@@ -42,10 +42,6 @@ def adopted(data: Data, name: str, revision: str | None, model: Model, shared: S
     """What determines a teacher that is taken as it is."""
     what = {"data": data.fingerprint, "model": places.identity(name, revision), "max_length": model.max_length}
     return {**what, "threads": shared.threads, "code": code_digest(__name__)}
-
-
-def _phases(teacher: Teacher) -> tuple[Phase, ...]:
-    return (Phase("classification", teacher.epochs),)
 
 
 def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared, seed: int) -> Finished:
@@ -58,7 +54,7 @@ def fine_tune(data: Data, model: Model, teacher: Teacher, shared: Shared, seed: 
             from kdcore.distil import teacher_training
 
             train = teacher.training(shared)
-            teacher_training.fine_tune(data, model, teacher.rows, _phases(teacher), train, seed, run)
+            teacher_training.fine_tune(data, model, teacher.rows, fine_tuning(teacher.epochs), train, seed, run)
         return Finished.of(run.result, read_manifest(run.result, RERUN))
 
 

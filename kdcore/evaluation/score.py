@@ -27,7 +27,7 @@ def identity(model: Finished, data: Data, teacher: Finished, targets: Targets | 
         "model": model.fingerprint,
         "teacher": teacher.fingerprint,
         "signals": targets.precision("validation") if targets is not None else None,
-        "facts": {key: model.facts.get(key) for key in KEPT},
+        "facts": _kept(model),
         "threads": model.threads,
         "code": code_digest(__name__),
     }
@@ -43,9 +43,13 @@ def score_run(model: Finished, data: Data, teacher: Finished, targets: Targets |
         if not run.finished:
             from kdcore.evaluation.scoring import write_scores
 
-            facts = {key: model.facts.get(key) for key in KEPT}
-            run.finish(lambda folder: write_scores(folder, facts, model, data, teacher, targets, batch_size))
+            run.finish(lambda folder: write_scores(folder, _kept(model), model, data, teacher, targets, batch_size))
         return run.result
+
+
+def _kept(model: Finished) -> dict[str, Any]:
+    """What a point says of the model that is in its run.json."""
+    return {key: model.facts.get(key) for key in KEPT}
 
 
 def read_point(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from kdcore import interrupt
 from kdcore.artefacts import write_json
-from kdcore.console import in_words, say, warn
+from kdcore.console import count_of, in_words, say, warn
 from kdcore.grid.attempt import CANCELLED
 from kdcore.grid.jobs import Job
 
@@ -58,7 +58,7 @@ def launch(jobs: Sequence[Job], engine: Engine) -> bool:
     folder.mkdir(parents=True)
     write_json(folder / "jobs.json", [job.line for job in jobs])
     engine.submit(folder, jobs)
-    say(f"launch: {len(jobs)} jobs, each with a log in {folder}")
+    say(f"launch: {count_of(len(jobs), 'job')}, each with a log in {folder}")
     seen, started, stopping = [Seen() for _ in jobs], time.monotonic(), False
     with interrupt.listening():
         while not all(one.settled for one in seen):
@@ -114,7 +114,7 @@ def _summarise(jobs: Sequence[Job], seen: Sequence[Seen], seconds: float) -> Non
     say(f"launch: {len(done)} of {len(jobs)} jobs done in {in_words(seconds)}")
     for place in sorted({event["place"] for one in done for event in one.events}):
         own = [one.events[-1]["seconds"] for one in done if one.events[-1]["place"] == place]
-        say(f"  {place}: {len(own)} jobs, {in_words(sum(own))}")
+        say(f"  {place}: {count_of(len(own), 'job')}, {in_words(sum(own))}")
     for job, one in zip(jobs, seen, strict=True):
         if len(one.places) > 1:
             resumed = one.events[-1].get("resumed")

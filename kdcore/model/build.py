@@ -41,7 +41,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student = Encoder(
-            AutoModelForSequenceClassification.from_config(_shallower(config, sources), dtype=torch.float32)
+            AutoModelForSequenceClassification.from_config(shallower(config, sources), dtype=torch.float32)
         )
         taught: Any = load_classifier(Path(teacher)) if "teacher" in (head, init.partition("_")[0]) else None
         if init.startswith("teacher"):
@@ -58,7 +58,7 @@ def build(
     return student
 
 
-def _shallower(config: Any, sources: tuple[int, ...]) -> Any:
+def shallower(config: Any, sources: tuple[int, ...]) -> Any:
     """The config with as many layers as `sources`, each of its source's attention type where types exist."""
     shallow = copy.deepcopy(config)
     if getattr(shallow, "layer_types", None):

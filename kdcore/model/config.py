@@ -9,10 +9,10 @@ from transformers import PreTrainedConfig, dynamic_module_utils
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils.hub import cached_file, resolve_revision
 
-from kdcore.errors import UserError, shown
+from kdcore.console import count_of
+from kdcore.errors import UserError, one_line, shown
 from kdcore.model import foreign
-from kdcore.model.families import family
-from kdcore.model.positions import OFFSET
+from kdcore.model.families import OFFSET, family
 
 dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # else it asks in a terminal whether to run a model's own code
 
@@ -38,7 +38,7 @@ def readable(source: str, problem: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # a panic of Rust code
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = one_line(error) or type(error).__name__
         said = text if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {text}"
         raise UserError(source, f"{problem}: {said[:200]}") from error
 
@@ -76,6 +76,11 @@ def load_config(name: str | Path, revision: str | None = None, labels: Mapping[s
     if config.model_type in OFFSET and config.pad_token_id is None:
         config.pad_token_id = type(config)().pad_token_id  # without one transformers computes no position
     return config
+
+
+def labels_in(config: Any) -> tuple[str, ...]:
+    """The labels of a classifier's config, by id; none of one with a single output."""
+    return tuple(str(config.id2label[index]) for index in range(config.num_labels)) if config.num_labels > 1 else ()
 
 
 def _problems(raw: dict[str, Any], place: str) -> list[str]:
@@ -123,7 +128,7 @@ def _number_labels(raw: dict[str, Any]) -> list[str]:
     if wrong := [name for name in sorted(ids) if name in names.values() and names.get(ids[name]) != name]:
         return [f"id2label and label2id contradict each other about {shown(wrong[0])}"]
     if raw.pop("num_labels", len(names)) != len(names):
-        return [f"num_labels and id2label differ: id2label has {len(names)} labels"]
+        return [f"num_labels and id2label differ: id2label has {count_of(len(names), 'label')}"]
     raw["id2label"] = {place: names[index] for place, index in enumerate(order)}
     raw["label2id"] = {name: index for index, name in raw["id2label"].items()}
     return []

@@ -1,7 +1,8 @@
-"""The architectures whose internals can be captured, and what each calls its parts."""
+"""The architectures whose internals can be captured: what each calls its parts, how many tokens it takes. No torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kdcore.errors import UserError
 
@@ -51,6 +52,8 @@ FAMILIES: Mapping[str, Family] = {
     "modernbert": Family("layers", "classifier", "attn", None, "mlp_norm", every=4, inner=3),
 }
 
+OFFSET = ("camembert", "mpnet", "roberta", "xlm-roberta")  # they number positions from the padding token's id + 1 on
+
 
 def family(model_type: str, name: str) -> Family:
     """The family of the model `name`. Raises UserError that lists those that can be captured."""
@@ -58,3 +61,10 @@ def family(model_type: str, name: str) -> Family:
         known = ", ".join(sorted(FAMILIES))
         raise UserError(name, f"architecture {model_type!r} can't be captured; these can: {known}")
     return FAMILIES[model_type]
+
+
+def positions(config: Mapping[str, Any]) -> int | None:
+    """The most tokens of one text, special ones included; None where the config does not say."""
+    count, pad = config.get("max_position_embeddings"), config.get("pad_token_id", 1)
+    offset = pad + 1 if config.get("model_type") in OFFSET and type(pad) is int else 0
+    return count - offset if type(count) is int else None

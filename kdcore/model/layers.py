@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from kdcore.console import count_of
 from kdcore.errors import UserError
 
 
@@ -23,9 +24,9 @@ def layer_map(spec: str | Sequence[int], layers: int, teacher_layers: int) -> tu
     if len(mapped) != layers or not increasing or not in_range or mapped[-1] != teacher_layers:
         raise UserError(
             "student.layer_map",
-            f"{list(mapped)} does not map {layers} student layers to {teacher_layers} teacher "
-            f"layers; it needs {layers} strictly increasing numbers from 1 to {teacher_layers} that end at "
-            f"{teacher_layers}",
+            f"{list(mapped)} does not map {count_of(layers, 'student layer')} to "
+            f"{count_of(teacher_layers, 'teacher layer')}; it needs {count_of(layers, 'strictly increasing number')} "
+            f"from 1 to {teacher_layers}, the last {teacher_layers}",
         )
     return mapped
 

@@ -14,8 +14,8 @@ from kdcore.artefacts import digest, write_json
 from kdcore.console import say
 from kdcore.errors import UserError
 from kdcore.model.config import find_file, load_config, readable
+from kdcore.model.families import positions
 from kdcore.model.places import fingerprint, resolve
-from kdcore.model.positions import positions
 
 ODD = "The Ωmega ☃ of 2026, naïve"  # letters, digits, marks and signs that few vocabularies have
 VOCABULARIES: dict[str, Callable[[str], dict[str, int]]] = {  # file -> its text -> the id of each token

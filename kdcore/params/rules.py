@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from kdcore.console import count_of
 from kdcore.data import embedded
 from kdcore.data.metrics import CLASS_METRICS, METRICS, SCORE_METRICS
 from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, RESERVED, SPLITS
 from kdcore.distil.methods import Method
-from kdcore.errors import near, shown
+from kdcore.errors import near, one_line, shown
+from kdcore.model.families import positions
 from kdcore.model.places import local
-from kdcore.model.positions import positions
 from kdcore.params.overrides import of_study, of_task, own_lists, renamed, values, with_changes
 from kdcore.params.sections import Data, Distill, Model, Steps, Student, TaskEntry, Teacher, Train
 from kdcore.studies import STUDIES, Grid, Study, cells
@@ -119,7 +120,8 @@ def _own_metrics(key: str, task: TaskEntry) -> Problems:
         if metric not in fitting:
             yield f"{key}.metrics.{i}: must be {' | '.join(fitting)} for {kind}, found {shown(metric)}"
         elif METRICS[metric].classes not in (None, len(task.labels)):
-            yield f"{key}.metrics.{i}: {metric} is of the second of two labels, found {len(task.labels)} labels"
+            found = count_of(len(task.labels), "label")
+            yield f"{key}.metrics.{i}: {metric} is of the second of two labels, found {found}"
     taught = [metric for metric in task.metrics if _by_teacher(metric)]
     if taught and len(taught) < len(task.metrics):
         others = " and ".join(metric for metric in task.metrics if metric not in taught)
@@ -200,7 +202,8 @@ def threads(train: Train) -> Problems:
     """Two are always allowed: params.yaml comes with two, and results depend on their number."""
     cores = os.cpu_count() or 1
     if train.threads > max(2, cores):
-        yield f"train.threads: must be at most {max(2, cores)} (this machine has {cores} cores), found {train.threads}"
+        most = f"{max(2, cores)} (this machine has {count_of(cores, 'core')})"
+        yield f"train.threads: must be at most {most}, found {train.threads}"
 
 
 def tuning(seeds: tuple[int, ...], study: Mapping[str, Grid]) -> Problems:
@@ -219,7 +222,7 @@ def within_the_teacher(student: Student, model: Model, teacher: Teacher) -> Prob
     try:
         config = _config(teacher.finetuned or model.name)
     except (OSError, ValueError, RecursionError) as error:
-        yield f"{key}: its config.json cannot be read: {' '.join(str(error).split())[:200]}"
+        yield f"{key}: its config.json cannot be read: {one_line(error, 200)}"
         return
     depth = config.get("num_hidden_layers", config.get("n_layers"))
     top = student.layer_map[-1] if isinstance(student.layer_map, tuple) else 1

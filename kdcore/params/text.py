@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from kdcore.errors import UserError, near, shown
+from kdcore.errors import UserError, near, one_line, shown
 
 
 def read_mapping(path: str) -> dict[Any, Any]:
@@ -32,7 +32,7 @@ def read_mapping(path: str) -> dict[Any, Any]:
         # ruamel lets Python's own errors through for values that it cannot build, e.g. the date 2020-99-99.
         place = getattr(error, "position", None)  # of a character that YAML does not allow
         where = "" if place is None else f"line {text.count(chr(10), 0, place) + 1}: "
-        raise UserError(path, f"{where}is not valid YAML: {_one_line(error)}") from error
+        raise UserError(path, f"{where}is not valid YAML: {one_line(error, 200)}") from error
     if not isinstance(mapping, dict):
         raise UserError(path, f"must be a mapping of sections, found {shown(mapping)}")
     return mapping
@@ -52,15 +52,11 @@ def _read(path: str) -> str:
         raise UserError(path, f"line {line}: is not UTF-8, found byte 0x{raw[error.start]:02x}") from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
 def _syntax(error: MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
     words = " ".join(str(part) for part in (error.context, error.problem) if part)
-    return f"{where}is not valid YAML: {' '.join(words.split())[:200]}"
+    return f"{where}is not valid YAML: {one_line(words, 200)}"
 
 
 def dotted(place: list[Any]) -> str:

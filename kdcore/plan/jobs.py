@@ -10,7 +10,7 @@ import numpy as np
 
 from kdcore.data.counts import counted
 from kdcore.data.prepared import Data
-from kdcore.distil.schedule import Phase
+from kdcore.distil.schedule import fine_tuning
 from kdcore.errors import UserError
 from kdcore.model.cost import Shape, forward_flops, shape_in
 from kdcore.model.places import on_disk
@@ -45,9 +45,9 @@ class Arithmetic:
         """Of a teacher; 0 where it is fine-tuned already."""
         if self.teacher.finetuned is not None:
             return 0.0
-        phase = Phase("classification", self.teacher.epochs)
         lengths, labelled = self._counted("train", self.teacher.rows)
-        return sum(training((phase,), (), self._shape(*self._taught_by), lengths[labelled]).values())
+        phases, shape = fine_tuning(self.teacher.epochs), self._shape(*self._taught_by)
+        return sum(training(phases, (), shape, lengths[labelled]).values())
 
     def signals(self, rows: int | None) -> float:
         """Of the teacher's passes over the first `rows` training rows (None: all) and all that validate."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kdcore.artefacts import store
-from kdcore.console import warn
+from kdcore.console import count_of, warn
 from kdcore.data import tasks
 from kdcore.model.names import check_length
 from kdcore.params.overrides import every, for_task
@@ -85,9 +85,10 @@ def _model(name: str, plan: TaskPlan) -> str:
     config, depths = plan.config, sorted({one.student.layers for one in plan.students})
     teachers = f"{plan.teachers} teachers" if plan.teachers > 1 else "Teacher"
     return (
-        f"{teachers}: {name}, {config.num_hidden_layers} layers, {config.hidden_size:,} wide, "
-        f"{config.num_attention_heads} heads, {parameters(plan.teacher) / 1e6:.1f} M parameters. "
-        f"Students: {len(plan.students)} of {', '.join(map(str, depths))} layers, {plan.seeds} seeds each."
+        f"{teachers}: {name}, {count_of(config.num_hidden_layers, 'layer')}, {config.hidden_size:,} wide, "
+        f"{count_of(config.num_attention_heads, 'head')}, {parameters(plan.teacher) / 1e6:.1f} M parameters. "
+        f"Students: {len(plan.students)} of {', '.join(map(str, depths))} layer{'s' * (depths != [1])}, "
+        f"{count_of(plan.seeds, 'seed')} each."
     )
 
 
@@ -95,7 +96,8 @@ def _rates(plan: TaskPlan, seconds: float) -> dict[Kind, float]:
     """FLOP/s here of the kinds of work that the plan has."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores / 2:
-        warn(f"other work keeps this machine busy (load {load:.1f}, {cores} cores): hours here are too long")
+        busy = f"load {load:.1f}, {count_of(cores, 'core')}"
+        warn(f"other work keeps this machine busy ({busy}): hours here are too long")
     deepest, params = max(plan.students, key=lambda one: one.student.layers), plan.params
     batch_size, dtype = params.evaluate.batch_size, params.targets.dtype
     bench = Bench(plan.config, plan.mapped[deepest.name], params.train, batch_size, dtype)

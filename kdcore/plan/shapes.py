@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError, near
+from kdcore.model.build import shallower
 from kdcore.model.config import load_config
 from kdcore.model.encoder import Encoder
 from kdcore.model.families import family
@@ -103,17 +104,8 @@ def for_task(config: Any, task: Task) -> Any:
     return own
 
 
-def shallower(config: Any, layers: int) -> Any:
-    """The config with its first `layers` layers."""
-    own = copy.deepcopy(config)
-    if getattr(own, "layer_types", None):
-        own.layer_types = own.layer_types[:layers]
-    own.num_hidden_layers = layers
-    return own
-
-
 def encoder_of(config: Any, layers: int, device: str = "meta") -> Encoder:
     """A classifier of that shape: of random weights, or, on the device `meta`, of none."""
     with torch.device(device):
-        own = shallower(config, layers)
+        own = shallower(config, tuple(range(1, layers + 1)))
         return Encoder(AutoModelForSequenceClassification.from_config(own, dtype=torch.float32))

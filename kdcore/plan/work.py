@@ -13,7 +13,7 @@ import numpy as np
 from kdcore.data.tokens import rows_made, token_bytes
 from kdcore.distil.extraction import shard_bounds
 from kdcore.distil.methods import INTERNAL, Method, need
-from kdcore.distil.schedule import Phase, phases
+from kdcore.distil.schedule import Phase, fine_tuning, phases
 from kdcore.distil.targets import kept_layers
 from kdcore.model.cost import Shape, attention_bytes, forward_flops
 from kdcore.model.encoder import Encoder
@@ -184,8 +184,7 @@ class TaskPlan:
         works = []
         if len(self.taught):
             epochs = self.params.teacher.epochs
-            fine_tuning = training((Phase("classification", epochs),), (), self.teacher.shape, self.taught)
-            flops = added([fine_tuning], self.teachers)
+            flops = added([training(fine_tuning(epochs), (), self.teacher.shape, self.taught)], self.teachers)
             works.append(Work("teacher", "fine-tuned", self.teachers, len(self.taught), epochs, flops))
         signals = [
             {"maps" if self.stored[split] else "forward": forward_flops(self.teacher.shape, tokens)}

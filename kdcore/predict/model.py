@@ -11,15 +11,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kdcore.artefacts import MANIFEST
+from kdcore.console import count_of
 from kdcore.data.examples import encode
-from kdcore.data.tasks import BUILT_IN, Task, from_fields
+from kdcore.data.tasks import BUILT_IN, LABEL, Task, from_fields
 from kdcore.distil.finished import Finished
 from kdcore.errors import UserError, near, shown
-from kdcore.model.config import load_config
+from kdcore.model.config import labels_in, load_config
 from kdcore.model.encoder import Encoder
+from kdcore.model.families import positions
 from kdcore.model.labels import match_labels
 from kdcore.model.names import tokenizer_of
-from kdcore.model.positions import positions
 from kdcore.model.predict import logits_of
 
 NOTES = "run.json"
@@ -71,7 +72,7 @@ def open_classifier(
         raise UserError("--text", f"name the one or two columns of texts, found {shown(list(columns))}")
     task = _task(folder, facts, named, columns, prepared, config)
     if columns and len(columns) != len(task.text):
-        wanted = f"{len(task.text)} text column{'s' * (len(task.text) > 1)}, {', '.join(task.text)}"
+        wanted = f"{count_of(len(task.text), 'text column')}, {', '.join(task.text)}"
         raise UserError("--text", f"{task.name} has {wanted}; found {len(columns)}")
     most = positions(config.to_dict())
     if max_length is not None and most is not None and max_length > most:
@@ -119,5 +120,4 @@ def _task(
         raise UserError(
             str(folder), "has no run.json that says its task: name it with --task, or the text columns with --text"
         )
-    labels = tuple(str(config.id2label[index]) for index in range(config.num_labels)) if config.num_labels > 1 else ()
-    return Task("own", tuple(columns), "label", labels, ())
+    return Task("own", tuple(columns), LABEL, labels_in(config), ())

@@ -16,7 +16,7 @@ from kdcore.console import say
 from kdcore.data.sources import ALSO
 from kdcore.data.tables import ENDINGS, parted
 from kdcore.data.tasks import BUILT_IN, RESERVED
-from kdcore.errors import UserError, shown
+from kdcore.errors import UserError, one_line, shown
 from kdcore.model.places import local
 from kdcore.params.values import NAME
 from kdcore.project import pipeline
@@ -140,7 +140,7 @@ def _run(folder: Path, *command: str, check: bool = True) -> str:
     environment = os.environ | {"DVC_NO_ANALYTICS": "1"}  # until its config says so
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode and check:
-        raise UserError(" ".join(command), " ".join((done.stderr or done.stdout).split())[:400])
+        raise UserError(" ".join(command), one_line(done.stderr or done.stdout, 400))
     return "" if done.returncode else done.stdout.strip()
 
 

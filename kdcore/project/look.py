@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from kdcore.console import say
+from kdcore.console import count_of, say
 from kdcore.data import checks
-from kdcore.data.columns import text_columns
+from kdcore.data.checks import text_columns
 from kdcore.data.metrics import without_labels
 from kdcore.data.tables import READERS, Cells, own_file
 from kdcore.data.tasks import LABEL
 from kdcore.errors import UserError, near, shown
-from kdcore.model.config import load_config
+from kdcore.model.config import labels_in, load_config
+from kdcore.model.families import positions
 from kdcore.model.names import tokenizer_of
 from kdcore.model.places import resolve
-from kdcore.model.positions import positions
 from kdcore.params.sections import Params
 
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -45,22 +45,25 @@ class Classifier:
         config = load_config(resolve(name))
         kinds = config.architectures or ["ForSequenceClassification"]
         finetuned = any("ForSequenceClassification" in kind for kind in kinds)
-        labels = [str(config.id2label[index]) for index in range(config.num_labels)] if config.num_labels > 1 else []
         shape = (config.num_hidden_layers, config.hidden_size)
-        return cls(name, finetuned, *shape, tuple(labels), positions(config.to_dict()))
+        return cls(name, finetuned, *shape, labels_in(config), positions(config.to_dict()))
 
 
 @dataclass(frozen=True)
 class Rows:
-    """text: one column or two; label: its column, or None; cells: of the train rows, column -> values."""
+    """text: one column or two; label: its column, or None; cells: of the train rows, column -> values; share: of those
+    that can be scored, how many validate."""
 
     text: tuple[str, ...]
     label: str | None
     cells: Mapping[str, Sequence[Any]]
+    share: float
 
     @property
     def count(self) -> int:
-        return len(self.cells[self.text[0]])
+        """How many are trained on."""
+        scored = [cell for cell in self.cells[self.label or self.text[0]] if not checks.absent(cell)]
+        return len(self.cells[self.text[0]]) - (max(1, round(self.share * len(scored))) if self.share else 0)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -86,7 +89,7 @@ def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], labe
     chosen = tuple(text) or text_columns(files[train], label or LABEL)
     if len(chosen) not in (1, 2):
         raise UserError("--text", f"name the one or two columns of texts, found {shown(list(chosen))} in {train}")
-    return Rows(chosen, label, files[train])
+    return Rows(chosen, label, files[train], SHARE if validation is None else 0.0)
 
 
 def _cells(path: Path) -> Cells:
@@ -110,12 +113,12 @@ def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> di
     labelled = ["accuracy", "f1_macro"] if labels else ["pearson"]
     known["metrics"] = labelled if rows.label else [without_labels(labels)]
     use = "used as it is" if teacher.finetuned else "an encoder, which is fine-tuned first"
-    say(f"teacher: {teacher.name}, {teacher.layers} layers, {use}")
+    say(f"teacher: {teacher.name}, {count_of(teacher.layers, 'layer')}, {use}")
     say(f"rows: {rows.count:,} to train; text: {' and '.join(rows.text)}; label: {rows.label or 'none'}")
     if rows.label is None:
         say(f"scores: by the teacher's answers ({known['metrics'][0]}), as no row has a label")
     say(f"labels: {', '.join(labels) or 'a number'}, by the {'teacher' if teacher.finetuned else 'rows'}")
-    say(f"student: {depth} layers" + ("" if layers else ", half of the teacher's"))
+    say(f"student: {count_of(depth, 'layer')}" + ("" if layers else ", half of the teacher's"))
     alone = {"train.threads": 1} if teacher.width < NARROW else {}
     if alone:
         say(f"threads: 1, as more slow a model down that is {teacher.width} wide")

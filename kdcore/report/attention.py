@@ -256,9 +256,3 @@ def pack(weights: NDArray[np.floating]) -> str:
     """
     levels = np.rint(255 * np.sqrt(np.clip(weights, 0, 1)))
     return base64.b64encode(levels.astype(np.uint8).tobytes()).decode("ascii")
-
-
-def unpack(text: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """The inverse of `pack`. Raises ValueError for another number of weights than `shape` has."""
-    levels = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
-    return np.square(levels.reshape(shape) / 255.0)

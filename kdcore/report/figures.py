@@ -16,9 +16,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from kdcore.report.canvas import INK, QUIET, SIZE, heading, legend, line_style, panels, style, subtitle, within
-from kdcore.report.markdown import word
+from kdcore.report.markdown import LATENCY, word
 from kdcore.report.methods import look, meaning, ordered, words
-from kdcore.report.summary import Row
+from kdcore.report.summary import Row, by_task
 from kdcore.studies import Axis
 
 COLUMN = 62  # points between the columns of a recipe's choices
@@ -28,17 +28,13 @@ RING: dict[str, Any] = {"color": INK, "fillstyle": "none", "markersize": 11, "ma
 ROOM = 0.65  # the last epochs are drawn once more where this share of the panel below them is free
 
 
-def _tasks(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    return {task: [row for row in rows if row.task == task] for task in dict.fromkeys(row.task for row in rows)}
-
-
 def dots(rows: Sequence[Row], title: str, by: Mapping[str, str], baseline: Sequence[str] = ("teacher",)) -> Figure:
     """A line per row, in their order: its seeds as faint dots (a degenerate run as a cross), its mean on the interval.
 
     by: the keys that name a row -> the headings of their columns; a method that stands alone has none, and its meaning
     below. baseline: the keys of the row with a line across the panel, if any; it is bold where rows have several keys.
     """
-    tasks = _tasks(rows)
+    tasks = by_task(rows)
     most = max(map(len, tasks.values()))
     alone = len(by) == 1
     with style():
@@ -113,13 +109,17 @@ def _headings(axis: Axes, titles: Sequence[str]) -> None:
 def curve(rows: Sequence[Row], axis: Axis, title: str) -> Figure:
     """Mean and interval of each method over the axis, the teacher as a line across.
 
-    Depths stand at the parameters of encoder and pooler, as in the paper; words at equal distances.
+    Depths stand at the parameters of encoder and pooler, as in the paper, and where it was measured also at the
+    milliseconds of a row, in panels of their own; words at equal distances.
     """
-    tasks = _tasks(rows)
+    tasks = by_task(rows)
+    drawn = [(task, table, _axis) for task, table in tasks.items()]
+    timed = {task: [row for row in table if LATENCY in row.cost] for task, table in tasks.items()}
+    drawn += [(task, table, _milliseconds) for task, table in timed.items() if table]
     with style():
-        figure, panes = panels(list(tasks), *SIZE)
-        for pane, (task, table) in zip(panes, tasks.items(), strict=True):
-            place = _axis(pane, table, axis)
+        figure, panes = panels([task for task, *_ in drawn], *SIZE)
+        for pane, (task, table, placed) in zip(panes, drawn, strict=True):
+            place = placed(pane, table, axis)
             students = [row for row in table if not row.teacher]
             methods = ordered(row.method for row in students)
             hit: list[tuple[float, float]] = []
@@ -147,12 +147,7 @@ def _axis(pane: Axes, table: Sequence[Row], axis: Axis) -> Callable[[Row], float
         sizes = dict(sorted(sizes.items()))
         pane.set_xticks(list(sizes.values()), [f"{size:.1f}\n({layers})" for layers, size in sizes.items()])
         pane.set_xlabel("parameters of encoder and pooler, millions (layers)")
-        for row in table:
-            if row.teacher:
-                drawn = look("teacher")
-                size = sizes[row.keys["layers"]]
-                pane.plot(size, row.score.value, drawn.marker, color=drawn.colour, markersize=10)
-        return lambda row: sizes[row.keys["layers"]]
+        return _with_teacher(pane, table, lambda row: sizes[row.keys["layers"]])
     numeric = all(isinstance(value, int | float) for value in values)
     at = {value: float(value) if numeric else float(place) for place, value in enumerate(values)}
     logarithmic = numeric and values[0] > 0 and values[-1] / values[0] >= LOGARITHMIC
@@ -162,6 +157,22 @@ def _axis(pane: Axes, table: Sequence[Row], axis: Axis) -> Callable[[Row], float
     pane.xaxis.set_minor_locator(NullLocator())
     pane.set_xlabel(axis.title + (" (logarithmic)" if logarithmic else ""))
     return lambda row: at[row.keys[axis.field]]
+
+
+def _milliseconds(pane: Axes, table: Sequence[Row], axis: Axis) -> Callable[[Row], float]:
+    """As _axis, of depths at what one row takes."""
+    pane.set_xscale("log")
+    pane.set_xlabel("milliseconds for one row by torch on one thread (logarithmic)")
+    return _with_teacher(pane, table, lambda row: row.cost[LATENCY])
+
+
+def _with_teacher(pane: Axes, table: Sequence[Row], place: Callable[[Row], float]) -> Callable[[Row], float]:
+    """The place of a row, when the teacher is drawn there."""
+    drawn = look("teacher")
+    for row in table:
+        if row.teacher:
+            pane.plot(place(row), row.score.value, drawn.marker, color=drawn.colour, markersize=10)
+    return place
 
 
 def _line(pane: Axes, line: Sequence[Row], x: NDArray[np.float64]) -> None:

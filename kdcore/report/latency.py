@@ -1,22 +1,18 @@
-"""What `kdcore latency` measured in; its tables out, and with the depth study's rows: performance against latency."""
+"""What `kdcore latency` measured in; its tables out, and the runs of points.read with what a row takes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from kdcore.artefacts import read_proved
+from kdcore.console import count_of
 from kdcore.errors import UserError
-from kdcore.report.canvas import SIZE, heading, legend, line_style, panels, style, subtitle, within
-from kdcore.report.markdown import Block, Heading, Table, estimate_text
-from kdcore.report.methods import look, ordered
+from kdcore.report.markdown import LATENCY, Block, Heading, Table
 from kdcore.report.points import Run, problems
-from kdcore.report.summary import Row
 
-TORCH, FLOAT32 = "torch", "ONNX float32"  # runtimes of a student with the same answers; int8's differ
+TORCH = "torch"  # the runtime of a student's own folder
 RERUN = "dvc repro stages/dvc.yaml:latency"
 
 
@@ -34,11 +30,16 @@ class Measured(BaseModel):
 
 
 class Latency(BaseModel):
-    """One task's file. tokens: of a validation row, the mean; requests: rows of a request -> how many requests."""
+    """One task's file.
+
+    parameters: layers -> weights of encoder and pooler; tokens: of a validation row, the mean; requests: rows of a
+    request -> how many requests.
+    """
 
     model_config = ConfigDict(frozen=True)
     task: str
     machine: dict[str, Any]
+    parameters: dict[PositiveInt, PositiveInt] = {}
     rows: PositiveInt
     tokens: PositiveFloat
     requests: dict[PositiveInt, PositiveInt]
@@ -57,22 +58,36 @@ class Latency(BaseModel):
 
     def told(self) -> str:
         """The machine and the way, in one paragraph."""
-        machine, many = self.machine, "s" * (self.machine["threads"] != 1)
+        machine, threads = self.machine, count_of(self.machine["threads"], "thread")
         versions = ", ".join(
             f"{name} {machine[name]}" for name in ("torch", "onnxruntime", "python") if name in machine
         )
-        requests = " and ".join(f"{count} requests of {rows}" for rows, count in self.requests.items())
+        requests = " and ".join(f"{count_of(count, 'request')} of {rows}" for rows, count in self.requests.items())
         return (
-            f"{machine['processor']}, {machine['threads']} thread{many} in all; {versions}. Token ids to logits of "
+            f"{machine['processor']}, {threads} in all; {versions}. Token ids to logits of "
             f"{requests} validation rows ({self.tokens} tokens on average), every request to all models in turn: "
             "compare within the table, and not with another machine's."
         )
 
 
-def timed(run: Run, latency: Latency | None) -> Run:
-    """The run with the milliseconds that one row takes by torch on one thread, where that was measured of its depth."""
-    one = latency.of(run["layers"], TORCH, 1, 1) if latency else None
-    return {**run, "cost": {**run["cost"], "ms": one.p50_ms}} if one else run
+def read_latencies(folder: Path, runs: Sequence[Run]) -> dict[str, Latency]:
+    """Task -> what its <task>.json in the folder says; a task that was not measured, or with another teacher, has none.
+
+    runs: of points.read, the teachers' among them. Raises UserError for a file that is broken.
+    """
+    sizes = {run["task"]: run["cost"]["encoder_and_pooler"] for run in runs if run["method"] == "teacher"}
+    files = {task: folder / f"{task}.json" for task in sizes}
+    read = {task: read_latency(file) for task, file in files.items() if file.is_file()}
+    return {task: found for task, found in read.items() if found.parameters.get(found.teacher) == sizes[task]}
+
+
+def timed(runs: Sequence[Run], latencies: Mapping[str, Latency]) -> list[Run]:
+    """The runs with the milliseconds that one row takes by torch on one thread, where that was measured of them."""
+    made = []
+    for run in runs:
+        one = latencies[run["task"]].of(run["layers"], TORCH, 1, 1) if run["task"] in latencies else None
+        made.append({**run, "cost": {**run["cost"], LATENCY: one.p50_ms}} if one else run)
+    return made
 
 
 def read_latency(path: Path) -> Latency:
@@ -97,13 +112,13 @@ def blocks(latency: Latency) -> list[Block]:
             [_name(latency, layers), runtime, *_cells(latency, layers, runtime, threads)]
             for layers, runtime in sorted(pairs, key=lambda pair: -pair[0])
         ]
-        made += [Heading(3, f"{threads} thread{'s' * (threads > 1)}"), Table(header, body, words=2)]
+        made += [Heading(3, count_of(threads, "thread")), Table(header, body, words=2)]
     return made
 
 
 def _name(latency: Latency, layers: int) -> str:
     kind = "teacher" if layers == latency.teacher else "student"
-    return f"{kind}, {layers} layer{'s' * (layers > 1)}"
+    return f"{kind}, {count_of(layers, 'layer')}"
 
 
 def _cells(latency: Latency, layers: int, runtime: str, threads: int) -> list[str]:
@@ -121,65 +136,3 @@ def _cells(latency: Latency, layers: int, runtime: str, threads: int) -> list[st
 def _number(value: float) -> str:
     """Three significant digits, and thousands with a comma."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:#.3g}"
-
-
-# Beside the scores of the depth study
-
-
-def tradeoff_blocks(rows: Sequence[Row], latencies: Mapping[str, Latency]) -> list[Block]:
-    """A table per task: a line per depth, its milliseconds for one row on one thread, and the score of each method."""
-    made: list[Block] = []
-    for task, table in _by_task(rows).items():
-        latency, methods = latencies[task], ordered(row.method for row in table if not row.teacher)
-        runtimes = list(dict.fromkeys(one.runtime for one in latency.measured))
-        body = []
-        for layers in sorted({row.keys["layers"] for row in table}):
-            line = {row.method: row for row in table if row.keys["layers"] == layers}
-            times = [latency.of(layers, runtime, 1, 1) for runtime in runtimes]
-            scores = [estimate_text(line[m].score, 3) if m in line else "" for m in ("teacher", *methods)]
-            body.append([str(layers), *(_number(one.p50_ms) if one else "" for one in times), *scores])
-        header = ["layers", *(f"{runtime}, ms" for runtime in runtimes), "teacher", *methods]
-        made += [Heading(2, f"{task}: {table[0].metric} against latency"), Table(header, body)]
-        made.append(f"Milliseconds: the median for one row on one thread. {latency.told()}")
-    return made
-
-
-def tradeoff_figure(rows: Sequence[Row], latencies: Mapping[str, Latency]) -> Figure:
-    """Mean and interval of each method over the milliseconds of its depth: by torch, and hollow by ONNX in float32."""
-    tasks = _by_task(rows)
-    with style():
-        figure, panes = panels(list(tasks), *SIZE)
-        for pane, (task, table) in zip(panes, tasks.items(), strict=True):
-            for method in ordered(row.method for row in table):
-                line = [row for row in table if row.method == method]
-                for runtime in (TORCH, FLOAT32):
-                    _line(pane, line, latencies[task], runtime)
-            pane.set_xscale("log")
-            pane.set(title=task if len(tasks) > 1 else "", ylabel=table[0].metric)
-            pane.set_xlabel("milliseconds for one row on one thread (logarithmic); hollow: by ONNX Runtime, float32")
-            within(pane, table[0].metric, "y")
-        legend(figure, panes)
-        heading(figure, "Score against latency", subtitle(rows))
-    return figure
-
-
-def _line(pane: Any, line: Sequence[Row], latency: Latency, runtime: str) -> None:
-    timed = [(latency.of(row.keys["layers"], runtime, 1, 1), row) for row in line]
-    known = sorted(((one.p50_ms, row) for one, row in timed if one), key=lambda pair: pair[0])
-    if not known:
-        return
-    x, score = np.array([ms for ms, _ in known]), np.array([row.score.value for _, row in known])
-    low, high = (np.array([getattr(row.score, end) for _, row in known], float) for end in ("low", "high"))
-    drawn: dict[str, Any] = line_style(known[0][1].method)
-    label = drawn.pop("label")
-    if runtime != TORCH:
-        drawn |= {"markerfacecolor": "white", "linewidth": 0.9}
-    if known[0][1].teacher:
-        drawn |= {"linestyle": "", "marker": look("teacher").marker, "markersize": 10}
-    bars = pane.errorbar(x, score, yerr=[score - low, high - score], capsize=2, elinewidth=1, **drawn)
-    if runtime == TORCH:
-        bars.lines[0].set_label(label)
-
-
-def _by_task(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    return {task: [row for row in rows if row.task == task] for task in dict.fromkeys(row.task for row in rows)}

@@ -9,7 +9,7 @@ from typing import Any
 from kdcore.distil.methods import INTERNAL
 from kdcore.report.methods import ordered
 from kdcore.report.statistics import Difference, Estimate, McNemar, Tested, degenerate, percent, star
-from kdcore.report.summary import AVERAGE, CLOSENESS, Overall, Row
+from kdcore.report.summary import AVERAGE, CLOSENESS, Overall, Row, by_task
 from kdcore.studies import Axis
 
 LONGEST = 200  # characters of a text that is quoted
@@ -18,9 +18,9 @@ COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how
     "encoder_and_pooler": ("encoder + pooler, M", lambda count: f"{count / 1e6:.2f}"),
     "total": ("all parameters, M", lambda count: f"{count / 1e6:.2f}"),
     "bytes": ("MB", lambda count: f"{count / 1e6:.1f}"),
-    "ms": ("one row, ms", lambda ms: f"{ms:.3g}"),  # of one machine, and only where it was measured
     "gflop": ("training, GFLOP", lambda gflop: f"{gflop:,.0f}" if gflop >= 10 else f"{gflop:.2g}"),
 }
+LATENCY = "latency_ms"  # the column of a table of scores that is of one machine, and only where it was measured
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,10 @@ def _notes(table: Sequence[Row], students: str, comparisons: str) -> str:
         notes.append("An interval that includes 0 reads “no difference found”.")
     if any(run.selected for row in table for run in row.runs):
         notes.append("Epochs were selected by score on validation rows (`train.keep: best`), so these scores are high.")
-    return " ".join([*notes, *holm_note(made), "A degenerate run predicts one class only."])
+    notes += [*holm_note(made), "A degenerate run predicts one class only."]
+    if _timed(table):
+        notes.append("Milliseconds: the median for one row by torch on one thread; metrics/latency names the machine.")
+    return " ".join(notes)
 
 
 def _teachers(table: Sequence[Row]) -> str:
@@ -180,7 +183,7 @@ def tables(
     data: what was scored.
     """
     blocks: list[Block] = []
-    for table in _by_task(rows):
+    for table in by_task(rows).values():
         about = f" by {', '.join(titles.values())}" if len(titles) > 1 else ""
         blocks.append(Heading(2, f"{table[0].task}: {table[0].metric} on {data}{about}"))
         blocks += [scores_table(table, titles), _notes(table, _teachers(table), comparisons)]
@@ -234,12 +237,14 @@ def scores_table(table: Sequence[Row], titles: Mapping[str, str]) -> Table:
     others = _names(row.metrics for row in table)
     made = _names(row.differences for row in table)
     header = [*titles.values(), table[0].metric, *(f"minus {name}" for name in made), *others, "degenerate runs"]
+    header += _timed(table)
     body = [
         [
             *(*_words(row, titles), score_cell(row)),
             *(row.differences.get(name, "") for name in made),
             *(estimate_text(row.metrics[name], 3) if name in row.metrics else "" for name in others),
             str(row.degenerate),
+            *[_latency(row)] * len(_timed(table)),
         ]
         for row in table
     ]
@@ -249,7 +254,7 @@ def scores_table(table: Sequence[Row], titles: Mapping[str, str]) -> Table:
 def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
     """Two tables per task, a line per value of the axis and columns per method: scores beside soft, and closeness."""
     blocks: list[Block] = []
-    for table in _by_task(rows):
+    for table in by_task(rows).values():
         students = _students(table)
         methods = ordered(row.method for row in students)
         values = sorted({row.keys[axis.field] for row in students}, key=lambda value: (isinstance(value, str), value))
@@ -259,10 +264,12 @@ def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
             for method in methods
             for name in _names(r.differences for r in students if r.method == method)
         ]
-        header = [axis.title, COST["encoder_and_pooler"][0], *methods, *(f"{m} minus {name}" for m, name in made)]
+        header = [axis.title, COST["encoder_and_pooler"][0], *_timed(table), *methods]
+        header += [f"{m} minus {name}" for m, name in made]
         scores = [
             [
                 *(word(value), _cost(next(iter(line.values())), "encoder_and_pooler")),
+                *[_latency(next(iter(line.values())))] * len(_timed(table)),
                 *(score_cell(line[method]) for method in methods),
                 *(line[method].differences.get(name, "") for method, name in made),
                 str(degenerate([run.degenerate for row in line.values() for run in row.runs])),
@@ -294,10 +301,6 @@ def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
     return blocks
 
 
-def _by_task(rows: Sequence[Row]) -> list[list[Row]]:
-    return [[row for row in rows if row.task == task] for task in dict.fromkeys(row.task for row in rows)]
-
-
 def _students(table: Sequence[Row]) -> list[Row]:
     return [row for row in table if not row.teacher]
 
@@ -317,6 +320,15 @@ def word(value: Any) -> str:
 
 def _estimates(estimates: Mapping[str, Estimate], names: Iterable[str]) -> list[str]:
     return [estimate_text(estimates[name], DECIMALS.get(name, 4)) if name in estimates else "" for name in names]
+
+
+def _timed(table: Sequence[Row]) -> list[str]:
+    """The header of the column of latencies, where any was measured."""
+    return ["one row, ms"] * any(LATENCY in row.cost for row in table)
+
+
+def _latency(row: Row) -> str:
+    return f"{row.cost[LATENCY]:.3g}" if LATENCY in row.cost else ""
 
 
 def _cost(row: Row, name: str) -> str:

@@ -5,7 +5,7 @@ for their number, closeness to the teacher, cost, degenerate runs.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -98,6 +98,14 @@ class Row:
     def at_chance(self) -> bool:
         """Whether none of its runs learned anything."""
         return sum(self.warned.get(kind, 0) for kind in NOTHING_LEARNED) == self.degenerate.of
+
+
+def by_task(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of each task, tasks and rows in their order."""
+    tasks: dict[str, list[Row]] = {}
+    for row in rows:
+        tasks.setdefault(row.task, []).append(row)
+    return tasks
 
 
 Against = Callable[[Keys], Mapping[str, Keys]]  # keys of a row -> name and keys of each row that it is compared with
@@ -257,7 +265,7 @@ def overall(runs: Sequence[Run], rows: Sequence[Row], confidence: float) -> list
     methods = dict.fromkeys(method for method, _ in found)
     by_seed = [zip(*(found[method, task] for task in tasks), strict=True) for method in methods]
     averages = [_averaged(group) for groups in by_seed for group in groups]
-    ranks = [_ranks([row for row in rows if row.task == task]) for task in tasks]
+    ranks = [_ranks(table) for table in by_task(rows).values()]
     lines = []
     for average in summarise(averages, ["method"], baselines, confidence):
         own = {row.task: row for row in rows if row.method == average.method}

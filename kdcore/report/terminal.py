@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kdcore.console import in_words, say
+from kdcore.console import count_of, in_words, say
 from kdcore.report.markdown import cell_text, estimate_text, scores_table
 from kdcore.report.methods import words
 from kdcore.report.points import Run
-from kdcore.report.summary import Row
+from kdcore.report.summary import Row, by_task
 
 
 def conclude(rows: Sequence[Row], runs: Sequence[Run], students: Path, page: Path) -> None:
@@ -23,8 +23,7 @@ def conclude(rows: Sequence[Row], runs: Sequence[Run], students: Path, page: Pat
 
     runs: those that the rows sum up, as points.read has them; students: the folder of <task>/<method>-s<seed>/run.json.
     """
-    for task in dict.fromkeys(row.task for row in rows):
-        table = [row for row in rows if row.task == task]
+    for task, table in by_task(rows).items():
         if sys.stdout.isatty():
             Console().print(_table(task, table))
         else:
@@ -33,7 +32,7 @@ def conclude(rows: Sequence[Row], runs: Sequence[Run], students: Path, page: Pat
     folders = [students / run["task"] / f"{run['method']}-s{run['seed']}" for run in runs if run["method"] != "teacher"]
     notes = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
     seconds, gflop = (math.fsum(note[cost] for note in notes) for cost in ("seconds", "gflop"))
-    trained = f"{len(notes):,} student{'s' * (len(notes) != 1)}"
+    trained = count_of(len(notes), "student")
     say(f"{trained} took {in_words(seconds)} to train ({gflop:,.0f} GFLOP), now or in an earlier run")
     say(f"the page is {page}")
 

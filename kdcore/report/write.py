@@ -18,13 +18,13 @@ from kdcore.errors import UserError
 from kdcore.report import figures, points
 from kdcore.report.canvas import encode
 from kdcore.report.choices import choices, chosen_blocks, options
-from kdcore.report.latency import read_latency, tradeoff_blocks, tradeoff_figure
+from kdcore.report.latency import read_latencies, timed
 from kdcore.report.latex import to_latex
 from kdcore.report.markdown import Block, curves, over_tasks, overview, tables, to_markdown
 from kdcore.report.methods import ordered, words
 from kdcore.report.points import Run
-from kdcore.report.summary import Keys, Overall, Row, baselines, overall, overall_frame, summarise, to_frame
-from kdcore.studies import STUDIES, Arm, Grid, Study
+from kdcore.report.summary import Keys, Overall, Row, baselines, by_task, overall, overall_frame, summarise, to_frame
+from kdcore.studies import Arm, Grid, Study
 
 HISTORY = ("epoch", "phase", "completed", "score")
 
@@ -38,16 +38,18 @@ def write_main(
     seeds: Sequence[int],
     teachers: Sequence[int],
     confidence: float,
+    latencies: Path | None = None,
 ) -> None:
     """Write the headline results into `out`.
 
     points_folder: <task>/<method>-s<seed>.json and <task>/teacher-s<seed>.json.
     runs: <task>/<method>-s<seed>/history.csv.
+    latencies: <task>.json of `kdcore latency`, where it was measured.
     out: scores/<task>.json, table.{md,csv}, overview.{csv,tex}, test.{md,csv}, convergence.csv and
     figures/{main,convergence}.{png,svg}.
-    Raises UserError for a point or history that is missing or broken.
+    Raises UserError for a point or history that is missing or broken, or a latency that is broken.
     """
-    scored = points.read(points.headline(points_folder, tasks, methods, seeds, teachers))
+    scored = _read(points.headline(points_folder, tasks, methods, seeds, teachers), latencies)
     rows, lines, blocks = by_method(scored, confidence)
     paths = [runs / run["task"] / f"{run['method']}-s{run['seed']}" / "history.csv" for run in scored]
     epochs = histories(scored, paths, ["trains"])
@@ -59,8 +61,8 @@ def write_main(
     }
     held = summarise(points.on_test(scored), ["method"], baselines, confidence)
     files |= {"test.md": to_markdown(test_tables(held)), "test.csv": csv(to_frame(held))}
-    for task in tasks:
-        scores = {row.method: round(row.score.value, 6) for row in rows if row.task == task}
+    for task, table in by_task(rows).items():
+        scores = {row.method: round(row.score.value, 6) for row in table}
         files[f"scores/{task}.json"] = json.dumps(scores, indent=2) + "\n"
     drawn = {"main": figures.dots(rows, "Validation score by method", words(["method"]))}
     write_all(out, files, drawn | {"convergence": figures.convergence(epochs)})
@@ -80,14 +82,16 @@ def write_study(
     grid: Grid,
     seeds: Sequence[int],
     confidence: float,
+    latencies: Path | None = None,
 ) -> None:
     """Write table.{md,csv} and figures/<study>.{png,svg} into `out`; of `methods` also overview.{csv,tex}, of
     `schedules` convergence.csv, of `choices` choice.txt.
     points_folder: <task>/<cell>-s<seed>.json, the cells as studies.cells names them; teachers: task -> seed -> the
-    teacher's point. Raises UserError for a point or history that is missing or broken.
+    teacher's point; latencies: <task>.json of `kdcore latency`, where it was measured. Raises UserError for a point or
+    history that is missing or broken, or a latency that is broken.
     """
     wanted = points.of_study(study, points_folder, teachers, grid, seeds)
-    runs = points.read(wanted)
+    runs = _read(wanted, latencies)
     rows, blocks = summary(study, runs, grid, confidence)
     files = {"table.md": to_markdown(blocks), "table.csv": csv(to_frame(rows))}
     match study.summary:
@@ -113,26 +117,9 @@ def write_study(
     write_all(out, files, {study.name: figure})
 
 
-def write_tradeoff(
-    points_folder: Path,
-    out: Path,
-    teachers: Mapping[str, Mapping[int, Path]],
-    latencies: Path,
-    grid: Grid,
-    seeds: Sequence[int],
-    confidence: float,
-) -> None:
-    """Write table.md and figures/tradeoff.{png,svg} into `out`: the depth study's scores against latency.
-
-    latencies: <task>.json of `kdcore latency`; the others are as for write_study. Raises UserError for a file that is
-    missing or broken.
-    """
-    study = STUDIES["depth"]
-    runs = points.read(points.of_study(study, points_folder, teachers, grid, seeds))
-    rows, _ = summary(study, runs, grid, confidence)
-    measured = {task: read_latency(latencies / f"{task}.json") for task in teachers}
-    files = {"table.md": to_markdown(tradeoff_blocks(rows, measured))}
-    write_all(out, files, {"tradeoff": tradeoff_figure(rows, measured)})
+def _read(wanted: Sequence[points.Wanted], latencies: Path | None) -> list[Run]:
+    runs = points.read(wanted)
+    return timed(runs, read_latencies(latencies, runs)) if latencies else runs
 
 
 def by_method(runs: Sequence[Run], confidence: float) -> tuple[list[Row], list[Overall], list[Block]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kdcore.console import say, warn
-from kdcore.errors import UserError, shown
+from kdcore.errors import UserError, one_line, shown
 
 PATIENCE = 300.0  # seconds that a server may be away before a command gives up
 TIMEOUT = 20.0  # seconds for it to take a connection, or to go on with an answer
@@ -176,7 +176,7 @@ def _as_ours(error: Exception, url: str) -> Exception:
     network = (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.ResponseStreamingError)
     timeouts = (asyncio.TimeoutError, FSTimeoutError, ConnectionError, TimeoutError, exceptions.IncompleteReadError)
     if isinstance(error, (*network, *timeouts)) or type(error).__module__.startswith("aiohttp"):
-        return AwayError(url, f"does not answer ({' '.join(str(error).split()) or type(error).__name__})")
+        return AwayError(url, f"does not answer ({one_line(error) or type(error).__name__})")
     if isinstance(error, exceptions.BotoCoreError | ValueError):
         return UserError(url, f"{error}; the AWS_ variables say where the server is, and who asks")
     return error

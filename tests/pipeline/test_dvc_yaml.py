@@ -104,6 +104,8 @@ def test_a_stage_runs_a_command_that_exists_with_all_of_its_arguments(stage: Sta
 def test_what_a_command_line_names_is_what_the_stage_depends_on_and_leaves(stage: Stage):
     """A path on the command line is a dep, an out, or their folder; a dep that stages write is on the command line."""
     named = [path for path in stage.path_arguments() if (stage.command, path) != ("errors", "data")]
+    if "runs/inputs/latency.json" in stage.paths("deps") or stage.name == "inputs":  # which is absent where none was
+        named.remove("metrics/latency")  # measured, so DVC can't depend on it
     deps = [dep for dep in stage.paths("deps") if not within(dep, "runs/inputs")]
     declared = [*deps, *stage.paths("outs"), *stage.paths("metrics")]
     written = [dep for dep in deps if dep.partition("/")[0] in ("data", "runs", "metrics")]

@@ -40,7 +40,7 @@ def written(store: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def made(model: Model | None = None, teacher: Teacher | None = None, data: Data | None = None) -> dict[str, Any]:
         out = tmp_path / "inputs"
         asked = (data or Data(), model or Model(name="./absent"), {"own": teacher or Teacher()})
-        write_inputs(out, ["prepare"], {"": asked})
+        write_inputs(out, ["prepare"], {"": asked}, tmp_path / "latency")
         return json.loads((out / "models/own.json").read_text()) | {"data": json.loads((out / "data.json").read_text())}
 
     return made
@@ -122,3 +122,14 @@ def test_a_pinned_commit_is_not_asked_for(hub: dict[str, Any], written: Callable
 def test_a_branch_of_a_data_set_is_its_commit(hub: dict[str, Any], written: Callable[..., dict[str, Any]]):
     assert written(data=Data(source="hub", revision="main"))["data"]["commit"] == OLD
     assert written()["data"] == {}
+
+
+def test_latencies_are_named_by_their_content_and_may_be_absent(written: Callable[..., dict[str, Any]], tmp_path: Path):
+    written()
+    assert json.loads((tmp_path / "inputs/latency.json").read_text()) == {}
+    (tmp_path / "latency").mkdir()
+    (tmp_path / "latency/movies.json").write_text("{}")
+    written()
+    # printf '{}' | sha256sum
+    empty = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    assert json.loads((tmp_path / "inputs/latency.json").read_text()) == {"movies": empty}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModel
 
 from kdcore import cli
 from kdcore import latency as measuring
@@ -43,6 +44,15 @@ def test_every_depth_is_measured_by_every_runtime_on_one_and_on_all_threads(meas
     wanted = {(d, r, t, b) for d in (1, 4) for r in runtimes for t in (1, 2) for b in (1, 8)}
     assert (set(keys), len(keys)) == (wanted, len(wanted))
     assert found.teacher == 4
+
+
+def test_whose_it_is_is_told_by_the_weights_of_encoder_and_pooler(
+    measured: Path, tiny_ingredients: on_disk.Ingredients
+):
+    model = AutoModel.from_pretrained(tiny_ingredients.teacher)
+    weights = {part: sum(p.numel() for p in getattr(model, part).parameters()) for part in ("encoder", "pooler")}
+    layers = {depth: weights["encoder"] * depth // 4 + weights["pooler"] for depth in (1, 4)}
+    assert read_latency(measured).parameters == layers
 
 
 def test_rows_per_second_and_milliseconds_are_of_one_request(measured: Path):

@@ -35,11 +35,10 @@ FILES: dict[str, tuple[str, str]] = {
 ENDINGS = {"point": ".json", "latency": ".json", "predict": ".csv"}  # else none
 # Commands that write files of fixed names into a folder, where others may lie.
 INTO: dict[str, tuple[str, str]] = {
-    "plots": ("plots points students OUT", "points"),
+    "plots": ("plots points students metrics OUT", "points"),
     "errors": ("errors data predictions OUT", "predictions"),
     "attention": ("attention mine data teacher targets students points predictions OUT", "points"),
-    "curve": ("curve depth points teachers OUT", "points"),
-    "tradeoff": ("tradeoff points teachers metrics OUT", "metrics"),
+    "curve": ("curve depth points teachers OUT --latencies metrics", "metrics"),
     "predict": ("predict model data OUT", "model"),
     "submission": ("submission sid OUT", "runs"),
 }

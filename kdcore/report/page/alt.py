@@ -6,18 +6,17 @@ import pandas as pd
 
 from kdcore.report.markdown import estimate_text
 from kdcore.report.page.facts import Compared
-from kdcore.report.summary import Row
+from kdcore.report.summary import Row, by_task
 
 MOST = 12  # numbers that are read aloud one by one; of more, the ends
 
 
 def scores(rows: Sequence[Row], what: str) -> str:
     """The score of every row, task by task. what: of what the figure is, e.g. `Validation score by method`."""
-    return f"{what}. " + " ".join(_task(task, rows) for task in dict.fromkeys(row.task for row in rows))
+    return f"{what}. " + " ".join(_task(task, own) for task, own in by_task(rows).items())
 
 
-def _task(task: str, rows: Sequence[Row]) -> str:
-    own = [row for row in rows if row.task == task]
+def _task(task: str, own: Sequence[Row]) -> str:
     shown = own
     left_out = ""
     if len(own) > MOST:

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 
+from kdcore.console import count_of
 from kdcore.report.markdown import counts_text, numbers
 from kdcore.report.methods import FAMILIES, meaning
 from kdcore.report.statistics import NO_DIFFERENCE, star
@@ -42,6 +43,7 @@ def render(values: Mapping[str, Any]) -> str:
     )
     environment.globals["signs"] = SIGNS
     environment.filters |= {"meaning": meaning, "numbers": numbers, "counts": counts_text, "star": star, "code": code}
+    environment.filters |= {"count_of": count_of}
     style, script = _style(), _script()
     own = {"style": Markup(style), "script": Markup(script), "policy": policy(style, script)}  # noqa: S704  (our files)
     return environment.get_template("page.html").render(**values, **own)

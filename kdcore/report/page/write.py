@@ -12,7 +12,7 @@ from kdcore.params.overrides import every
 from kdcore.params.sections import TaskEntry
 from kdcore.report import points
 from kdcore.report.analysis import Analysis, Errors, section
-from kdcore.report.latency import blocks, read_latency, timed
+from kdcore.report.latency import Latency, blocks, read_latencies, timed
 from kdcore.report.markdown import Block, over_tasks, tables
 from kdcore.report.methods import words
 from kdcore.report.page import alt
@@ -20,7 +20,7 @@ from kdcore.report.page.facts import Compared, Facts, Student, bars, read
 from kdcore.report.page.picture import inline
 from kdcore.report.page.render import embedded, render
 from kdcore.report.statistics import percent
-from kdcore.report.summary import Row, baselines, summarise
+from kdcore.report.summary import baselines, by_task, summarise
 from kdcore.report.write import Grid, by_method, histories, summary, test_tables
 from kdcore.studies import STUDIES, Study
 
@@ -47,17 +47,16 @@ def write_page(
     """
     main = metrics / "main"
     scored = points.read(points.headline(main / "points", tasks, methods, seeds, teachers))
-    files = {task: metrics / "latency" / f"{task}.json" for task in tasks}
-    latencies = {task: read_latency(path) for task, path in files.items() if path.is_file()}
-    scored = [timed(run, latencies.get(run["task"])) for run in scored]
+    latencies = read_latencies(metrics / "latency", scored)
+    scored = timed(scored, latencies)
     rows, lines, _ = by_method(scored, confidence)
+    tables_of = by_task(rows)
     facts = []
     for task in tasks:
         own = [run for run in scored if run["task"] == task]
         run = read(runs / task / f"{methods[0]}-s{seeds[0]}" / "run.json", Student, "student")
-        shown = [row for row in rows if row.task == task]
         overrides = every(task, entries.get(task))
-        facts.append(Facts(shown, own[0], own[len(teachers)], run, list(teachers), overrides, named[task]))
+        facts.append(Facts(tables_of[task], own[0], own[len(teachers)], run, list(teachers), overrides, named[task]))
     compared = [read(main / "attention" / f"{task}.json", Compared, "attention") for task in tasks]
     paths = [runs / run["task"] / f"{run['method']}-s{run['seed']}" / "history.csv" for run in scored]
     drawn = {
@@ -72,8 +71,8 @@ def write_page(
         "facts": facts,
         "confidence": percent(confidence),
         "overview": over_tasks(lines),
-        "main_tables": {task: tables([row for row in rows if row.task == task], words(["method"])) for task in tasks},
-        "test_tables": _on_test(scored, tasks, confidence),
+        "main_tables": {task: tables(own, words(["method"])) for task, own in tables_of.items()},
+        "test_tables": _on_test(scored, confidence),
         "figures": {name: _picture(main / "figures" / f"{name}.svg", name, label) for name, label in drawn.items()},
         "errors": {task: section(task, analysis) for task, analysis in analysed.items()},
         "bars": {task: bars(analysis) for task, analysis in analysed.items() if isinstance(analysis, Analysis)},
@@ -81,29 +80,19 @@ def write_page(
         "compared": compared,
         "attention_figures": {one.task: dict(_figure5(main / "attention/figures", one)) for one in compared},
         "studies": [
-            (study, *_study(study, metrics, tasks, seeds, teachers, confidence, grids))
+            (study, *_study(study, metrics, tasks, seeds, teachers, confidence, grids, latencies))
             for study in STUDIES.values()
             if not study.own or entries.keys() >= {*grids[study.name]["tasks"]}
         ],
+        "latency": [block for latency in latencies.values() for block in blocks(latency)],
     }
-    values["latency"] = [block for latency in latencies.values() for block in blocks(latency)]
-    tradeoff = metrics / "tradeoff/figures/tradeoff.svg"
-    values["tradeoff"] = (
-        _picture(
-            *(tradeoff, "tradeoff", "validation score against milliseconds, by depth"),
-            "dvc repro stages/dvc.yaml:tradeoff",
-        )
-        if tradeoff.is_file() and len(latencies) == len(tasks)
-        else None
-    )
     publish(out, render(values).encode())
 
 
-def _on_test(scored: Sequence[points.Run], tasks: Sequence[str], confidence: float) -> dict[str, list[Block]]:
+def _on_test(scored: Sequence[points.Run], confidence: float) -> dict[str, list[Block]]:
     """The tables of the tasks that have a labelled test split."""
     rows = summarise(points.on_test(scored), ["method"], baselines, confidence)
-    by_task: dict[str, list[Row]] = {task: [row for row in rows if row.task == task] for task in tasks}
-    return {task: test_tables(own) for task, own in by_task.items() if own}
+    return {task: test_tables(own) for task, own in by_task(rows).items()}
 
 
 def _study(
@@ -114,6 +103,7 @@ def _study(
     teachers: Sequence[int],
     confidence: float,
     grids: Mapping[str, Grid],
+    latencies: Mapping[str, Latency],
 ) -> tuple[Markup | None, list[Block]]:
     """The study's figure and table, computed from its points; (None, []) for a study that has not run as asked."""
     folder, grid = metrics / study.name, grids[study.name]
@@ -126,7 +116,8 @@ def _study(
     wanted = points.of_study(study, folder / "points", taught, grid, seeds)
     if not all(point.path.is_file() for point in wanted):
         return None, []
-    rows, blocks = summary(study, points.read(wanted), grid, confidence)
+    runs = points.read(wanted)
+    rows, blocks = summary(study, timed(runs, latencies) if study.name == "depth" else runs, grid, confidence)
     path = folder / "figures" / f"{study.name}.svg"
     return _picture(path, f"study-{study.name}", alt.scores(rows, study.question), study.command), blocks
 

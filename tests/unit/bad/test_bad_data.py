@@ -118,19 +118,19 @@ DATA = [
         columns={"stars": "polarity"},
     ),
     # rows
-    train("a short row", HEAD + BOTH + "only text\n", "row 3 (line 4): has 1 cells, must have 2"),
+    train("a short row", HEAD + BOTH + "only text\n", "row 3 (line 4): has 1 cell, must have 2"),
     train("a long row", HEAD + "a\tgood\tmore\n" + BOTH, "row 1 (line 2): has 3 cells, must have 2"),
     train("a blank line between", HEAD + "a\tgood\n\nb\tbad\n", "row 2 (line 3): has 0 cells"),
     train(
         "a ragged csv row",
         "review,stars\na,good\nb\n",
-        "row 2 (line 3): has 1 cells, must have 2",
+        "row 2 (line 3): has 1 cell, must have 2",
         kind="csv",
     ),
     train(
         "a ragged csv row after a long cell",
         'review,stars\n"a\nb",good\nb\n',
-        "row 2 (line 4): has 1 cells",
+        "row 2 (line 4): has 1 cell",
         kind="csv",
     ),
     train("an open quote", 'review,stars\n"a,good\nb,bad\n', "line 2", "quotes of this row", kind="csv"),
@@ -354,7 +354,7 @@ DATA = [
     train("quoted semicolons", '"review";"stars"\n"a";"good"\n', "line 1", "separated by semicolons", kind="csv"),
     train("tabs in a csv", GOOD, "separated by tabs, must be by commas", "name it .tsv", kind="csv"),
     train("commas in a tsv", GOOD.replace("\t", ","), "separated by commas, must be by tabs", "name it .csv"),
-    train("a tsv whose quotes do not close", HEAD + 'a "b\tgood\n"c\n', "row 2 (line 3): has 1 cells"),
+    train("a tsv whose quotes do not close", HEAD + 'a "b\tgood\n"c\n', "row 2 (line 3): has 1 cell"),
     # labels in text
     train("a half as text", HEAD + BOTH + "x\t0.5\n", "an id from 0 to 1, found '0.5'"),
     train("a high id as text", HEAD + BOTH + "x\t2.0\n", "an id from 0 to 1, found '2.0'"),

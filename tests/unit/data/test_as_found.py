@@ -529,7 +529,7 @@ def test_colas_rows_are_counted_from_the_first_line(tmp_path: Path):
 
 
 def test_a_short_row_of_ones_own_is_refused(tmp_path: Path):
-    with pytest.raises(UserError, match=r"row 1 \(line 2\): has 1 cells, must have 2"):
+    with pytest.raises(UserError, match=r"row 1 \(line 2\): has 1 cell, must have 2"):
         labels(
             REVIEWS,
             write(tmp_path, "reviews", {"train.tsv": "review\tstars\nshort\na\tgood\n", "validation.tsv": VALIDATION}),

@@ -168,8 +168,8 @@ def test_odd_things_are_warned_about_and_recorded(tmp_path: Path, capsys: pytest
     raw = write(tmp_path, "reviews", files)
     prepare(REVIEWS, data(raw), tmp_path / "out")
     lines = capsys.readouterr().err.splitlines()
-    assert any(line.endswith("reviews: train: 1 duplicate rows") for line in lines)
-    assert any(line.endswith("reviews: validation: 1 rows whose text is also in train") for line in lines)
+    assert any(line.endswith("reviews: train: duplicate rows: 1") for line in lines)
+    assert any(line.endswith("reviews: validation: rows whose text is also in train: 1") for line in lines)
     splits = json.loads((tmp_path / "out" / "provenance.json").read_text())["splits"]
     assert splits["train"]["odd"] == {"duplicate rows": 1}
     assert splits["validation"]["odd"] == {"rows whose text is also in train": 1}

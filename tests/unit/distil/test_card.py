@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
+from transformers import AutoTokenizer
 
 from kdcore.distil.card import Scores, card, origin
 from kdcore.distil.finished import Finished
 from kdcore.distil.folder import copy_model
-from tests import on_disk
+from tests import on_disk, tiny
 
 HUB = {"source": "hub", "repository": "nyu-mll/glue", "configuration": "rte", "revision": "bcdcba7"}
 
@@ -44,6 +45,22 @@ def test_a_new_student_has_a_card_without_scores(student: Path):
 def test_equal_runs_have_equal_cards_whenever_they_ran(student: Path):
     again = facts(student, seconds=1e6, versions={"torch": "another"})
     assert card(again) == (student / "README.md").read_text()
+
+
+def test_its_tokenizer_says_the_length_that_it_was_trained_with_and_not_the_teachers(
+    student: Path, tiny_ingredients: on_disk.Ingredients
+):
+    lengths = [AutoTokenizer.from_pretrained(folder).model_max_length for folder in (student, tiny_ingredients.teacher)]
+    assert lengths == [24, tiny.MAX_TOKENS]
+    assert "texts that are cut to 24 tokens, its tokenizer's `model_max_length`" in (student / "README.md").read_text()
+
+
+def test_a_student_of_one_layer_is_told_in_the_singular(student: Path):
+    told = card(facts(student, layers=1, mapped=[4], epochs=1))
+    assert "# tiny: 1 layer by" in told
+    assert "A classifier of 1 layer, distilled by kdcore from a teacher of 4 layers" in told
+    assert "* layers: 1 matches the teacher's 4" in told
+    assert "* length: 1 epoch," in told
 
 
 def test_a_teacher_has_no_card(tiny_ingredients: on_disk.Ingredients):

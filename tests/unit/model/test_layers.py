@@ -74,7 +74,7 @@ def test_a_bad_list_is_refused_with_the_map_and_both_depths(spec: list[int]):
         layer_map(spec, 3, 12)
     assert str(raised.value) == (
         f"student.layer_map: {spec} does not map 3 student layers to 12 teacher layers; "
-        "it needs 3 strictly increasing numbers from 1 to 12 that end at 12"
+        "it needs 3 strictly increasing numbers from 1 to 12, the last 12"
     )
 
 

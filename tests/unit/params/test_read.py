@@ -157,7 +157,7 @@ def test_two_threads_are_allowed_on_any_machine_and_more_than_its_cores_on_none(
 ):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     assert load(tmp_path, train__threads=2).train.threads == 2
-    with pytest.raises(UserError, match=r"train.threads: must be at most 2 \(this machine has 1 cores\), found 3"):
+    with pytest.raises(UserError, match=r"train.threads: must be at most 2 \(this machine has 1 core\), found 3"):
         load(tmp_path, train__threads=3)
 
 

@@ -106,7 +106,9 @@ def test_an_encoder_is_fine_tuned_first_on_the_labels_of_the_rows(
 
 
 def test_without_validation_rows_a_share_of_train_validates(made: Callable[..., Any]):
-    assert made(validation=None).data.validation_share == 0.1
+    params = made(validation=None)
+    assert params.data.validation_share == 0.1
+    assert params.study["data_size"]["rows"] == (4, 9, 18, 36)  # of 40 rows, 4 of which validate
 
 
 def test_a_name_is_that_of_the_rows(made: Callable[..., Any]):

@@ -51,6 +51,20 @@ def teacher(task: str, **changes: Any) -> dict[str, Any]:
     return {name: made[name] for name in made.keys() - {"fidelity", "init", "layer_map", "trains"}}
 
 
+def latency(task: str, *measured: int) -> dict[str, Any]:
+    """What `kdcore latency` measured of the teacher and of these depths: 2.5 ms a layer for a row, by torch."""
+    one = {"runtime": "torch", "threads": 1, "batch": 1, "p95_ms": 20.0, "rows_per_second": 61.5}
+    return {
+        "task": task,
+        "machine": {"processor": "A <b>Processor</b>", "threads": 1},
+        "parameters": {"6": teacher(task)["parameters"]["encoder_and_pooler"]},
+        "rows": 9,
+        "tokens": 7.5,
+        "requests": {"1": 200},
+        "measured": [one | {"layers": layers, "p50_ms": 2.5 * layers} for layers in (*measured, 6)],
+    }
+
+
 def write(path: Path, value: dict[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value), encoding="utf-8")

@@ -10,9 +10,10 @@ from scipy.special import softmax
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
 from kdcore.report import attention
-from kdcore.report.attention import document, pack, telling, total, unpack, write_attention
+from kdcore.report.attention import document, pack, telling, total, write_attention
 from tests.unit.report import synthetic_points as synthetic
 from tests.unit.report.page import results
+from tests.unit.report.page.results import unpack
 
 
 @pytest.fixture

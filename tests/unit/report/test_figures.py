@@ -133,6 +133,20 @@ def test_depth_draws_a_line_per_method_and_the_teacher(tmp_path):
     assert labels == ["1.9\n(1)", "3.7\n(2)", "7.2\n(4)", "10.8\n(6)"]
 
 
+def test_depth_has_a_panel_of_what_a_row_takes_where_that_was_measured(tmp_path):
+    measured = {row.keys["layers"]: 2.5 * row.keys["layers"] for row in study(tmp_path, "depth", ["sid"], [1, 2])}
+    rows = [
+        replace(row, cost={**row.cost, "latency_ms": measured[row.keys["layers"]]})
+        for row in study(tmp_path, "depth", ["sid"], [1, 2, 4])
+        if row.keys["layers"] in measured
+    ]
+    parameters, milliseconds = figures.curve(rows, STUDIES["depth"].axes[0], "Score against depth").axes
+    assert "milliseconds for one row" in milliseconds.get_xlabel()
+    drawn = [line.get_xdata() for line in milliseconds.lines if line.get_marker() in ("*", "o")]
+    assert [pytest.approx(x.tolist()) for x in map(np.asarray, drawn)] == [[15.0], [2.5, 5.0]]  # six layers, then sid
+    assert parameters.get_ylim() == milliseconds.get_ylim()
+
+
 def test_depth_rings_degenerate_values(tmp_path):
     assert legend(depth(tmp_path, method="soft", value=1, seed=0))[-1] == "some run predicts one class only"
 

@@ -1,4 +1,4 @@
-"""What was measured, as tables and as a picture; every number by hand."""
+"""What was measured, as tables; every number by hand."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from kdcore.errors import UserError
-from kdcore.report.latency import Latency, blocks, read_latency, timed, tradeoff_blocks, tradeoff_figure
+from kdcore.report.latency import Latency, blocks, read_latencies, read_latency, timed
 from kdcore.report.markdown import to_markdown
-from kdcore.report.summary import summarise
 
 MACHINE = {"processor": "A Processor", "threads": 2, "python": "3.11", "torch": "2.13", "onnxruntime": "1.32"}
 
@@ -22,6 +21,7 @@ def measured(layers: int, runtime: str, batch: int, p50: float) -> dict[str, Any
 FACTS = {
     "task": "movies",
     "machine": MACHINE,
+    "parameters": {"6": 12, "3": 6},
     "rows": 1000,
     "tokens": 26.8,
     "requests": {"1": 200, "32": 40},
@@ -32,34 +32,24 @@ FACTS = {
 }
 
 
-def run(method: str, layers: int, seed: int, score: float) -> dict[str, Any]:
-    return {
-        "task": "movies",
-        "method": method,
-        "layers": layers,
-        "seed": seed,
-        "teacher_seed": 0,
-        "warnings": {},
-        "selected": None,
-        "metric": "accuracy",
-        "score": score,
-        "scores": {"accuracy": score},
-        "closeness": {},
-        "cost": {"encoder_and_pooler": layers},
-        "degenerate": False,
-    }
-
-
-def rows() -> Any:
-    runs = [run("teacher", 6, 0, 0.9), run("sid", 3, 0, 0.79), run("sid", 3, 1, 0.81), run("sid", 2, 0, 0.7)]
-    return summarise(runs, ["method", "layers"], lambda _: {}, 0.95)
+def run(method: str, layers: int) -> dict[str, Any]:
+    return {"task": "movies", "method": method, "layers": layers, "cost": {"encoder_and_pooler": 2 * layers}}
 
 
 def test_a_run_is_told_the_milliseconds_of_its_depth_and_only_those():
-    latency = Latency.model_validate(FACTS)
-    assert timed(run("sid", 3, 0, 0.8), latency)["cost"] == {"encoder_and_pooler": 3, "ms": 8.0}
-    assert timed(run("sid", 2, 0, 0.8), latency) == run("sid", 2, 0, 0.8)
-    assert timed(run("sid", 3, 0, 0.8), None) == run("sid", 3, 0, 0.8)
+    told = timed([run("sid", 3), run("sid", 2)], {"movies": Latency.model_validate(FACTS)})
+    assert told == [run("sid", 3) | {"cost": {"encoder_and_pooler": 6, "latency_ms": 8.0}}, run("sid", 2)]
+    assert timed([run("sid", 3)], {}) == [run("sid", 3)]
+
+
+def test_what_was_measured_of_another_teacher_is_not_shown(tmp_path: Path):
+    (tmp_path / "movies.json").write_text(json.dumps(FACTS))
+    assert list(read_latencies(tmp_path, [run("teacher", 6), run("sid", 3)])) == ["movies"]
+    wider = run("teacher", 6) | {"cost": {"encoder_and_pooler": 13}}
+    assert read_latencies(tmp_path, [wider]) == {}
+    assert read_latencies(tmp_path / "nowhere", [run("teacher", 6)]) == {}
+    (tmp_path / "movies.json").write_text(json.dumps({key: FACTS[key] for key in FACTS if key != "parameters"}))
+    assert read_latencies(tmp_path, [run("teacher", 6)]) == {}  # of an older kdcore, that did not say whose it was
 
 
 def test_a_table_has_a_line_per_model_the_teachers_first_beside_which_others_are_read():
@@ -73,27 +63,6 @@ def test_a_table_has_a_line_per_model_the_teachers_first_beside_which_others_are
     ]
     assert "A Processor, 2 threads in all; torch 2.13, onnxruntime 1.32, python 3.11." in text
     assert "200 requests of 1 and 40 requests of 32 validation rows (26.8 tokens on average)" in text
-
-
-def test_scores_stand_beside_the_milliseconds_of_their_depth():
-    text = to_markdown(tradeoff_blocks(rows(), {"movies": Latency.model_validate(FACTS)}))
-    table = [line for line in text.splitlines() if line.startswith("|")]
-    # sid of 3 layers: mean 0.8; half width 12.706 × 0.01414 / √2 = 0.127. Two layers were not measured.
-    assert table == [
-        "| layers | torch, ms | ONNX float32, ms | teacher | sid |",
-        "| :--- | ---: | ---: | ---: | ---: |",
-        "| 2 |  |  |  | 0.700 |",
-        "| 3 | 8.00 | 4.00 |  | 0.800 ± 0.127 |",
-        "| 6 | 16.0 | 8.00 | 0.900 |  |",
-    ]
-
-
-def test_a_picture_has_each_measured_depth_by_torch_and_by_onnx():
-    (pane,) = tradeoff_figure(rows(), {"movies": Latency.model_validate(FACTS)}).axes
-    marks = sorted(
-        (float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in pane.lines if line.get_marker() in "*o"
-    )
-    assert marks == [(4.0, 0.8), (8.0, 0.8), (8.0, 0.9), (16.0, 0.9)]
 
 
 @pytest.mark.parametrize(

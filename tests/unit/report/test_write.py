@@ -14,7 +14,7 @@ import pytest
 from kdcore.errors import UserError
 from kdcore.params.read import load
 from kdcore.report import points
-from kdcore.report.write import csv, histories, write_all, write_main, write_study, write_tradeoff
+from kdcore.report.write import csv, histories, write_all, write_main, write_study
 from kdcore.studies import STUDIES, Axis, Study, cells
 from tests.unit.report import synthetic_points as synthetic
 
@@ -61,15 +61,20 @@ def points_of(folder, study, tasks=("movies",), grid=None):
         synthetic.history(path.with_suffix(".csv"), method, seed)
 
 
-def written(folder, study, tasks=("movies",), grid=None):
+def written(folder, study, tasks=("movies",), grid=None, latencies=None):
     """Write a study of synthetic points into <folder>/out."""
     teachers = {task: {0: synthetic.write(folder / f"{task}.json", synthetic.teacher(task))} for task in tasks}
-    write_study(study, folder / "points", folder / "out", teachers, grid or GRIDS[study.name], SEEDS, 0.95)
+    asked = (teachers, grid or GRIDS[study.name], SEEDS, 0.95)
+    write_study(study, folder / "points", folder / "out", *asked, latencies)
     return folder / "out"
 
 
 def files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in files(folder)}
 
 
 def test_write_main_writes_these_files(tmp_path):
@@ -134,24 +139,30 @@ def test_every_study_writes_its_files(tmp_path, name):
     assert files(written(tmp_path, STUDIES[name])) == [*more, *pictures, *overview, "table.csv", "table.md"]
 
 
-def test_performance_against_latency_is_the_depth_studys_scores_beside_the_milliseconds(tmp_path):
+def test_the_main_table_has_what_a_row_takes_where_that_was_measured(tmp_path):
+    headline(tmp_path)
+    synthetic.write(tmp_path / "latency/movies.json", synthetic.latency("movies"))
+    write_main(tmp_path / "points", tmp_path / "runs", tmp_path / "without", *MAIN)
+    write_main(tmp_path / "points", tmp_path / "runs", tmp_path / "with", *MAIN, tmp_path / "nowhere")
+    assert contents(tmp_path / "with") == contents(tmp_path / "without")
+    write_main(tmp_path / "points", tmp_path / "runs", tmp_path / "with", *MAIN, tmp_path / "latency")
+    table = (tmp_path / "with/table.md").read_text()
+    movies, rte = table[table.index("## movies") :].split("## rte")
+    cells = [line.split("|")[-2].strip() for line in movies.splitlines() if line.startswith("|")]
+    # The teacher's six layers at 2.5 ms each; its students have three, and those were not measured.
+    assert cells[:6] == ["one row, ms", "---:", "15", "", "", ""]
+    assert (table.count("Milliseconds: the median for one row by torch on one thread"), "ms |" in rte) == (1, False)
+
+
+def test_the_depth_study_has_latency_beside_parameters_where_that_was_measured(tmp_path):
     points_of(tmp_path / "points", STUDIES["depth"])
-    teacher = {"movies": {0: synthetic.write(tmp_path / "movies.json", synthetic.teacher("movies"))}}
-    timed = {"runtime": "torch", "threads": 1, "batch": 1, "p95_ms": 20.0, "rows_per_second": 61.5}
-    measured = [timed | {"layers": layers, "p50_ms": 2.5 * layers} for layers in (1, 2, 6)]
-    facts = {"task": "movies", "machine": {"processor": "A Processor", "threads": 2}, "rows": 9, "tokens": 7.5}
-    synthetic.write(tmp_path / "latency/movies.json", facts | {"requests": {"1": 200}, "measured": measured})
-    rest = (teacher, tmp_path / "latency", GRIDS["depth"], SEEDS, 0.95)
-    write_tradeoff(tmp_path / "points", tmp_path / "out", *rest)
-    assert files(tmp_path / "out") == ["figures/tradeoff.png", "figures/tradeoff.svg", "table.md"]
-    table = [line.split("|")[1:3] for line in (tmp_path / "out/table.md").read_text().splitlines() if line[:3] > "| -"]
-    assert [[cell.strip() for cell in line] for line in table if line[0].strip().isdigit()] == [
-        *(["1", "2.50"], ["2", "5.00"], ["6", "15.0"])
-    ]
-    (tmp_path / "latency/movies.json").unlink()
-    with pytest.raises(UserError, match=r"movies\.json: can't be read .*; run `dvc repro stages/dvc\.yaml:latency`"):
-        write_tradeoff(tmp_path / "points", tmp_path / "new", *rest)
-    assert not (tmp_path / "new").exists()
+    synthetic.write(tmp_path / "latency/movies.json", synthetic.latency("movies", 1, 2))
+    table = (written(tmp_path, STUDIES["depth"], latencies=tmp_path / "latency") / "table.md").read_text()
+    head, *lines = ([cell.strip() for cell in line.split("|")[1:4]] for line in table.splitlines() if "|" in line)
+    assert head == ["layers", "encoder + pooler, M", "one row, ms"]
+    assert lines[1:3] == [["1", "1.92", "2.5"], ["2", "3.70", "5"]]
+    frame = pd.read_csv(tmp_path / "out/table.csv")
+    assert sorted({*zip(frame["layers"], frame["latency_ms"], strict=True)}) == [(1, 2.5), (2, 5.0), (6, 15.0)]
 
 
 def test_every_study_has_a_section_in_params():

@@ -1,5 +1,6 @@
 """A folder of synthetic results, as the stages before `report` leave it; its texts may be as hostile as they come."""
 
+import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,3 +133,9 @@ def analysis() -> Analysis:
     found = analyse(outputs, rows, 0.95)
     assert isinstance(found, Analysis)
     return found
+
+
+def unpack(text: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The weights that `pack` made text of, as the page's script reads them."""
+    levels = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    return np.square(levels.reshape(shape) / 255.0)

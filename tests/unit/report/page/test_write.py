@@ -10,7 +10,6 @@ import pytest
 
 from kdcore.errors import UserError
 from kdcore.report.analysis import ERRORS, Skipped
-from kdcore.report.attention import unpack
 from kdcore.report.write import write_study
 from kdcore.studies import STUDIES, cells
 from tests.unit.report import synthetic_points as synthetic
@@ -121,7 +120,7 @@ def test_the_maps_in_the_page_are_those_that_were_compared(text):
     shown = data(text)[0]["examples"][0]["models"]["sid"]
     n = seen.maps.shape[-1]
     for layer, packed in enumerate(shown["maps"]):
-        error = abs(unpack(packed, (4, n, n)) - seen.maps[layer])
+        error = abs(results.unpack(packed, (4, n, n)) - seen.maps[layer])
         assert (error <= 0.004 * seen.maps[layer] ** 0.5 + 4e-6).all()
     assert shown["kl"][2][1] == round(float(seen.kl[2, 1]), 4)
 
@@ -256,19 +255,16 @@ def test_what_was_left_out_of_the_comparison_is_said(tmp_path):
 
 
 def test_a_latency_is_shown_where_it_was_measured(tmp_path, document):
-    assert "dvc repro stages/dvc.yaml:tradeoff" in document.texts
+    assert "dvc repro stages/dvc.yaml:latency" in document.texts
     assert "one row, ms" not in document.texts
-    timed = {"layers": 6, "runtime": "torch", "threads": 1, "batch": 1, "p50_ms": 16.25, "p95_ms": 20.0}
-    file = {"task": "movies", "machine": {"processor": "A <b>Processor</b>", "threads": 1}, "rows": 9, "tokens": 7.5}
-    file |= {"requests": {"1": 200}, "measured": [timed | {"rows_per_second": 61.5}]}
     project = results.project(tmp_path, [results.comparison()])
-    results.write(project / "metrics/latency/movies.json", json.dumps(file))
+    results.write(project / "metrics/latency/movies.json", json.dumps(synthetic.latency("movies")))
     texts = Document(results.page(project, ["movies"]).read_text()).texts
     assert "teacher, 6 layers" in texts
     cost = texts.index("one row, ms")
-    assert texts[cost : texts.index("Latency", cost)].count("16.2") == 1  # the teacher's; no student's was measured
+    assert texts[cost : texts.index("Latency", cost)].count("15") == 1  # the teacher's; no student's was measured
     assert any("A <b>Processor</b>, 1 thread in all" in text for text in texts)
-    assert "dvc repro stages/dvc.yaml:tradeoff" not in texts
+    assert "dvc repro stages/dvc.yaml:latency" not in texts
 
 
 def test_errors_are_shown_where_they_were_analysed(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kdcore.model.positions import positions
+from kdcore.model.families import positions
 from tests import tiny
 
 
