@@ -19,9 +19,10 @@ help:            ## these lines
 repro: in-git $(EMBEDDED)   ## the headline run: teacher, students, evaluation, plots
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONHASHSEED=0 $(BIN)/dvc repro
 
-# By file, since tests of one file share what takes long to make.
+# By file, since tests of one file share what takes long to make; in the order of tests/pipeline/conftest.py, and not
+# by the number of tests, which puts the longest files last.
 test: $(EMBEDDED)           ## every test
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(PACKAGES)           ## style, imports, security rules, format, types
 	$(BIN)/ruff check .

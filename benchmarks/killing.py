@@ -24,7 +24,7 @@ COMMAND = ("dvc", "repro", "evaluate")
 OUTPUTS = ("data", "runs", "metrics/teacher", "metrics/main/points")
 
 # In place of kdcore/__main__.py of a project.
-WATCHED = '''"""python -m kdcore, which counts its optimizer steps in $STEPS, and is killed at the moment of $KILL.
+WATCHED = '''"""python -m kdcore, which counts its optimizer steps in $STEPS, and at the moment of $KILL gets a signal.
 
 KILL is `command event count signal target`. An event is `step`, which comes after an optimizer step and before its
 checkpoint, or a part of a path, which comes before each flush to the disk of a file whose path has that part.
@@ -32,8 +32,6 @@ checkpoint, or a part of a path, which comes before each flush to the disk of a 
 
 import os
 import sys
-
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from kdcore.cli import main
 
@@ -52,7 +50,7 @@ def happens(what):
 
 
 def step(*_):
-    with open(os.environ["STEPS"], "ab") as file:
+    with open(os.environ.get("STEPS", os.devnull), "ab") as file:
         file.write(b".")
     happens("step")
 
@@ -62,7 +60,10 @@ def flush(handle):
     fsync(handle)
 
 
-register_optimizer_step_post_hook(step)
+if sys.argv[1] in ("teacher", "student", "point", "tune"):  # alone: torch takes seconds to import
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    register_optimizer_step_post_hook(step)
 os.fsync = flush
 main()
 '''
@@ -164,6 +165,21 @@ def _heed_interrupts() -> None:
 def watch(project: Project) -> None:
     """Make the project's commands count their optimizer steps, and fall where a Repro wants them to."""
     (project.root / "kdcore/__main__.py").write_text(WATCHED, encoding="utf-8")
+
+
+def stopping(command: str, step: int = 1) -> dict[str, str]:
+    """The environment in which a watched project's command stops itself after that optimizer step."""
+    return {"KILL": f"{command} step {step} {int(signal.SIGSTOP)} stage"}
+
+
+def stopped(pid: int) -> psutil.Process:
+    """The process, as soon as it has stopped itself; raises psutil.NoSuchProcess where it ends before."""
+    process = psutil.Process(pid)
+    while (status := process.status()) != psutil.STATUS_STOPPED:
+        if status == psutil.STATUS_ZOMBIE:
+            raise psutil.NoSuchProcess(pid)
+        time.sleep(0.05)
+    return process
 
 
 def steps_file(project: Project) -> Path:

@@ -13,6 +13,9 @@ def _stopped(signum: int, frame: FrameType | None) -> None:
 def main() -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):  # until the command itself takes them
         signal.signal(signum, _stopped)
+    from kdcore.memory import freeze_modules
+
+    freeze_modules()
     from kdcore import cli
 
     cli.main()

@@ -1,12 +1,17 @@
-"""Freed memory stays with the process, where the next step takes it again, and comes in huge pages.
+"""Freed memory stays with the process, where the next step takes it again, and comes in huge pages; what modules make
+while they load is not looked at for garbage.
 
 glibc gives large blocks back to the kernel as they are freed, and a training step frees all of its activations: the
 next one then meets a page fault for every 4 KiB of them (docs/performance.md).
 """
 
+import atexit
 import ctypes
+import gc
 import mmap
 import os
+import sys
+from types import FrameType
 from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # malloc.h
@@ -49,3 +54,26 @@ def _take_huge_pages(libc: Any) -> None:
     start = -(-block // HUGE_PAGE) * HUGE_PAGE
     libc.madvise(start, (block + HEAP - start) // HUGE_PAGE * HUGE_PAGE, mmap.MADV_HUGEPAGE)
     libc.free(block)
+
+
+def freeze_modules() -> None:
+    """Have Python's garbage collector leave out what modules make while they load.
+
+    torch and transformers make a million objects, which stay; the collector would go through all of them again and
+    again as they come.
+    """
+    gc.callbacks.append(_freeze_while_loading)
+    atexit.register(gc.callbacks.remove, _freeze_while_loading)  # what it needs goes before the last collection
+
+
+def _freeze_while_loading(phase: str, facts: dict[str, int]) -> None:
+    """Before a collection of more than the youngest objects."""
+    if phase == "start" and facts["generation"] and _loads(sys._getframe().f_back):
+        gc.freeze()
+
+
+def _loads(frame: FrameType | None) -> bool:
+    """Whether an import is in progress there."""
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None

@@ -2,9 +2,10 @@
 
 import os
 
-# Both are read once, when the libraries are imported; commands that tests start inherit them.
+# Read once, when Python or a library starts; commands that tests start inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of some hundred commands compiles kdcore anew
 
 import ipaddress
 import socket

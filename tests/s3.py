@@ -2,12 +2,13 @@
 
 import logging
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 from urllib.request import Request, urlopen
+
+from tests.pipeline.clusters import free_ports
 
 BUCKET = "runs"
 
@@ -16,9 +17,7 @@ class Server:
     """moto's, in a thread of this process. `environment` is what its clients are told."""
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        (self.port,) = free_ports(1)  # none that the kernel gives to a client while the server is away
         self.environment = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
             "AWS_ACCESS_KEY_ID": "test",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,18 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 from tests.parity import process
+from tests.pipeline.clusters import free_ports
 
 ROOT = Path(__file__).parents[2]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def train(folder: Path, cases: Sequence[str], *stop: int) -> None:
     """Train in two processes, as a launcher starts them."""
-    port = free_port()
+    (port,) = free_ports(1)
     common = {"ACCELERATE_USE_CPU": "true", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     command = [sys.executable, "-m", "tests.parity.process", str(folder), ";".join(cases), *map(str, stop)]
     started = [
@@ -39,7 +34,7 @@ def train(folder: Path, cases: Sequence[str], *stop: int) -> None:
         for rank in ("0", "1")
     ]
     try:
-        said = [running.communicate(timeout=240)[0] for running in started]
+        said = [running.communicate(timeout=1200)[0] for running in started]
     finally:
         for running in started:
             running.kill()

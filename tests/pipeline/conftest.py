@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from tests import tiny
@@ -104,6 +105,15 @@ class Project:
         self.run("git", "commit", "--quiet", "--message", message)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Workers take files in this order. Pipelines, which take longest, come before all else; a file that asks for the
+    finished project is the first of them, and the others that do are the last, so that none waits while it is made."""
+    own = [item for item in items if Path(__file__).parent in item.path.parents]
+    asking = [*dict.fromkeys(item.path for item in own if "finished" in getattr(item, "fixturenames", ()))]
+    places = {item.path: 1 for item in own} | dict.fromkeys(asking, 2) | dict.fromkeys(asking[:1], 0)
+    items.sort(key=lambda item: places.get(item.path, 3))
+
+
 def edit_params(path: Path, values: dict[str, Any]) -> None:
     yaml = YAML()
     document = yaml.load(path)
@@ -153,12 +163,26 @@ def make_project(folder: Path, model: Path, params: dict[str, Any] | None = None
     return project
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Any]) -> Path:
+    """The folder of that name, which the first of pytest's workers to ask for it makes; the others wait for it."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    made = folder.with_suffix(".made")
+    with FileLock(folder.with_suffix(".lock")):
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
-def new_project(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Callable[..., Path]) -> Callable[..., Project]:
-    """new_project(params=None): a fresh Project, made by make_project."""
+def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Project]:
+    """new_project(params=None): a fresh Project, made by make_project; in all workers it has the same encoder."""
+    encoder = once(tmp_path_factory, "encoder", tiny.save_pretrained)
 
     def made(params: dict[str, Any] | None = None) -> Project:
-        return make_project(tmp_path_factory.mktemp("project"), tiny_folder("bert"), params)
+        return make_project(tmp_path_factory.mktemp("project"), encoder, params)
 
     return made
 
@@ -170,12 +194,19 @@ def project(new_project: Callable[..., Project]) -> Project:
 
 
 @pytest.fixture(scope="session")
-def finished(new_project: Callable[..., Project]) -> Project:
-    """A tiny project after `dvc repro`, committed; made once and shared, so for reading only."""
-    project = new_project()
-    project.run("dvc", "repro")
-    project.commit("Results")
-    return project
+def finished(new_project: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A tiny project after `dvc repro`, committed; shared, so for reading only.
+
+    One worker makes it, and each has a copy: commands that run in it leave locks and compiled code there.
+    """
+
+    def make(folder: Path) -> None:
+        project = new_project()
+        project.run("dvc", "repro")
+        project.commit("Results")
+        project.copy(folder)
+
+    return Project(once(tmp_path_factory, "finished", make) / "repository").copy(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture

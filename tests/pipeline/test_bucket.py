@@ -107,7 +107,7 @@ def uploaded(server: Server, tmp_path: Path) -> list[str]:
 
 
 def wait_for_upload(server: Server, tmp_path: Path) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 1200
     while not uploaded(server, tmp_path):
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -145,7 +145,7 @@ def test_a_worker_that_hung_finds_its_run_taken_over_and_publishes_nothing(
     first.process.send_signal(signal.SIGCONT)
     assert first.end() == 75, "".join(first.said)
     told = f"process {second.process.pid} of {HOST} has taken it over: nothing is published; what is made of it in "
-    assert told in first.said[-1]
+    assert told in "".join(first.said)
     assert not first.out.exists()
     assert list((tmp_path / "first").glob("student-*/checkpoints/*/state.json"))
     assert second.end() == 0, "".join(second.said)

@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.killing import stopped, stopping, watch
 from kdcore.artefacts import HOST
 from tests.pipeline.conftest import TASK, Project
 
 FOLDERS = (f"data/{TASK}", f"runs/teacher/{TASK}", f"runs/targets/{TASK}")
-FIRST_EPOCH = "epoch 1 ("
 
 
 @pytest.fixture
 def begin(finished_copy: Project, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """begin(command): a new process in the project, all with one store; none outlives the test."""
+    """begin(command, **environment): a new process in the project, all with one store; none outlives the test."""
     started: list[subprocess.Popen[str]] = []
+    own = {"KDCORE_WORK": str(tmp_path / "store"), "PYTHONUNBUFFERED": "1"}
+    watch(finished_copy)
 
-    def new(*args: str) -> subprocess.Popen[str]:
-        environment = finished_copy.environment() | {"KDCORE_WORK": str(tmp_path / "store"), "PYTHONUNBUFFERED": "1"}
+    def new(*args: str, **environment: str) -> subprocess.Popen[str]:
+        environment = finished_copy.environment() | own | environment
         pipe = subprocess.PIPE
         started.append(
             subprocess.Popen(
@@ -46,13 +48,11 @@ def wait_for(process: subprocess.Popen[str], part: str) -> str:
 
 
 def test_of_two_that_want_one_student_the_second_waits_and_finds_it_finished(
-    begin: Callable[..., subprocess.Popen[str]], finished_copy: Project, tmp_path: Path
+    begin: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ):
-    finished_copy.edit({"distill.classification_epochs": 5})
     command = ("python", "-m", "kdcore", "student", TASK, "sid", "0", *FOLDERS)
-    first = begin(*command, str(tmp_path / "first"))
-    wait_for(first, FIRST_EPOCH)
-    first.send_signal(signal.SIGSTOP)  # so that it is at work when the second comes, however slow that is
+    first = begin(*command, str(tmp_path / "first"), **stopping("student"))
+    stopped(first.pid)  # so it is at work when the second comes, however slow that is
     second = begin(*command, str(tmp_path / "second"))
     assert f"process {first.pid} of {HOST} works on it; waiting until it is done" in wait_for(second, "student-")
     first.send_signal(signal.SIGCONT)

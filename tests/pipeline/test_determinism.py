@@ -1,6 +1,7 @@
 """The same bits, whatever surrounds a process; what they do depend on is part of a run's identity."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,31 +20,38 @@ SURROUNDINGS = {
     "ATEN_CPU_CAPABILITY": "default",
     "MKL_CBWR": "COMPATIBLE",
 }
-DATA, TEACHER, TARGETS, STUDENT = f"data/{TASK}", f"runs/teacher/{TASK}", f"runs/targets/{TASK}", "runs/student"
-COMMANDS = {
-    DATA: ("prepare", TASK, DATA),
-    f"{TEACHER}/s0": ("teacher", TASK, "0", DATA, f"{TEACHER}/s0", "point.json"),
-    f"{TARGETS}/s0": ("targets", TASK, DATA, f"{TEACHER}/s0", f"{TARGETS}/s0"),
-    STUDENT: ("student", TASK, "sid", "0", DATA, TEACHER, TARGETS, STUDENT),
-}
+DATA, TEACHER, TARGETS = f"data/{TASK}", f"runs/teacher/{TASK}", f"runs/targets/{TASK}"
+STUDENTS, POINTS = f"runs/student/{TASK}", f"metrics/main/points/{TASK}"
+COMMANDS = (
+    ("prepare", TASK, DATA),
+    ("teacher", TASK, "0", DATA, f"{TEACHER}/s0", f"metrics/teacher/{TASK}/s0.json"),
+    ("targets", TASK, DATA, f"{TEACHER}/s0", f"{TARGETS}/s0"),
+    ("student", TASK, "sid", "0", DATA, TEACHER, TARGETS, f"{STUDENTS}/sid-s0"),
+    ("evaluate", TASK, DATA, TEACHER, TARGETS, STUDENTS, POINTS, f"runs/predictions/{TASK}"),
+)
 
 
 @pytest.fixture
 def elsewhere(finished: Project, tmp_path: Path) -> Project:
-    """The finished project at a path with blanks, and nothing left of what it made."""
-    project = finished.copy(tmp_path / "another place, à côté")
-    for made in ("data", "runs", "work"):
-        (project.root / made).rename(tmp_path / made)
+    """The finished project and its rows at paths with blanks, for one student, and nothing left of what it made."""
+    folder = tmp_path / "another place, à côté"
+    project = finished.copy(folder)
+    for made in ("data", "runs", "work", "metrics"):
+        shutil.rmtree(project.root / made)
+    rows = shutil.copytree(finished.params()["data"]["path"], folder / "rows")
+    project.edit({"data.path": str(rows), "methods": ["sid"]})
     return project
 
 
 def test_other_surroundings_change_no_bit(finished: Project, elsewhere: Project):
-    for made, command in COMMANDS.items():
+    for command in COMMANDS:
         elsewhere.run("python", "-m", "kdcore", *command, **SURROUNDINGS)
-        before = f"{STUDENT}/{TASK}/sid-s0" if made == STUDENT else made
-        found, expected = bits(elsewhere.root / made), bits(finished.root / before)
+    for made in (DATA, f"{TEACHER}/s0", f"{TARGETS}/s0", f"{STUDENTS}/sid-s0"):
+        found, expected = bits(elsewhere.root / made), bits(finished.root / made)
         assert len(expected) > 2
         assert found == expected, made
+    for point in (f"metrics/teacher/{TASK}/s0.json", f"{POINTS}/teacher-s0.json", f"{POINTS}/sid-s0.json"):
+        assert (elsewhere.root / point).read_bytes() == (finished.root / point).read_bytes(), point
 
 
 @pytest.mark.parametrize("kind", ["teacher", "student"])

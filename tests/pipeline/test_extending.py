@@ -55,7 +55,7 @@ def test_a_change_touches_as_few_files_as_it_is_meant_to(title: str):
     assert len(files(SECTIONS[title])) <= MOST_FILES[title]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def changed(new_project: Callable[..., Project]) -> Callable[..., Project]:
     """changed(titles, params): a tiny project to which the sections' diffs are applied."""
 
@@ -73,26 +73,34 @@ def changed(new_project: Callable[..., Project]) -> Callable[..., Project]:
     return made
 
 
+@pytest.fixture(scope="module")
+def grown(changed: Callable[..., Project]) -> Project:
+    """A project with one more loss, schedule, metric and study, after its headline run and the study."""
+    titles = ("A loss on [CLS]", "A schedule", "A task metric", "A study")
+    methods, knobs = ["soft", "sid-mse", "two-mse"], {"student.rows": 16, f"task.{TASK}.metrics": ["balanced"]}
+    project = changed(*titles, methods=methods, **knobs, **{"study.temperature.methods": ["soft"]})
+    project.run("dvc", "repro", "plots", "stages/dvc.yaml:temperature")
+    return project
+
+
 def history(project: Project, method: str) -> list[dict[str, str]]:
     text = (project.root / f"runs/student/{TASK}/{method}-s0/history.csv").read_text()
     return list(csv.DictReader(text.splitlines()))
 
 
-def test_a_loss_on_cls_and_a_schedule_train_and_are_in_every_table(changed: Callable[..., Project]):
-    project = changed("A loss on [CLS]", "A schedule", methods=["soft", "sid-mse", "two-mse"])
-    project.run("dvc", "repro", "plots")
-    rows = history(project, "sid-mse")
+def test_a_loss_on_cls_and_a_schedule_train_and_are_in_every_table(grown: Project):
+    rows = history(grown, "sid-mse")
     assert float(rows[0]["cls_mse_1"]) > 0
     assert "attention_kl_1" not in rows[0]
-    point = json.loads((project.root / f"metrics/main/points/{TASK}/sid-mse-s0.json").read_text())
+    point = json.loads((grown.root / f"metrics/main/points/{TASK}/sid-mse-s0.json").read_text())
     assert len(point["fidelity"]["cls_mse"]) == 2
-    table = (project.root / "metrics/main/table.md").read_text()
+    table = (grown.root / "metrics/main/table.md").read_text()
     assert "[CLS] squared error" in table
     assert "| sid-mse |" in table
     assert "| two-mse |" in table
-    steps = [(row["phase"], bool(row["cls_mse_1"]), bool(row["cls_mse_2"])) for row in history(project, "two-mse")]
+    steps = [(row["phase"], bool(row["cls_mse_1"]), bool(row["cls_mse_2"])) for row in history(grown, "two-mse")]
     assert steps == [("layer 2", True, True)] * 2 + [("classification", False, False)]
-    card = (project.root / f"runs/student/{TASK}/two-mse-s0/README.md").read_text()
+    card = (grown.root / f"runs/student/{TASK}/two-mse-s0/README.md").read_text()
     assert "the teacher's internals in all layers at once, then its soft labels" in card
 
 
@@ -117,18 +125,14 @@ def test_a_loss_on_hidden_states_is_what_plain_hugging_face_code_computes(change
     assert point["fidelity"]["hidden_mse"] == pytest.approx(expected, rel=1e-3)
 
 
-def test_a_task_metric_is_scored(changed: Callable[..., Project]):
-    project = changed("A task metric", **{f"task.{TASK}.metrics": ["balanced"]})
-    project.run("dvc", "repro", f"teacher@{TASK}-0")
-    point = json.loads((project.root / f"metrics/teacher/{TASK}/s0.json").read_text())
+def test_a_task_metric_is_scored(grown: Project):
+    point = json.loads((grown.root / f"metrics/teacher/{TASK}/s0.json").read_text())
     assert point["metric"] == "balanced"
     assert point["score"] == pytest.approx(0.5, abs=0.5)
 
 
-def test_a_study_has_its_table_and_picture(changed: Callable[..., Project]):
-    project = changed("A study", **{"student.rows": 16, "study.temperature.methods": ["soft"]})
-    project.run("dvc", "repro", "stages/dvc.yaml:temperature")
-    folder = project.root / "metrics/temperature"
+def test_a_study_has_its_table_and_picture(grown: Project):
+    folder = grown.root / "metrics/temperature"
     with (folder / "table.csv").open() as table:
         found = {(row["method"], row["temperature"]) for row in csv.DictReader(table) if row["method"] != "teacher"}
     assert found == {("soft", "1"), ("soft", "4")}

@@ -1,50 +1,62 @@
 """Under torchrun a command that trains ends with one result, like that of one process, and says everything once."""
 
 import json
+import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from benchmarks.killing import stopped, stopping, watch
 from kdcore.artefacts import open_sealed
 from tests.pipeline.conftest import SMALL, TASK, Project
 
 # A machine that is busy with other things may need longer for a step and a checkpoint than torchrun's 30 seconds.
 LAUNCHER = ("torchrun", "--standalone", "--shutdown_timeout", "300", "--nproc_per_node", "2", "-m", "kdcore")
 EPOCHS = 12
-LONGER = {"distill.classification_epochs": EPOCHS - 2}  # so that a signal finds the run at work
+LONGER = {"distill.classification_epochs": EPOCHS - 2}
 FOLDERS = (f"data/{TASK}", f"runs/teacher/{TASK}", f"runs/targets/{TASK}")
 
 
 class Launched:
     """A command of the project in two processes, with a store of its own."""
 
-    def __init__(self, project: Project, store: Path, *args: str) -> None:
+    def __init__(self, project: Project, store: Path, *args: str, **environment: str) -> None:
         self.process = subprocess.Popen(
             [*LAUNCHER, *args],
             cwd=project.root,
-            env=project.environment() | {"KDCORE_WORK": str(store)},
+            env=project.environment() | {"KDCORE_WORK": str(store)} | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         self.lines: list[str] = []
 
-    def wait_for(self, start: str) -> None:
-        """Read its output until a line starts so."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line)
-            if line.startswith(start):
-                return
-        pytest.fail(f"ended with {self.process.wait()} before a line {start!r}: {self.process.stderr.read()}")  # type: ignore[union-attr]
+    def stop(self) -> None:
+        """Send SIGTERM while both processes stand still, which then find it."""
+        while len(own := self.ranks()) < 2:
+            assert self.process.poll() is None
+            time.sleep(0.05)
+        for one in own:
+            stopped(one.pid)
+        self.process.send_signal(signal.SIGTERM)
+        for one in own:
+            while not pending(one.pid, signal.SIGTERM):
+                time.sleep(0.05)
+            one.resume()
 
-    def end(self, signum: int | None = None) -> str:
-        """Send the signal, wait, and give what it wrote to stderr."""
-        if signum is not None:
-            self.process.send_signal(signum)
+    def ranks(self) -> list[psutil.Process]:
+        alive = psutil.process_iter(["ppid", "cmdline"])
+        return [
+            one for one in alive if one.info["ppid"] == self.process.pid and "kdcore" in (one.info["cmdline"] or ())
+        ]
+
+    def end(self) -> str:
+        """Wait, and give what it wrote to stderr."""
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self.lines += self.process.stdout  # communicate() would lose what is read ahead
@@ -56,21 +68,28 @@ class Launched:
         return [line.split()[1] for line in self.lines if line.startswith("epoch ")]
 
 
+def pending(pid: int, signum: int) -> bool:
+    """Whether the signal waits until the process goes on."""
+    found = re.search(r"^ShdPnd:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return bool(int(found[1], 16) >> signum - 1 & 1)
+
+
 @pytest.fixture(scope="module")
 def longer(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the finished project whose students train for twelve epochs."""
+    """A copy of the finished project whose students train for twelve epochs, and that is watched."""
     project = finished.copy(tmp_path_factory.mktemp("longer"))
     project.edit(LONGER)
+    watch(project)
     return project
 
 
 @pytest.fixture
 def launch(longer: Project) -> Iterator[Callable[..., Launched]]:
-    """launch(store, *command): a new launcher; none outlives the test."""
+    """launch(store, *command, **environment): a new launcher; none outlives the test."""
     started: list[Launched] = []
 
-    def begin(store: Path, *command: str) -> Launched:
-        started.append(Launched(longer, store, *command))
+    def begin(store: Path, *command: str, **environment: str) -> Launched:
+        started.append(Launched(longer, store, *command, **environment))
         return started[-1]
 
     yield begin
@@ -98,21 +117,22 @@ def processes_of(folder: Path) -> int:
 def test_a_student_of_two_processes_that_was_stopped_ends_with_the_bits_of_a_point_that_was_not(
     launch: Callable[..., Launched], longer: Project, tmp_path: Path
 ):
-    stopped = launch(tmp_path / "a", *student(tmp_path / "a/out"))
-    stopped.wait_for("epoch 3 ")
-    err = stopped.end(signal.SIGTERM)
+    disturbed = launch(tmp_path / "a", *student(tmp_path / "a/out"), **stopping("student", 13))
+    disturbed.stop()
+    err = disturbed.end()
     assert err.count("stopped by SIGTERM: a checkpoint is written, the same command goes on from it") == 1
-    assert stopped.process.returncode != 0
+    assert disturbed.process.returncode != 0
     assert not (tmp_path / "a/out").exists()
 
     other = launch(tmp_path / "a", *student(tmp_path / "a/out"))
     err = other.end()
     assert other.process.returncode == 0, err
-    assert stopped.epochs() + other.epochs() == [str(epoch) for epoch in range(1, EPOCHS + 1)]
+    assert disturbed.epochs() == ["1", "2", "3"]  # of four steps each
+    assert disturbed.epochs() + other.epochs() == [str(epoch) for epoch in range(1, EPOCHS + 1)]
 
     undisturbed = launch(tmp_path / "b", *point(tmp_path / "b/out.json"))
     assert undisturbed.end() == ""
-    assert undisturbed.epochs() == stopped.epochs() + other.epochs()
+    assert undisturbed.epochs() == disturbed.epochs() + other.epochs()
     (trained,) = (tmp_path / "b").glob("student-*/result")
     assert processes_of(tmp_path / "a/out") == processes_of(trained) == 2
     for file in ("model.safetensors", "history.csv"):

@@ -16,11 +16,12 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
+from benchmarks.killing import stopped, stopping, watch
 from kdcore.artefacts import HOST
 from tests.pipeline.conftest import ROOT, SMALL, TASK, Project
 
 MARK = "KDCORE_TEST_SIDE_BY_SIDE"  # in the environment of every process that a test starts, and of theirs
-PATIENCE = 300  # seconds; a guard against waiting for ever, far above what anything here takes
+PATIENCE = 1200  # seconds; a guard against waiting for ever, far above what anything here takes
 
 
 def block(title: str) -> str:
@@ -58,8 +59,9 @@ def wait_until(found: Callable[[], Any]) -> Any:
 
 @pytest.fixture
 def fresh(finished_copy: Project, tmp_path: Path) -> Iterator[Project]:
-    """A copy of the finished project with an empty store; no process of the test outlives it."""
+    """A copy of the finished project with an empty store, and watched; no process of the test outlives it."""
     shutil.rmtree(finished_copy.root / "work")
+    watch(finished_copy)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, str(tmp_path))
         yield finished_copy
@@ -85,26 +87,27 @@ def kill(processes: list[psutil.Process]) -> int:
     return len(processes)
 
 
-def begin(project: Project, *args: str) -> subprocess.Popen[str]:
+def begin(project: Project, *args: str, **environment: str) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
-    environment = project.environment()
+    environment = project.environment() | environment
     return subprocess.Popen(args, cwd=project.root, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
 
 
-def trainer(project: Project, kind: str) -> psutil.Process | None:
-    """The process that has begun a run of that kind, or None."""
-    for owner in (project.root / "work").glob(f"{kind}-*/owner"):
-        if said := re.match(r"process (\d+) of ", owner.read_text()):
-            return psutil.Process(int(said[1]))
-    return None
+def trainer(project: Project, kind: str) -> psutil.Process:
+    """The process that has begun a run of that kind, as soon as it has stopped itself."""
+
+    def pid() -> int | None:
+        owners = [path.read_text() for path in (project.root / "work").glob(f"{kind}-*/owner")]
+        return next((int(said[1]) for owner in owners if (said := re.match(r"process (\d+) of ", owner))), None)
+
+    return stopped(wait_until(pid))
 
 
 def test_of_two_repro_the_second_names_the_first_and_then_finds_its_work(fresh: Project):
     fresh.edit({"distill.classification_epochs": 3})
     command = ("dvc", "repro", f"student@{TASK}-soft-0")
-    first = begin(fresh, *command)
-    at_work = wait_until(lambda: trainer(fresh, "student"))
-    at_work.suspend()  # so that it is at work when the second comes, however slow that is
+    first = begin(fresh, *command, **stopping("student"))
+    at_work = trainer(fresh, "student")  # so it is at work when the second comes, however slow that is
     second = fresh.run(*command, check=False)
     at_work.resume()
     assert second.returncode != 0
@@ -158,9 +161,9 @@ def test_of_two_experiments_in_the_queue_one_trains_the_teacher_and_both_end(fre
     fresh.commit("Another teacher")
     with (fresh.root.parent / "queue.log").open("w") as log:  # workers keep what they were started with: no pipe
         command = ["bash", "-euc", block("The queue")]
-        subprocess.run(command, cwd=fresh.root, env=fresh.environment(), stdout=log, stderr=log, check=True)
-    at_work = wait_until(lambda: trainer(fresh, "teacher"))
-    at_work.suspend()  # until the other one has come
+        environment = fresh.environment() | stopping("teacher")
+        subprocess.run(command, cwd=fresh.root, env=environment, stdout=log, stderr=log, check=True)
+    at_work = trainer(fresh, "teacher")  # which goes on when the other one has come
     wait_until(lambda: f": process {at_work.pid} of {HOST} works on it; waiting until it is done" in outputs(fresh))
     at_work.resume()
     names = wait_until(lambda: len(found := ended(fresh)) == 2 and found)

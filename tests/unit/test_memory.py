@@ -1,12 +1,17 @@
-"""What the process's malloc keeps is seen from outside: in page faults."""
+"""What the process's malloc keeps is seen from outside: in page faults; what the collector leaves out, by its count."""
 
+import atexit
+import gc
+import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kdcore.memory import keep_freed
+from kdcore.memory import freeze_modules, keep_freed
+from tests.unit.raw_files import ROOT
 
 # Blocks as large as a training step's activations, all taken and freed again and again.
 STEPS = """
@@ -57,3 +62,40 @@ def test_the_heap_to_come_is_told_to_take_huge_pages_and_takes_no_memory_before_
     size, resident = map(int, done.stdout.split())  # of one area, in KiB
     assert size > 0.99 * 1.5 * 2**20
     assert resident < 4 * 2**10
+
+
+@pytest.fixture
+def freezing() -> Iterator[None]:
+    freeze_modules()
+    yield
+    atexit.unregister(gc.callbacks.remove)
+    gc.callbacks.pop()
+    gc.unfreeze()
+
+
+def test_what_a_module_makes_while_it_loads_is_left_out_of_collections(
+    freezing: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "made_of_lists.py").write_text("import gc\nmade = [[] for _ in range(1000)]\ngc.collect()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "made_of_lists", raising=False)
+    before = gc.get_freeze_count()
+    importlib.import_module("made_of_lists")
+    assert gc.get_freeze_count() >= before + 1000
+
+
+def test_what_is_made_otherwise_is_collected(freezing: None):
+    before = gc.get_freeze_count()
+    ring: list[object] = []
+    ring.append(ring)
+    del ring
+    assert gc.collect() >= 1
+    assert gc.get_freeze_count() == before
+
+
+def test_a_command_begins_with_that():
+    code = "import sys; from kdcore.__main__ import main; sys.argv = ['kdcore', '--help']; main()"
+    code = f"import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count())); {code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert int(done.stdout.splitlines()[-1]) > 10_000
+    assert done.stderr == ""  # nor does it disturb the end

@@ -114,7 +114,7 @@ def test_a_run_in_other_hands_is_waited_for_and_the_wait_says_once_whose(
     assert capsys.readouterr().out == ""
     threading.Timer(0.5, owner.kill).start()
     with open_run("student", {"seed": 0}) as run:
-        assert owner.wait(timeout=10) == -signal.SIGKILL
+        assert owner.wait(timeout=600) == -signal.SIGKILL
         assert (run.folder / "owner").read_text() == f"process {os.getpid()} of {HOST}"
     said = f"process {owner.pid} of {HOST} works on it; waiting until it is done, or is stopped"
     assert capsys.readouterr().out == f"{run.folder.name}: {said}\n"
@@ -138,7 +138,7 @@ def test_who_waits_finds_the_run_finished(store: Path, monkeypatch: pytest.Monke
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=600)
     assert len(written) == 1
 
 

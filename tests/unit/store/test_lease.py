@@ -39,10 +39,12 @@ def lose_the_next_answer(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_first_has_it_and_the_second_hears_who(lease: Callable[..., Lease], bucket: Bucket):
     first, second = lease("process 1 of a"), lease("process 2 of b")
+    asked = time.monotonic()
     assert first.claim()
     assert not second.claim()
     assert second.holder == "process 1 of a"
-    assert 58 < first.left <= 59
+    left = first.left
+    assert 59 - (time.monotonic() - asked) <= left <= 59
     assert holders(bucket) == {"run": "process 1 of a"}
     first.release()
     assert holders(bucket) == {}
@@ -50,10 +52,9 @@ def test_the_first_has_it_and_the_second_hears_who(lease: Callable[..., Lease], 
 
 
 def test_a_lease_that_ran_out_is_taken_and_its_old_owner_learns_it(lease: Callable[..., Lease]):
-    first, second = lease("first", 1.0), lease("second")
+    first, second = lease("first", 0.1), lease("second")
     assert first.claim()
-    assert not second.claim()
-    time.sleep(3.1)  # its seconds, and two roundings to whole ones
+    time.sleep(2.2)  # its seconds, and two roundings to whole ones
     assert second.claim()
     with pytest.raises(LeaseLostError, match="second has taken it over"):
         first.renew()
@@ -68,6 +69,7 @@ def test_a_lease_that_ran_out_and_that_nobody_took_is_renewed(lease: Callable[..
     assert first.claim()
     time.sleep(1.1)
     assert first.left < 0
+    first.seconds = 60.0  # enough for the second to come in
     first.renew()
     assert not first.lost
     assert not lease("second").claim()

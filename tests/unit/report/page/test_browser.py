@@ -55,7 +55,7 @@ def narrow(browser, project) -> Iterator:
 
 def _opened(browser, project: Path, **how) -> Iterator:
     page = browser.new_page(**how)
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(120_000)
     address, problems = (project / "metrics/main/report.html").as_uri(), []
     page.on("console", lambda message: problems.append(message.text))
     page.on("pageerror", lambda error: problems.append(str(error)))
