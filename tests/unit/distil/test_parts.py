@@ -11,7 +11,9 @@ from kdcore.distil import extraction, shards
 from kdcore.distil.targets import write_part, write_targets
 from kdcore.errors import UserError
 from kdcore.params import sections
-from tests import on_disk
+from kdcore.plan.shapes import encoder_of
+from kdcore.plan.work import signal_bytes
+from tests import on_disk, tiny
 from tests.on_disk import Ingredients
 
 TARGETS = sections.Targets.model_validate({"store": "disk", "dtype": "float16", "disk_gb": 1.0})
@@ -63,6 +65,20 @@ def test_parts_put_together_are_what_one_extraction_writes(
     monkeypatch.setenv("KDCORE_WORK", str(tmp_path / "other store"))
     put_together(tiny_ingredients, tmp_path / "whole", targets=targets)
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("keep", ["disk", "live"])
+def test_the_plan_knows_their_number_and_what_they_take(
+    tiny_ingredients: Ingredients, tmp_path: Path, store: Path, keep: str
+):
+    put_together(tiny_ingredients, tmp_path / "signals", targets=TARGETS.model_copy(update={"store": keep}))
+    runs = [*store.glob("targets-*/result")]
+    sizes = {file.stat().st_ino: file.stat().st_size for run in runs for file in run.glob("*.npy")}
+    lengths = [np.load(tmp_path / "signals" / split / "lengths.npy") for split in ("train", "validation")]
+    shape = encoder_of(tiny.config("bert"), 4)
+    planned = [signal_bytes(shape, one, "float16", keep == "disk") for one in lengths]
+    assert sum(one.parts for one in planned) == len(runs) - 2
+    assert sum(one.maps + one.rest for one in planned) == sum(sizes.values())
 
 
 def test_what_machines_made_in_any_order_is_found_and_nothing_is_computed(
