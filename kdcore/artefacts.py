@@ -404,10 +404,15 @@ def link_folder(source: Path, target: Path) -> None:
         for file in _files(source):
             place = aside / file.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                os.link(file, place)
-            except OSError:
-                shutil.copy2(file, place)
+            link(file, place)
+
+
+def link(file: Path, place: Path) -> None:
+    """Make `place` a hard link to a file, or a copy across file systems."""
+    try:
+        os.link(file, place)
+    except OSError:
+        shutil.copy2(file, place)
 
 
 def _files(folder: Path) -> list[Path]:

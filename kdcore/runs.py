@@ -5,7 +5,7 @@ A run lives in `work/<kind>-<fingerprint>/`, which DVC does not know and so neve
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from kdcore import processes
 from kdcore.artefacts import digest, named, new_folder, open_sealed, seal, store, write_json
 from kdcore.console import say, warn
 from kdcore.errors import LeaseLostError, UserError
-from kdcore.store.hold import Hold, hold
+from kdcore.store.hold import PARTS, Hold, hold
 from kdcore.store.local import is_whole
 
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
@@ -63,15 +63,18 @@ class Run:
         kept = f"nothing is published; what is made of it in {self.folder} is kept"
         return LeaseLostError(f"{self.folder.name}: {holder} has taken it over: {kept}")
 
-    def finish(self, write: Callable[[Path], None], **facts: Any) -> Path:
+    def finish(self, write: Callable[[Path], None], parts: Sequence[Path] = (), **facts: Any) -> Path:
         """Write the result through `write(folder)`, seal it with the facts, drop the checkpoints, and publish it.
 
-        Only the first of several processes goes on from here. Raises LeaseLostError where the run is another's by now.
+        parts: results of other runs whose files it has too, so that a bucket need not have them twice. Only the first
+        of several processes goes on from here. Raises LeaseLostError where the run is another's by now.
         """
         processes.dismiss()
         with new_folder(self.result) as aside:
             write(aside)
             seal(aside, **facts)
+        if parts:
+            write_json(self.folder / PARTS, [part.parent.name for part in parts])
         shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
         if self.held:
             self.held.publish()
@@ -129,6 +132,11 @@ def result_here(kind: str, identity: dict[str, Any]) -> Path | None:
     """As `result_of`, where it is on this machine; a bucket is not asked."""
     result = Run(_folder(kind, identity)).result
     return result if result.is_dir() else None
+
+
+def is_finished(kind: str, identity: dict[str, Any]) -> bool:
+    """Whether the run that `identity` determines has a result, here or in a bucket; nothing is brought here."""
+    return hold(_folder(kind, identity)).is_there()
 
 
 def name_of(kind: str, identity: dict[str, Any]) -> str:

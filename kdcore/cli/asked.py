@@ -1,6 +1,7 @@
 """What the command of a stage asks the store for, and whether it is there. No torch, and no file is hashed here."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from kdcore.distil.finished import Finished
     from kdcore.distil.student import Recipe
     from kdcore.distil.written import Targets
+    from kdcore.plan.jobs import Arithmetic
 
 Run: TypeAlias = tuple[str, Path | None]  # its name, and its result where it is there
 
@@ -28,19 +30,20 @@ def asked(job: Job, missing: Sequence[str]) -> Asked:
     computed = {"targets": "teacher"}.get(name, name)  # signals are computed as their teacher was
     trains = computed in ("teacher", "student", "point", "tune")
     threads = _params_of(computed, arguments).train.threads if trains else 1
+    own = Asked(unknown=f"waits for {missing[0]}" if missing else None, threads=threads)
+    if name == "targets":
+        return _signals(params, arguments, own)
     gflop = _gflop(name, params, arguments) if trains else None
     if missing:
-        return Asked(unknown=f"waits for {missing[0]}", threads=threads, gflop=gflop)
+        return replace(own, gflop=gflop)
     match name:
         case "prepare" | "holdout":
-            return Asked(found=_data(Path(arguments["out"])) is not None, threads=threads)
+            return replace(own, found=_data(Path(arguments["out"])) is not None)
         case "teacher":
             runs, found = _teacher(params, arguments)
-        case "targets":
-            runs, found = (), _has_targets(params, arguments)
         case _:
             runs, found = _students(_recipes(name, params, arguments, lambda seed: _opened(arguments, seed)))
-    return Asked(runs, None, found, threads, gflop)
+    return replace(own, runs=runs, found=found, gflop=gflop)
 
 
 def _recipes(
@@ -57,21 +60,24 @@ def _recipes(
 
 def _gflop(name: str, params: Params, arguments: Mapping[str, Any]) -> float | None:
     """What the models of a command compute, whether they are there or not; None where nothing on this machine tells."""
-    from kdcore.plan.jobs import Arithmetic, UntoldError
+    from kdcore.plan.jobs import UntoldError
 
-    data, own = _data(Path(arguments["data"])), _params_of("teacher", arguments)
-    if data is None:
+    if (arithmetic := _arithmetic(arguments)) is None:
         return None
-    arithmetic = Arithmetic(data, own.model, own.teacher)
     try:
         if name == "teacher":
             return arithmetic.fine_tuning() / 1e9
-        if name == "targets":
-            rows, _ = signals_asked(params, arguments["task"], arguments.get("study"), arithmetic.layers)
-            return arithmetic.signals(rows) / 1e9
         return arithmetic.distilling(_recipes(name, params, arguments, lambda _: (None, None, None))) / 1e9
     except UntoldError:
         return None
+
+
+def _arithmetic(arguments: Mapping[str, Any]) -> "Arithmetic | None":
+    """None before the data are there."""
+    from kdcore.plan.jobs import Arithmetic
+
+    data, own = _data(Path(arguments["data"])), _params_of("teacher", arguments)
+    return None if data is None else Arithmetic(data, own.model, own.teacher)
 
 
 def _params_of(name: str, arguments: Mapping[str, Any]) -> Params:
@@ -141,6 +147,50 @@ def _teacher(params: Params, arguments: Mapping[str, Any]) -> tuple[tuple[str, .
     if own is None or there is None or own.fingerprint != there.fingerprint:
         return (name,), False
     return (name,), _run("evaluation", score.identity(own, data, own, None))[1] is not None
+
+
+def _signals(params: Params, arguments: Mapping[str, Any], own: Asked) -> Asked:
+    """What is known of signals, and whether they are there, what they compute, and the parts of those of many rows."""
+    import numpy as np
+
+    from kdcore.plan.jobs import UntoldError
+
+    own = replace(own, found=own.unknown is None and _has_targets(params, arguments))
+    if (arithmetic := _arithmetic(arguments)) is None:
+        return own
+    try:
+        rows, mapped = signals_asked(params, arguments["task"], arguments.get("study"), arithmetic.layers)
+        passes = arithmetic.signals(rows, np.dtype(params.targets.dtype).itemsize)
+    except UntoldError:
+        return own
+    flops = [part for one in passes.values() for part in one.flops]
+    if len(flops) == len(passes):  # a run for each split
+        return replace(own, gflop=sum(flops) / 1e9)
+    there = [own.found] * len(flops)
+    if own.unknown is None and not own.found:
+        there = [*_parts_there(params, arguments, {split: one.bounds for split, one in passes.items()}, rows, mapped)]
+    parts = [replace(own, found=found, gflop=one / 1e9) for found, one in zip(there, flops, strict=True)]
+    return replace(own, parts=tuple(parts))
+
+
+def _parts_there(
+    params: Params,
+    arguments: Mapping[str, Any],
+    bounds: Mapping[str, Sequence[int]],
+    rows: int | None,
+    mapped: set[int],
+) -> Iterator[bool]:
+    """Of each part, whichever maps there was room for. bounds: by split, of the shards of the signals."""
+    from kdcore.distil.targets import Signals, identities
+    from kdcore.runs import is_finished
+
+    data, teacher = _data(Path(arguments["data"])), _finished(Path(arguments["teacher"]))
+    assert data is not None and teacher is not None  # noqa: PT018, S101 - jobs before this one, which are found
+    for split, cut in bounds.items():
+        names = identities(data, teacher, split, cut[-1], params.targets, mapped)
+        parts = [Signals(data, teacher, split, cut[-1], what, cut).parts for what in names.values()]
+        for runs in zip(*parts, strict=True):
+            yield any(is_finished("targets", run.identity) for run in runs)
 
 
 def _has_targets(params: Params, arguments: Mapping[str, Any]) -> bool:

@@ -109,20 +109,27 @@ def targets(
     teacher: Annotated[Path, typer.Argument(help="The teacher's folder.")],
     out: Path,
     study: StudyOption = None,
+    part: Annotated[
+        int | None, typer.Option(min=1, help="Make this part alone, in the store; OUT stays as it is.")
+    ] = None,
 ) -> None:
     """Write the teacher's logits, [CLS] vectors and attention maps, of as many rows as the students need.
 
-    Where there is no room for the maps of all layers, those that the students map are written alone.
+    Where there is no room for the maps of all layers, those that the students map are written alone. Those of many rows
+    are put together of parts, which are made here where they are not in the store.
     """
     set_up_libraries()
     from kdcore.artefacts import check_folder
-    from kdcore.distil.targets import write_targets
+    from kdcore.distil.targets import write_part, write_targets
 
     check_folder(out, data, teacher)
     made = open_teacher(teacher)
     rows, mapped = signals_asked(params, task, study, made.layers)
     batch_size = params.evaluate.batch_size
-    write_targets(open_data(task, data), made, out, params.targets, rows, batch_size, mapped)
+    if part is None:
+        write_targets(open_data(task, data), made, out, params.targets, rows, batch_size, mapped)
+    else:
+        write_part(open_data(task, data), made, params.targets, rows, batch_size, mapped, part)
 
 
 @command(

@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,8 +40,10 @@ def prepare(task: Task, data: sections.Data, out: Path | str) -> None:
     for split, counts in odd.items():
         for what, times in counts.items():
             warn(f"{raw.where}: {split}: {what}: {times:,}")
+    origin = raw.origin
+    del raw  # the cells as they were read
     with new_folder(folder) as aside:
-        _write(aside, task, frames, raw.origin, odd)
+        _write(aside, task, frames, origin, odd)
 
 
 def holdout(data: Data, share: float, out: Path) -> None:
@@ -90,11 +93,12 @@ def _write_rows(file: Path, task: Task, frame: pd.DataFrame) -> None:
             writer.write_table(pa.table(arrays, schema), row_group_size=GROUP)
 
 
-def _order(task: Task, frame: pd.DataFrame) -> list[int]:
+def _order(task: Task, frame: pd.DataFrame) -> np.ndarray:
     """Nested order. The strata are the classes (all numbers are one) and the rows without a label."""
-    classes = frame["label"].map(lambda _: "number") if task.regression else frame["label"]
-    strata = classes.astype("str").where(frame["label"].notna(), "unlabelled").tolist()
-    return nested(strata, frame["row"].astype("str").tolist())
+    names = ["unlabelled", *(["number"] if task.regression else map(str, range(len(task.labels))))]
+    ids = frame["label"].where(frame["label"].isna(), 0) if task.regression else frame["label"]
+    strata = [names[1 + int(label)] for label in ids.fillna(-1)]  # each name is in memory once
+    return nested(strata, map(str, frame["row"]))
 
 
 def _counts(task: Task, frame: pd.DataFrame) -> dict[str, Any]:

@@ -7,13 +7,14 @@ A file that is not what its name says is a UserError with every bad row; what th
 import csv
 import json
 import re
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pandas as pd
 import pyarrow as pa
@@ -36,7 +37,7 @@ class Table:
 
     frame: pd.DataFrame
     file: str
-    lines: list[int] | None = None
+    lines: Sequence[int] | None = None
     sha256: str | None = None
     shards: tuple[tuple[int, str], ...] = ()
     cut: int = 0
@@ -104,7 +105,7 @@ def read(
         own, raw = unpacked(file.name, raw)
         cells = (READERS | OTHERS)[kind or own](raw, file.name, layout)
         parts.append((cells, select(cells.header, cells.columns, columns, optional, file.name, layout)))
-    lines = [line for cells, _ in parts for line in cells.lines or ()]
+    lines = _numbers(chain.from_iterable(cells.lines or () for cells, _ in parts))
     firsts = [0, *accumulate(len(frame) for _, frame in parts)]
     name = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
     return Table(
@@ -231,8 +232,22 @@ class Cells:
 
     header: list[str]
     columns: Mapping[str, list[Any]]
-    lines: list[int] | None
+    lines: Sequence[int] | None
     cut: int = 0
+
+
+class Known(dict[str, str]):
+    """Text -> itself, so that of one that repeats, as a label does, one is in memory; the first so many are known."""
+
+    def __missing__(self, text: str) -> str:
+        if len(self) < 1000:
+            self[text] = text
+        return text
+
+
+def _numbers(values: Iterable[int] = ()) -> "array[int]":
+    """As a list, at eight bytes each."""
+    return array("q", values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,9 +261,10 @@ class ArrowColumns(Mapping[str, list[Any]]):
 
     def __getitem__(self, name: str) -> list[Any]:
         try:
-            cells = self.table.column(self.table.column_names.index(name)).to_pylist()
+            cells, known = self.table.column(self.table.column_names.index(name)).to_pylist(), Known()
         except Exception as error:  # pyarrow raises anything over a cell that is no Python object
             raise UserError(self.file, f"column {shown(name)} cannot be read: {one_line(error, 200)}") from error
+        cells = [known[cell] if isinstance(cell, str) else cell for cell in cells]
         return by_name(cells, self.classes.get(name))
 
     def __iter__(self) -> Iterator[str]:
@@ -322,27 +338,29 @@ def tab_separated(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
     text = _text(raw, file)
     _check_separator(text, "\t", file)
     texts = [line.removesuffix("\r") for line in text.split("\n")]
-    plain = [line.split("\t") if line else [] for line in texts]
+    plain: list[Record] = [line.split("\t") if line else [] for line in texts]
     try:
         quoted, lines = _quoted(text, "\t") if '"' in text else ([], [])
     except csv.Error:
         quoted, lines = [], []
     if _is_square(quoted) and (not _is_square(plain) or _needs_quotes(plain, quoted)):
         return _square(quoted, lines, file, None)
-    return _square(plain, list(range(1, len(plain) + 1)), file, layout)
+    return _square(plain, range(1, len(plain) + 1), file, layout)
 
 
+Record: TypeAlias = Sequence[str]
 LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")  # with their ends; io.StringIO would take four bytes a letter
 
 
-def _quoted(text: str, separator: str) -> tuple[list[list[str]], list[int]]:
+def _quoted(text: str, separator: str) -> tuple[list[Record], Sequence[int]]:
     """Records, and the line where each begins. Raises csv.Error with the line of a record whose quotes are wrong."""
     csv.field_size_limit(2**31 - 1)  # the size of a cell is checked with its row and column in the message
     reader = csv.reader((line[0] for line in LINES.finditer(text)), delimiter=separator, strict=True)
-    records, lines, line = [], [], 1
+    records: list[Record] = []
+    lines, line, known = _numbers(), 1, Known()
     try:
         for record in reader:
-            records.append(record)
+            records.append(tuple(map(known.__getitem__, record)))
             lines.append(line)
             line = reader.line_num + 1
     except csv.Error as error:
@@ -350,13 +368,13 @@ def _quoted(text: str, separator: str) -> tuple[list[list[str]], list[int]]:
     return records, lines
 
 
-def _is_square(records: list[list[str]]) -> bool:
+def _is_square(records: Sequence[Record]) -> bool:
     while records and not records[-1]:
         records = records[:-1]
     return bool(records) and all(len(record) == len(records[0]) for record in records)
 
 
-def _needs_quotes(plain: list[list[str]], quoted: list[list[str]]) -> bool:
+def _needs_quotes(plain: Sequence[Record], quoted: Sequence[Record]) -> bool:
     """Whether rows that can be read either way were written with quotes: all of the header's cells have them, or one
     cell's own quotes are doubled. A cell that is merely quoted is no proof: texts quote others."""
     rows, header = [row for row in plain if row], plain[0]
@@ -384,7 +402,7 @@ def _check_separator(text: str, expected: str, file: str) -> None:
         raise UserError(file, f"line 1: {problem} in a .{kind[expected]} file; save it with those{ends}")
 
 
-def _square(records: list[list[str]], lines: list[int], file: str, layout: Layout | None) -> Cells:
+def _square(records: list[Record], lines: Sequence[int], file: str, layout: Layout | None) -> Cells:
     """Records as long as the first one, the header; blank lines at the end are not rows.
 
     Some rows of GLUE's own files end too early; they are left out, as in everyone's GLUE, and counted.
@@ -395,7 +413,7 @@ def _square(records: list[list[str]], lines: list[int], file: str, layout: Layou
         raise UserError(file, "line 1: is blank, must name the columns")
     if layout and len(records[0]) == len(layout.bare) and not set(layout.bare) & set(records[0]):
         records, lines = [list(layout.bare), *records], [0, *lines]
-    header = records[0]
+    header = list(records[0])
     whole = [i for i in range(1, len(records)) if not layout or len(records[i]) >= len(header)]
     ragged = [
         f"row {row} (line {lines[i]}): has {count_of(len(records[i]), 'cell')}, must have {len(header)} as the header "
@@ -406,13 +424,13 @@ def _square(records: list[list[str]], lines: list[int], file: str, layout: Layou
     if ragged:
         raise UserError(file, ragged)
     columns = {name: [records[i][column] for i in whole] for column, name in enumerate(header)}
-    return Cells(header, columns, [lines[i] for i in whole], len(records) - 1 - len(whole))
+    return Cells(header, columns, _numbers(lines[i] for i in whole), len(records) - 1 - len(whole))
 
 
 def json_lines(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
     """One object per line, or one list of objects; a key that a row has not got is null there."""
     rows: list[dict[str, Any]] = []
-    lines, problems = [], []
+    lines, problems = _numbers(), []
     whole = _text(raw, file)
     if whole.lstrip().startswith("["):
         return _json_list(whole, file)
@@ -438,7 +456,7 @@ def _json_list(text: str, file: str) -> Cells:
     return _objects(rows, None)
 
 
-def _objects(rows: list[dict[str, Any]], lines: list[int] | None) -> Cells:
+def _objects(rows: list[dict[str, Any]], lines: Sequence[int] | None) -> Cells:
     header = list(dict.fromkeys(name for row in rows for name in row))
     return Cells(header, {name: [row.get(name) for row in rows] for name in header}, lines)
 

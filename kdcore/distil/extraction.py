@@ -3,8 +3,7 @@
 Maps are ragged: an example of n tokens keeps n×n numbers per layer and head, and no padding.
 """
 
-import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ from kdcore.artefacts import moving, write_json
 from kdcore.console import progress
 from kdcore.data.batches import collate, in_order
 from kdcore.data.examples import Examples
+from kdcore.distil.shards import array, shard_bounds
 from kdcore.distil.signals import Live, offsets
 from kdcore.model.encoder import Encoder
 from kdcore.runs import Run
-
-SHARD_BYTES = 256 * 2**20  # of attention maps; the unit of resuming and of checksums
 
 
 def finish(
@@ -30,15 +28,17 @@ def finish(
     stored: Collection[int],
     batch_size: int,
     owners: Mapping[str, Any],
+    bounds: Sequence[int] = (),
 ) -> None:
     """Extract what is left of a run, and finish it. stored: the layers whose maps are; owners: facts of its manifest.
 
-    Raises LeaseLostError where another process has taken the run over; the shards that are whole are kept.
+    bounds: as in `extract`. Raises LeaseLostError where another process has taken the run over; the shards that are
+    whole are kept.
     """
     partial = run.folder / "partial"
     partial.mkdir(exist_ok=True)
     keep: dict[str, Any] = {"dtype": dtype, "attention": bool(stored), "layers": stored}
-    facts = extract(teacher, examples, partial, batch_size=batch_size, check=run.check, **keep)
+    facts = extract(teacher, examples, partial, batch_size=batch_size, bounds=bounds, check=run.check, **keep)
     run.finish(moving(partial), **facts, **owners)
 
 
@@ -51,24 +51,25 @@ def extract(
     attention: bool,
     batch_size: int,
     layers: Collection[int] = (),
+    bounds: Sequence[int] = (),
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Write the teacher's signals for `examples` into `folder`; shards that are there already are kept.
 
-    layers: whose [CLS] vectors and maps are written, in that order; every one where none is named; check: is called
-    before each batch, and may raise what ends it. Files: logits.npy (N, K) float32; cls.npy (N, L, H) and
-    attention-*.npy (flat, ragged) of `dtype`; lengths.npy (N,) int32. Returns the facts that reading needs: they belong
-    in the folder's manifest.
+    layers: whose [CLS] vectors and maps are written, in that order; every one where none is named; bounds: of the
+    shards, where the examples are a part of more; check: is called before each batch, and may raise what ends it.
+    Files: logits.npy (N, K) float32; cls.npy (N, L, H) and attention-*.npy (flat, ragged) of `dtype`; lengths.npy (N,)
+    int32. Returns the facts that reading needs: they belong in the folder's manifest.
     """
     live, size, heads = Live(teacher), len(examples), teacher.config.num_attention_heads
     kept = tuple(layers) or tuple(range(1, live.layers + 1))
     # By all layers' bytes, whichever are kept: a shard's rows are computed together, and that decides the last bits.
-    bounds = shard_bounds(examples.lengths, live.layers * heads * np.dtype(dtype).itemsize)
+    bounds = bounds or shard_bounds(examples.lengths, live.layers * heads * np.dtype(dtype).itemsize)
     markers = [folder / f"shard-{shard:05d}.json" for shard in range(len(bounds) - 1)]
     mode = "r+" if any(marker.exists() for marker in markers) else "w+"
-    _array(folder / "lengths.npy", mode, "int32", (size,))[:] = examples.lengths
-    logits = _array(folder / "logits.npy", mode, "float32", (size, teacher.output.out_features))
-    cls = _array(folder / "cls.npy", mode, dtype, (size, len(kept), teacher.config.hidden_size))
+    array(folder / "lengths.npy", mode, "int32", (size,))[:] = examples.lengths
+    logits = array(folder / "logits.npy", mode, "float32", (size, teacher.output.out_features))
+    cls = array(folder / "cls.npy", mode, dtype, (size, len(kept), teacher.config.hidden_size))
     with progress("targets", size) as update:
         for shard, marker in enumerate(markers):
             rows = np.arange(bounds[shard], bounds[shard + 1])
@@ -76,7 +77,7 @@ def extract(
                 maps = None
                 if attention:  # a new file, Σ n² numbers for each layer and head
                     numbers = int(np.square(examples.lengths[rows].astype(np.int64)).sum()) * len(kept) * heads
-                    maps = _array(folder / f"attention-{shard:05d}.npy", "w+", dtype, (numbers,))
+                    maps = array(folder / f"attention-{shard:05d}.npy", "w+", dtype, (numbers,))
                 _extract_rows(live, examples, rows, batch_size, kept, logits, cls, maps, check)
                 write_json(marker, {"rows": [int(rows[0]), int(rows[-1]) + 1]})
             update(len(rows))
@@ -112,9 +113,9 @@ def _extract_rows(
         if maps is not None:
             rounded = [teaching.attention[layer].to(getattr(torch, maps.dtype.name)) for layer in layers]
             _write_maps(maps, starts[positions], lengths[positions], torch.stack(rounded, 1).cpu().numpy())
-    for array in (logits, cls, maps):
-        if isinstance(array, np.memmap):
-            array.flush()
+    for written in (logits, cls, maps):
+        if isinstance(written, np.memmap):
+            written.flush()
 
 
 def _write_maps(maps: np.memmap, starts: np.ndarray, lengths: np.ndarray, padded: np.ndarray) -> None:
@@ -126,23 +127,3 @@ def _write_maps(maps: np.memmap, starts: np.ndarray, lengths: np.ndarray, padded
         for start, n, example in zip(starts.tolist(), lengths.tolist(), padded, strict=True):
             file.seek(maps.offset + start * maps.itemsize)
             file.write(np.ascontiguousarray(example[..., :n, :n]).data)
-
-
-def _array(path: Path, mode: str, dtype: str, shape: tuple[int, ...]) -> np.memmap:
-    """A .npy file as an array: a new one of that type and shape (w+), or the one that is there (r+).
-
-    Raises OSError where a new one has no room: a full disk would end the process without a word later on.
-    """
-    array = np.lib.format.open_memmap(path, mode, dtype, shape)
-    if mode == "w+" and hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
-
-
-def shard_bounds(lengths: np.ndarray, bytes_per_square: int) -> list[int]:
-    """Row numbers 0 = b_0 < b_1 < … = N such that each stretch holds about SHARD_BYTES of maps."""
-    size = np.cumsum(np.square(lengths.astype(np.int64)) * bytes_per_square)
-    shards = size // SHARD_BYTES
-    cuts = np.flatnonzero(np.diff(shards)) + 1
-    return [0, *map(int, cuts), len(lengths)]

@@ -1,4 +1,5 @@
-"""The jobs that DVC's stages ask for: one per stage that makes data, a teacher, its signals or students.
+"""The jobs that DVC's stages ask for: one per stage that makes data, a teacher, its signals or students, and one per
+part of the signals of many rows.
 
 The list is DVC's own graph, read as `dvc repro` reads it. No torch here.
 """
@@ -23,7 +24,8 @@ class Asked:
 
     runs: their names, none where they depend on what is not there yet (unknown: on what); found: whether all that the
     job makes is there; threads: CPUs that it computes with; gflop: what its models compute, None where none does or it
-    can't be told yet.
+    can't be told yet; parts: what a job of its own asks for that makes one of several parts, which this one puts
+    together.
     """
 
     runs: tuple[str, ...] = ()
@@ -31,13 +33,14 @@ class Asked:
     found: bool = False
     threads: int = 1
     gflop: float | None = None
+    parts: tuple["Asked", ...] = ()
 
 
 @dataclass(frozen=True)
 class Job:
-    """A stage to run, as DVC would.
+    """A stage to run, as DVC would, or a part of it.
 
-    stage: its address; command: its command line; after: the jobs, by stage, that it waits for.
+    stage: its address, and which part; command: its command line; after: the jobs, by stage, that it waits for.
     """
 
     stage: str
@@ -74,7 +77,13 @@ def jobs(study: str | None, asked: Callable[[Job, Sequence[str]], Asked]) -> lis
     made: dict[str, Job] = {}
     for job in _stages(study):
         missing = [stage for stage in job.after if not made[stage].asked.found]
-        made[job.stage] = replace(job, asked=asked(job, missing))
+        own = asked(job, missing)
+        parts = []
+        for number, part in enumerate(own.parts, 1):
+            stage = f"{job.stage}, part {number} of {len(own.parts)}"
+            parts.append(Job(stage, (*job.command, "--part", str(number)), job.after, part))
+        made |= {part.stage: part for part in parts}
+        made[job.stage] = replace(job, after=(*job.after, *(part.stage for part in parts)), asked=own)
     return list(made.values())
 
 

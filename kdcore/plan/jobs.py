@@ -1,7 +1,7 @@
 """What a job computes, told before it runs by files alone: rows, config.json, tokenizer.json. No torch here."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +11,9 @@ import numpy as np
 from kdcore.data.counts import counted
 from kdcore.data.prepared import Data
 from kdcore.distil.schedule import fine_tuning
+from kdcore.distil.shards import parts_of, shard_bounds
 from kdcore.errors import UserError
-from kdcore.model.cost import Shape, forward_flops, shape_in
+from kdcore.model.cost import HEADS, Shape, forward_flops, shape_in
 from kdcore.model.places import on_disk
 from kdcore.params.sections import Model, Teacher
 from kdcore.plan.training import training
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 
 class UntoldError(Exception):
     """A file that would tell is not on this machine, or can't be read."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """bounds: row numbers, of the shards of signals; flops: of each part, a run of its own where there are several."""
+
+    bounds: Sequence[int]
+    flops: Sequence[float]
 
 
 @dataclass(frozen=True)
@@ -49,11 +58,19 @@ class Arithmetic:
         phases, shape = fine_tuning(self.teacher.epochs), self._shape(*self._taught_by)
         return sum(training(phases, (), shape, lengths[labelled]).values())
 
-    def signals(self, rows: int | None) -> float:
-        """Of the teacher's passes over the first `rows` training rows (None: all) and all that validate."""
-        splits = (("train", rows), ("validation", None))
-        shape = self._shape(*self._taught_by)
-        return sum(forward_flops(shape, self._counted(split, most)[0]) for split, most in splits)
+    def signals(self, rows: int | None, itemsize: int) -> dict[str, Passes]:
+        """Split -> the teacher's passes over the first `rows` training rows (None: all) and over all that validate.
+
+        itemsize: bytes of a number of its maps.
+        """
+        shape, heads = self._shape(*self._taught_by), self._heads
+        found = {}
+        for split, most in (("train", rows), ("validation", None)):
+            lengths, _ = self._counted(split, most)
+            bounds = shard_bounds(lengths, shape.layers * heads * itemsize)
+            parts = [forward_flops(shape, lengths[part[0] : part[-1]]) for part in parts_of(bounds)]
+            found[split] = Passes(bounds, parts)
+        return found
 
     def distilling(self, recipes: "Iterable[Recipe]") -> float:
         """Of students; a phase that its cosine_threshold ends sooner computes less."""
@@ -77,6 +94,12 @@ class Arithmetic:
             return counted(self.data, split, min(rows or there, there), tokenizer, self.model.max_length)
         except ValueError as error:  # the command that needs the file says what is wrong
             raise UntoldError(tokenizer) from error
+
+    @property
+    def _heads(self) -> int:
+        """The teacher's; `_shape` has found them."""
+        config = json.loads(_file(*self._taught_by, "config.json").read_text(encoding="utf-8"))
+        return next(config[key] for key in HEADS if key in config)
 
     def _shape(self, name: str, revision: str | None) -> Shape:
         file, outputs = _file(name, revision, "config.json"), len(self.data.task.labels) or 1

@@ -175,7 +175,8 @@ def _bytes(plan: TaskPlan) -> str:
         kept, every = plan.kept[split], plan.config.num_hidden_layers
         part = "" if kept == every else f", {kept} of {every} layers"
         maps = f"{size(signals.maps)}{part}" if plan.stored[split] else "live teacher"
-        lines.append([f"signals, {split}", maps, size(signals.rest), size(signals.maps + signals.rest)])
+        cut = f", {signals.parts} parts" if signals.parts > 1 else ""
+        lines.append([f"signals, {split}{cut}", maps, size(signals.rest), size(signals.maps + signals.rest)])
     lines.append(["checkpoints of one run", "", "", size(plan.checkpoints)])
     lines.append(["models", "", "", size(plan.models)])
     lines.append(["total", "", "", size(plan.disk)])

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from kdcore.data.tokens import rows_made, token_bytes
-from kdcore.distil.extraction import shard_bounds
 from kdcore.distil.methods import INTERNAL, Method, need
 from kdcore.distil.schedule import Phase, fine_tuning, phases
+from kdcore.distil.shards import parts_of, shard_bounds
 from kdcore.distil.targets import kept_layers
 from kdcore.model.cost import Shape, attention_bytes, forward_flops
 from kdcore.model.encoder import Encoder
@@ -103,10 +103,11 @@ def live(one: Planned, mapped: Sequence[int], teacher: Shape, lengths: np.ndarra
 
 @dataclass(frozen=True)
 class SignalBytes:
-    """What targets write for one split; rest: [CLS] vectors, logits, lengths."""
+    """What targets write for one split; rest: [CLS] vectors, logits, lengths; parts: runs that compute them."""
 
     maps: int
     rest: int
+    parts: int = 1
 
 
 def signal_bytes(
@@ -114,10 +115,12 @@ def signal_bytes(
 ) -> SignalBytes:
     """The files of one split, to the byte, but for its manifest. kept: how many layers' signals; None: every one's."""
     every, heads, size = len(teacher.layers), teacher.config.num_attention_heads, np.dtype(dtype).itemsize
-    layers, shards = kept or every, len(shard_bounds(lengths, every * heads * size)) - 1
-    maps = attention_bytes(lengths, layers, heads, size) + shards * HEADER if stored else 0
+    layers, bounds = kept or every, shard_bounds(lengths, every * heads * size)
+    maps = attention_bytes(lengths, layers, heads, size) + (len(bounds) - 1) * HEADER if stored else 0
     row = layers * teacher.config.hidden_size * size + teacher.output.out_features * 4 + 4
-    return SignalBytes(maps, len(lengths) * row + 3 * HEADER)
+    parts = len(parts_of(bounds))
+    copies = [1] if parts == 1 else [1, parts]  # maps of parts are linked, the rest is written again
+    return SignalBytes(maps, sum(len(lengths) * row + 3 * HEADER * files for files in copies), parts)
 
 
 def parameters(encoder: Encoder) -> int:
@@ -166,7 +169,7 @@ class TaskPlan:
             kept = kept or (tuple(asked) if how.store == "disk" else ())
             self.kept[split], self.stored[split] = len(kept), bool(kept)
             one = signal_bytes(self.teacher, tokens, how.dtype, self.stored[split], len(kept))
-            self.signals[split] = SignalBytes(self.teachers * one.maps, self.teachers * one.rest)
+            self.signals[split] = SignalBytes(self.teachers * one.maps, self.teachers * one.rest, one.parts)
             free -= self.signals[split].maps + self.signals[split].rest
 
     def encoder(self, layers: int) -> Encoder:

@@ -6,6 +6,8 @@ from typing import Protocol
 
 from kdcore.store.local import Local
 
+PARTS = "parts.json"  # of a run's folder: the names of runs whose files its result has too
+
 
 class Hold(Protocol):
     """A run that this process works on, or wants to. Its files are in a folder of this machine, whatever the store."""
@@ -13,6 +15,9 @@ class Hold(Protocol):
     @property
     def lost(self) -> bool:
         """Whether another process has taken the run over since; then nothing may be published."""
+
+    def is_there(self) -> bool:
+        """Whether the run is finished, wherever its result is."""
 
     def find(self) -> bool:
         """Whether the run is finished, with its result in its folder; it is not taken."""

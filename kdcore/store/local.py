@@ -21,8 +21,10 @@ class Local:
         self.folder = folder
         self._lock = FileLock(folder / "lock")
 
-    def find(self) -> bool:
+    def is_there(self) -> bool:
         return (self.folder / "result").is_dir()
+
+    find = is_there
 
     @property
     def taken(self) -> bool:

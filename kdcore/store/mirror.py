@@ -11,6 +11,7 @@ from kdcore.artefacts import link_folder, write_bytes
 from kdcore.console import warn
 from kdcore.errors import LeaseLostError
 from kdcore.store.bucket import Bucket, RefusedError
+from kdcore.store.hold import PARTS
 from kdcore.store.local import is_whole
 from kdcore.store.objects import SEAL, DamagedError, contents, download, seal_of, upload
 
@@ -68,7 +69,9 @@ class Mirror:
         key = f"{self.name}/result"
         patiently, put = self.bucket.patiently, self.bucket.put
         self._drop_damaged()
-        seal = upload(self.bucket, self._result, key)
+        parts = self.folder / PARTS
+        others = json.loads(parts.read_text(encoding="utf-8")) if parts.exists() else []
+        seal = upload(self.bucket, self._result, key, others=[f"{name}/result" for name in others])
         identity = json.loads((self.folder / "identity.json").read_text(encoding="utf-8"))
         patiently(lambda: put(f"{self.name}/identity.json", identity))
         try:
@@ -87,8 +90,9 @@ class Mirror:
         if self._damaged:
             doomed = [f"{self.name}/result/{SEAL}", *self._damaged]
             self.bucket.patiently(lambda: self.bucket.remove(doomed[:1]))
-            there = self.bucket.patiently(lambda: self.bucket.sizes(f"{self.name}/result"))
-            left = [key for key in doomed if key.rpartition("/")[2] in there]
+            folders = {key.rpartition("/")[0] for key in doomed}
+            there = {place: self.bucket.patiently(lambda place=place: self.bucket.sizes(place)) for place in folders}  # type: ignore[misc]
+            left = [key for key in doomed if key.rpartition("/")[2] in there[key.rpartition("/")[0]]]
             self.bucket.patiently(lambda: self.bucket.remove(left))
             self._damaged = []
 

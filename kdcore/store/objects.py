@@ -5,6 +5,7 @@ before it was interrupted is not uploaded again.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,24 @@ def contents(folder: Path) -> dict[str, dict[str, Any]]:
     return found | {MANIFEST: {"bytes": manifest.stat().st_size, "sha256": sha256(manifest)}}
 
 
-def upload(bucket: Bucket, folder: Path, key: str, patience: float | None = None) -> dict[str, Any]:
-    """Write every file of a sealed folder that the bucket lacks; returns the seal, which is not written yet."""
-    files = contents(folder)
-    there = bucket.patiently(lambda: bucket.sizes(key), patience)
+def upload(
+    bucket: Bucket, folder: Path, key: str, patience: float | None = None, others: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Write every file of a sealed folder that the bucket lacks; returns the seal, which is not written yet.
+
+    others: keys of folders that may have some of the files: the seal then says which one has an object (`elsewhere`).
+    """
+    files, elsewhere = contents(folder), dict[str, str]()
+    there = {place: bucket.patiently(lambda place=place: bucket.sizes(place), patience) for place in (key, *others)}  # type: ignore[misc]
     for name, facts in files.items():
-        if there.get(facts["sha256"]) != facts["bytes"]:
-            file, target = folder / name, f"{key}/{facts['sha256']}"
+        content = facts["sha256"]
+        place = next((place for place, sizes in there.items() if sizes.get(content) == facts["bytes"]), None)
+        if place is None:
+            file, target = folder / name, f"{key}/{content}"
             bucket.patiently(lambda file=file, target=target: bucket.upload(file, target), patience)  # type: ignore[misc]
-    return {"files": files}
+        elif place != key:
+            elsewhere[content] = place
+    return {"files": files} | ({"elsewhere": elsewhere} if elsewhere else {})
 
 
 def seal_of(bucket: Bucket, key: str) -> dict[str, Any] | None:
@@ -51,8 +61,10 @@ def download(bucket: Bucket, key: str, seal: dict[str, Any], folder: Path) -> No
     with new_folder(folder) as aside:
         problems = {}
         for name, facts in seal["files"].items():
-            if problem := _bring(bucket, f"{key}/{facts['sha256']}", aside, name, facts):
-                problems[f"{key}/{facts['sha256']}"] = f"{name} ({facts['sha256']}): {problem}"
+            content = facts["sha256"]
+            place = f"{seal.get('elsewhere', {}).get(content, key)}/{content}"
+            if problem := _bring(bucket, place, aside, name, facts):
+                problems[place] = f"{name} ({content}): {problem}"
         if problems:
             raise DamagedError(f"{bucket.url}/{key}", problems)
 

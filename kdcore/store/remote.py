@@ -44,11 +44,14 @@ class Remote:
     def owner(self) -> str:
         return self._lease.holder if self._local.taken else self._local.owner()
 
+    def is_there(self) -> bool:
+        return self._mirror.is_known() or self._mirror.is_there()
+
     def find(self) -> bool:
+        if not self.is_there():
+            return False
         if self._mirror.is_known():
             return True
-        if not self._mirror.is_there():
-            return False
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._local.take(0):  # a process of this machine brings it, or makes it again
             return False

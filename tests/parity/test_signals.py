@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdcore.data.batches import Batch, collate, in_order
 from kdcore.data.examples import Examples
-from kdcore.distil import extraction
+from kdcore.distil import shards
 from kdcore.distil.objective import Objective
 from kdcore.distil.schedule import Phase
 from kdcore.distil.signals import Live, Signals, Stored, Teaching
@@ -97,7 +97,7 @@ def test_float16_signals_give_the_live_loss_within_their_precision(family: str, 
 def test_many_shards_say_what_one_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     found, student, teacher = examples(rows=ROWS), encoder(seed=1), encoder()
     one = stored(teacher, found, tmp_path / "one", batch_size=ROWS)
-    monkeypatch.setattr(extraction, "SHARD_BYTES", 10_000)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 10_000)
     many = stored(teacher, found, tmp_path / "many", batch_size=ROWS)
     assert len(list((tmp_path / "one/signals").glob("attention-*.npy"))) == 1
     assert len(list((tmp_path / "many/signals").glob("attention-*.npy"))) > 4

@@ -1,13 +1,18 @@
 """The nested order: every prefix is a stratified subset of every longer one."""
 
 from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from hashlib import sha256
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdcore.data.order import nested
+from kdcore.data import order
+
+
+def nested(strata: Sequence[Hashable], keys: Iterable[str]) -> list[int]:
+    return order.nested(strata, keys).tolist()
 
 
 def keys(rows: int) -> list[str]:
@@ -50,10 +55,10 @@ def test_it_is_a_sort_by_place_and_class_and_row(rows: list[tuple[str | None, st
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=200))
 def test_every_prefix_has_the_balance_of_the_whole(strata: list[int]):
-    order, total, size = nested(strata, keys(len(strata))), Counter(strata), len(strata)
-    assert sorted(order) == list(range(size))
+    rows, total, size = nested(strata, keys(len(strata))), Counter(strata), len(strata)
+    assert sorted(rows) == list(range(size))
     seen: Counter[int] = Counter()
-    for n, row in enumerate(order, 1):
+    for n, row in enumerate(rows, 1):
         seen[strata[row]] += 1
         for name, count in total.items():
             # Rounding moves each class by at most 1/2, and the sum of all by as much per class.
@@ -74,6 +79,6 @@ def test_other_rows_do_not_change_the_order_within_a_class():
 
 
 def test_the_order_is_a_shuffle():
-    order = nested([0] * 1000, keys(1000))
-    assert order != list(range(1000))
-    assert 400 < sum(order[:500]) / 500 < 600  # the mean of the first half is near that of all
+    rows = nested([0] * 1000, keys(1000))
+    assert rows != list(range(1000))
+    assert 400 < sum(rows[:500]) / 500 < 600  # the mean of the first half is near that of all

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from kdcore.data.batches import collate
-from kdcore.distil import extraction
+from kdcore.distil import shards
 from kdcore.distil.signals import Stored, offsets
 from kdcore.errors import UserError
 from tests.distilling import encoder, examples, extract_sealed, stored, whole_batch
@@ -19,7 +19,7 @@ from tests.distilling import encoder, examples, extract_sealed, stored, whole_ba
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Signals of 12 examples in several shards."""
-    monkeypatch.setattr(extraction, "SHARD_BYTES", 4_000)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 4_000)
     extract_sealed(encoder(), examples(), tmp_path / "signals", dtype="float16", attention=True, batch_size=4)
     return tmp_path / "signals"
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdcore.data.batches import collate
-from kdcore.distil import extraction, targets
+from kdcore.distil import extraction, shards, targets
 from kdcore.distil.signals import Live
 from kdcore.distil.targets import Maps
 from kdcore.errors import UserError
@@ -27,7 +27,7 @@ HOW: dict[str, Any] = {"dtype": "float16", "attention": True, "batch_size": 4}
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "SHARD_BYTES", 6_000)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 6_000)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -90,8 +90,8 @@ def test_without_attention_no_map_is_written(tmp_path: Path):
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=200), st.integers(1, 5000))
 def test_shards_cover_every_row_once_and_are_of_the_size_asked_for(lengths: list[int], wanted: int):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extraction, "SHARD_BYTES", wanted)
-        bounds = extraction.shard_bounds(np.asarray(lengths), 2)
+        patch.setattr(shards, "SHARD_BYTES", wanted)
+        bounds = shards.shard_bounds(np.asarray(lengths), 2)
     assert (bounds[0], bounds[-1]) == (0, len(lengths))
     assert bounds == sorted(set(bounds))
     for start, stop in itertools.pairwise(bounds):

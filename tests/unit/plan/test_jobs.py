@@ -44,7 +44,9 @@ def test_students_are_what_their_runs_write_down_and_add_up(tiny_ingredients: In
 def test_signals_are_a_pass_over_the_rows_of_both_splits(tiny_ingredients: Ingredients):
     shape = encoder_of(tiny.config("bert"), 4).shape
     lengths = [np.load(tiny_ingredients.targets / split / "lengths.npy") for split in ("train", "validation")]
-    assert arithmetic(tiny_ingredients).signals(24) == sum(forward_flops(shape, one) for one in lengths)
+    told = arithmetic(tiny_ingredients).signals(24, 2)
+    assert [one.bounds for one in told.values()] == [[0, 24], [0, 24]]
+    assert [one.flops for one in told.values()] == [[forward_flops(shape, one)] for one in lengths]
     assert arithmetic(tiny_ingredients).layers == 4
 
 

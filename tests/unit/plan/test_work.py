@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kdcore.data import tasks
-from kdcore.distil import extraction
+from kdcore.distil import extraction, shards
 from kdcore.distil.methods import INTERNAL, InternalLoss, Method
 from kdcore.errors import UserError
 from kdcore.model.cost import Shape, attention_bytes
@@ -132,7 +132,7 @@ def test_signals_take_the_bytes_that_were_written(split: str, tiny_ingredients: 
 
 
 def test_many_files_and_no_maps_are_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(extraction, "SHARD_BYTES", 8_000)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 8_000)
     found = examples(rows=12)
     for stored in (True, False):
         folder = tmp_path / str(stored)

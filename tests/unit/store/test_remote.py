@@ -1,5 +1,6 @@
 """A run in a bucket: one machine works on it, all find it finished, whole or not at all, whoever dies meanwhile."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,9 +13,9 @@ from typing import Any
 import pytest
 
 from kdcore import runs
-from kdcore.artefacts import HOST
+from kdcore.artefacts import HOST, link
 from kdcore.data.batches import Batch
-from kdcore.distil import extraction
+from kdcore.distil import extraction, shards
 from kdcore.distil.signals import Live, Teaching
 from kdcore.errors import LeaseLostError, UserError
 from kdcore.runs import Run, open_run
@@ -178,6 +179,43 @@ def test_a_seal_that_leads_out_of_its_folder_writes_nothing_there(
     assert not list(tmp_path.rglob("escaped"))
 
 
+def test_a_file_that_a_part_has_is_in_the_bucket_once_and_is_made_whole_where_it_is_damaged(
+    url: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    part, whole = {"rows": [0, 2]}, {"rows": 4}
+
+    def make() -> None:
+        with open_run("targets", whole) as run:
+            if not run.finished:
+                with open_run("targets", part) as own:
+                    model = (own.result if own.finished else own.finish(write)) / "model"
+                run.finish(lambda folder: link(model, folder / "model"), [own.result])
+
+    def on(machine: str) -> None:
+        monkeypatch.setenv("KDCORE_CACHE", str(tmp_path / machine))
+
+    on("first")
+    assert not runs.is_finished("targets", part)
+    make()
+    content = hashlib.sha256(b"weights").hexdigest()
+    (stored,) = [key for key in server.keys(f"{tmp_path.name}/") if key.endswith(content)]
+    assert f"/{runs.name_of('targets', part)}/result/" in stored
+    on("second")
+    assert runs.is_finished("targets", part)
+    assert not (tmp_path / "second" / runs.name_of("targets", part)).exists()
+    found = runs.result_of("targets", whole)
+    assert found is not None
+    assert (found / "model").read_bytes() == b"weights"
+    server.write(stored, b"weightz")
+    on("third")
+    make()
+    assert f"model ({content}): its content is not what was written" in capsys.readouterr().err
+    on("fourth")
+    make()
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "fourth" / runs.name_of("targets", whole) / "result/model").read_bytes() == b"weights"
+
+
 # Two who want it
 
 
@@ -247,7 +285,7 @@ def test_an_extraction_that_lost_its_lease_stops_before_its_next_batch_and_keeps
     machine: Machine, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("KDCORE_LEASE_SECONDS", "0.5")
-    monkeypatch.setattr(extraction, "SHARD_BYTES", 6_000)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 6_000)
     first, second = machine("first"), machine("second")
     assert take(first)
     batches: list[int] = []
@@ -267,10 +305,10 @@ def test_an_extraction_that_lost_its_lease_stops_before_its_next_batch_and_keeps
     assert len(batches) == 4
     assert keys() == []
     assert not first.result.exists()
-    shards = [json.loads(file.read_text())["rows"] for file in sorted((first.folder / "partial").glob("shard-*.json"))]
-    assert shards
-    assert shards[0][0] == 0
-    assert shards[-1][1] <= 4  # those of the batches before
+    markers = [json.loads(file.read_text())["rows"] for file in sorted((first.folder / "partial").glob("shard-*.json"))]
+    assert markers
+    assert markers[0][0] == 0
+    assert markers[-1][1] <= 4  # those of the batches before
 
 
 def test_two_who_publish_at_once_never_overwrite_each_other(machine: Machine, monkeypatch: pytest.MonkeyPatch):
