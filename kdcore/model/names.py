@@ -3,12 +3,15 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import tokenizers
-from transformers import AutoTokenizer
+import transformers
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import convert_slow_tokenizer
 
 from kdcore.artefacts import digest, write_json
 from kdcore.console import say
@@ -18,6 +21,12 @@ from kdcore.model.families import positions
 from kdcore.model.places import fingerprint, resolve
 
 ODD = "The Ωmega ☃ of 2026, naïve"  # letters, digits, marks and signs that few vocabularies have
+PROBES = (  # where the normalisers and splitters of two tokenizers may part
+    ODD,
+    " It's  a\tfilm's\u00a0plot:\r\n$3.50 (50%) @user #tag, ÉCOLE Straße  ",
+    "ﬁne Ａ１ ½ … “quotes” cafe\u0301 zero\u200bwidth so\u00adft 中文字 日本語 한국어 İı ▁x " + "long" * 30,
+)
+SPECIAL = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 VOCABULARIES: dict[str, Callable[[str], dict[str, int]]] = {  # file -> its text -> the id of each token
     "vocab.txt": lambda text: {token: index for index, token in enumerate(text.split("\n"))},
     "vocab.json": json.loads,
@@ -36,18 +45,20 @@ def tokenizer_of(place: str | Path, revision: str | None = None) -> Any:
     with readable(name, problem):
         _check_template(Path(place) / "tokenizer.json")
         tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
-        vocabulary = tokenizer.get_vocab()
-        if set(vocabulary) <= set(tokenizer.all_special_tokens):  # transformers makes one up, which knows no word
+        if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # transformers makes one up, of no word
             raise UserError(name, f"{problem}: its files are missing, or hold no vocabulary")
-        if contradictions := [*_contradictions(place, revision, tokenizer, vocabulary)]:
-            raise UserError(name, contradictions)
+        if "auto_map" in tokenizer.init_kwargs:
+            kind = type(tokenizer).__name__
+            say(f"{name}: its tokenizer's own code (auto_map) never runs; transformers makes a {kind} of its files")
+        if tokenizer.is_fast:  # a class in Python (PhoBERT's, BERTweet's) reads other files in any version
+            tokenizer = _as_written(place, revision, tokenizer)
+            if contradictions := [*_contradictions(place, revision, tokenizer.get_vocab())]:
+                raise UserError(name, contradictions)
+    vocabulary = tokenizer.get_vocab()
     config = load_config(place, revision, labels={})
     with readable(name, "its tokenizer can't be used"):
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = _padding(tokenizer, vocabulary)
-        if "auto_map" in tokenizer.init_kwargs:
-            kind = type(tokenizer).__name__
-            say(f"{name}: its tokenizer's own code (auto_map) never runs; transformers makes a {kind} of its files")
         if tokenizer.padding_side != "right":
             say(f"{name}: its tokenizer pads on the left, where the classifier reads [CLS]; it pads on the right here")
             tokenizer.padding_side = "right"
@@ -101,32 +112,43 @@ def _check_template(file: Path) -> None:
             raise ValueError(f"tokenizer.json: its post_processor adds {min(unknown)!r}, which it does not define")
 
 
-def _contradictions(
-    place: str | Path, revision: str | None, tokenizer: Any, vocabulary: Mapping[str, int]
-) -> Iterator[str]:
-    """Where tokenizer.json gives other ids than the tokenizer, or than another file: either may have trained the model.
+def _as_written(place: str | Path, revision: str | None, tokenizer: Any) -> Any:
+    """The tokenizer as transformers 4 reads its files, where what transformers 5 makes of them gives other ids.
 
-    transformers 4 reads all of tokenizer.json. Most classes of transformers 5 take its vocabulary, and make the rest.
+    transformers 4 takes all of tokenizer.json, and most models were trained so. Most classes of transformers 5 take its
+    vocabulary and make the rest anew: DeBERTa-v3's without the normalisation of SentencePiece, DeBERTa's with other
+    pairs. Both put the settings of tokenizer_config.json over a BertNormalizer and over the first space of ByteLevel.
     """
-    file = find_file(place, "tokenizer.json", revision, needed=False)
-    if file is None:
-        return
-    whole = tokenizers.Tokenizer.from_file(str(file))
-    whole.no_truncation()
-    whole.no_padding()
-    for texts in ((ODD,), (ODD, ODD)):
-        said, made = whole.encode(*texts), tokenizer(*texts)["input_ids"]
-        if said.ids != made:
-            own = tokenizer.convert_ids_to_tokens(made)
-            first = next(pair for pair in zip_longest(said.tokens, own) if pair[0] != pair[1])
-            yield (
-                f"tokenizer.json and what transformers makes of it, a {type(tokenizer).__name__}, read {ODD!r} "
-                f"differently, first {first[0]!r} and {first[1]!r}: if the model was trained by tokenizer.json, as by "
-                "transformers 4, name PreTrainedTokenizerFast as tokenizer_class in tokenizer_config.json; else write "
-                f"it anew: python -c \"from transformers import AutoTokenizer as T; T.from_pretrained('{place}')"
-                f".save_pretrained('{place}')\""
+    inputs = {"model_input_names": tokenizer.model_input_names}
+    named = {f"{name}_token": getattr(tokenizer, f"{name}_token") for name in SPECIAL}
+    if file := find_file(place, "tokenizer.json", revision, needed=False):
+        known = tokenizers.Tokenizer.from_file(str(file)).get_vocab()
+        special = {name: token for name, token in named.items() if token in known}
+        whole = PreTrainedTokenizerFast.from_pretrained(place, revision=revision, **special, **inputs)
+    elif find_file(place, "spm.model", revision, needed=False):  # DeBERTa-v3 as it is published
+        whole = PreTrainedTokenizerFast(tokenizer_object=convert_slow_tokenizer(tokenizer), **named, **inputs)
+        whole.model_max_length = tokenizer.model_max_length
+    else:
+        return tokenizer
+    written, made = whole.backend_tokenizer, tokenizer.backend_tokenizer
+    for part, kind in (("normalizer", BertNormalizer), ("pre_tokenizer", ByteLevel)):
+        if isinstance(getattr(written, part), kind) and isinstance(getattr(made, part), kind):
+            setattr(written, part, getattr(made, part))
+    added = "".join(f" {token} x{token}x" for token in whole.get_added_vocab() if token not in named.values())
+    for text in (*PROBES, added):
+        if any(whole(*texts)["input_ids"] != tokenizer(*texts)["input_ids"] for texts in ((text,), (text, text))):
+            say(
+                f"{place}: its tokenizer is read as by transformers 4, from the whole of its file; transformers "
+                f"{transformers.__version__} makes a {type(tokenizer).__name__} of it that reads {text!r} otherwise"
             )
-            return
+            return whole
+    return tokenizer
+
+
+def _contradictions(place: str | Path, revision: str | None, vocabulary: Mapping[str, int]) -> Iterator[str]:
+    """Where another file numbers tokens otherwise than tokenizer.json: either may have trained the model."""
+    if find_file(place, "tokenizer.json", revision, needed=False) is None:
+        return
     for name, read in VOCABULARIES.items():
         listed = find_file(place, name, revision, needed=False)
         ids = read(listed.read_text(encoding="utf-8")) if listed else {}

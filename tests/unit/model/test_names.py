@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer
 
 from kdcore.data import embedded
@@ -152,39 +152,89 @@ def test_a_tokenizers_broken_files_are_refused(tmp_path: Path):
             tokenizer_of(folder)
 
 
-# Files that contradict each other
+# Files that say different things: which of them transformers 4 read, is what trained the model
 
 WORDS = "The Film was LOVELY, naïve 2026"
-NORMALISED = {"clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True}
+NORMALISED = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None}
+CASED = {"normalizer": {**NORMALISED, "lowercase": False}}
 BERT = {"tokenizer_class": "BertTokenizer"}
-OTHERWISE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # what tokenizer_config.json and tokenizer.json say
-    "cased by its config": (BERT | {"do_lower_case": False}, {}),
-    "cased by tokenizer.json": (BERT, {"normalizer": {"type": "BertNormalizer", **NORMALISED, "lowercase": False}}),
-    "accents kept": (BERT, {"normalizer": {"type": "BertNormalizer", **NORMALISED, "strip_accents": False}}),
-    "words split otherwise": (BERT, {"pre_tokenizer": {"type": "WhitespaceSplit"}}),
-    "no special tokens": (BERT, {"post_processor": None}),
-    "another class": ({"tokenizer_class": "RobertaTokenizer"}, {}),
+OTHERWISE: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
+    # tokenizer_config.json, tokenizer.json, a text, and its tokens in transformers 4.57 (its file, its config over it)
+    "cased by its config": (BERT | {"do_lower_case": False}, {}, "Film film", "[UNK] film"),
+    "cased by tokenizer.json": (BERT, CASED, "Film film", "film film"),
+    "cased by both": (BERT | {"do_lower_case": False}, CASED, "Film film", "[UNK] film"),
+    "accents kept": (
+        BERT,
+        {"normalizer": {**NORMALISED, "strip_accents": False, "lowercase": True}},
+        "é film",
+        "e film",
+    ),
+    "Chinese not split": (BERT | {"tokenize_chinese_chars": False}, {}, "中中 film", "[UNK] film"),
+    "words split otherwise": (BERT, {"pre_tokenizer": {"type": "WhitespaceSplit"}}, "it's film", "[UNK] film"),
+    "another normaliser": (
+        BERT,
+        {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]}},
+        "ﬁlm Ａ",
+        "film a",
+    ),
+    # As Korean RoBERTas were saved, whose tokens are WordPiece's, and models of many languages by another class.
+    "another class": ({"tokenizer_class": "RobertaTokenizer"}, {}, "Film's", "film ' s"),
+    "no class": ({"tokenizer_class": None}, {}, "Film's", "film ' s"),
 }
 
 
 @pytest.mark.parametrize("name", OTHERWISE)
-def test_a_tokenizer_that_transformers_makes_otherwise_than_tokenizer_json_says_is_refused(tmp_path: Path, name: str):
-    """With the two ways out, each of which is right: tokenizer.json as it is, or what transformers makes of it."""
-    config, content = OTHERWISE[name]
-    folder = changed(tiny.save_finetuned(tmp_path), "tokenizer_config.json", lambda said: said.update(config))
+def test_a_tokenizer_is_read_as_transformers_4_reads_it_and_saved_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+):
+    config, content, text, tokens = OTHERWISE[name]
+    folder = changed(tiny.save_finetuned(tmp_path / "model"), "tokenizer_config.json", lambda said: said.update(config))
     changed(folder, "tokenizer.json", lambda said: said.update(content))
-    written = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(WORDS).ids
-    made = AutoTokenizer.from_pretrained(folder)(WORDS)["input_ids"]
-    assert written != made
-    with pytest.raises(UserError, match=r"if the model was trained by tokenizer\.json, as by") as error:
+    tokenizer = tokenizer_of(folder)
+    assert tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"]) == ["[CLS]", *tokens.split(), "[SEP]"]
+    made = AutoTokenizer.from_pretrained(folder)(text)
+    assert ("is read as by transformers 4" in capsys.readouterr().out) == (tokenizer(text) != made)
+    save_tokenizer(tokenizer, tmp_path / "saved")
+    assert AutoTokenizer.from_pretrained(tmp_path / "saved")(text) == tokenizer(text)
+    assert tokenizer.pad_token == "[PAD]"
+
+
+def test_a_tokenizer_json_without_cls_is_refused_also_where_transformers_5_adds_one(tmp_path: Path):
+    folder = changed(tiny.save_finetuned(tmp_path), "tokenizer_config.json", lambda said: said.update(BERT))
+    changed(folder, "tokenizer.json", lambda said: said.update(post_processor=None))
+    with pytest.raises(UserError, match=r"its tokenizer puts no \[CLS\] before a text"):
         tokenizer_of(folder)
-    other = shutil.copytree(folder, tmp_path / "other")
-    changed(other, "tokenizer_config.json", lambda said: said.update(tokenizer_class="PreTrainedTokenizerFast"))
-    line = str(error.value).split('python -c "')[1].removesuffix('"')
-    exec(line)  # noqa: S102
-    for place, ids in ((folder, made), (other, written)):
-        if name not in ("no special tokens", "another class"):  # refused, and of more tokens than the embeddings have
-            assert tokenizer_of(place)(WORDS)["input_ids"] == ids
+
+
+def test_a_deberta_v3_normalises_as_its_tokenizer_json_says(tmp_path: Path):
+    """transformers 5 makes it anew without the normalisation that transformers 4 took from spm.model."""
+    vocabulary = [
+        [piece, -float(score)] for score, piece in enumerate(["[PAD]", "[CLS]", "[SEP]", "[UNK]", "▁fi", "ne", "▁a"])
+    ]
+    backend = Tokenizer(models.Unigram([tuple(entry) for entry in vocabulary], unk_id=3))
+    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip()])
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    folder = tiny.save_finetuned(tmp_path, "deberta-v2")
+    (folder / "tokenizer.json").write_text(backend.to_str())
+    said = {"tokenizer_class": "DebertaV2Tokenizer", "do_lower_case": False, "vocab_type": "spm"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+    assert AutoTokenizer.from_pretrained(folder)("ﬁne")["input_ids"] != [1, 4, 5, 2]
+    tokenizer = tokenizer_of(folder)
+    assert tokenizer("ﬁne")["input_ids"] == [1, 4, 5, 2]
+    assert tokenizer("ﬁne", "a")["token_type_ids"] == [0] * 4 + [1] * 2
+
+
+def test_a_tokenizer_json_that_no_class_reads_changes_nothing(tmp_path: Path):
+    """As PhoBERT is published: its class in Python reads vocab.txt and bpe.codes, in transformers 4 and 5."""
+    folder = tiny.save_finetuned(tmp_path, "roberta")
+    (folder / "vocab.txt").write_text("film 9\nit 8\n")
+    (folder / "bpe.codes").write_text("f i 9\nfi l 8\nfil m</w> 7\ni t</w> 6\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PhobertTokenizer"}))
+    tokenizer = tokenizer_of(folder)
+    assert tokenizer("it film")["input_ids"] == [0, 5, 4, 2]
 
 
 @pytest.mark.parametrize("name", ["vocab.txt", "vocab.json"])
@@ -267,6 +317,8 @@ def test_a_vocabulary_as_sentencepiece_saved_it_is_read(tmp_path: Path):
     )
     (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "vocab_type": "spm"}))
     own = SentencePieceProcessor(model_file=str(folder / "spm.model"))
-    text = "a lovely film was good"
-    found = tokenizer_of(folder).encode(text)
-    assert found == [own.piece_to_id("[CLS]"), *own.encode(text), own.piece_to_id("[SEP]")]
+    read = tokenizer_of(folder)
+    save_tokenizer(read, tmp_path / "saved")
+    for text in ("a lovely film was good", "ａ ﬁlm\twas … good"):  # SentencePiece normalises the second
+        ids = [own.piece_to_id("[CLS]"), *own.encode(text), own.piece_to_id("[SEP]")]
+        assert read.encode(text) == AutoTokenizer.from_pretrained(tmp_path / "saved").encode(text) == ids
