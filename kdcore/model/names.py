@@ -124,7 +124,7 @@ def _as_written(place: str | Path, revision: str | None, tokenizer: Any) -> Any:
     if file := find_file(place, "tokenizer.json", revision, needed=False):
         known = tokenizers.Tokenizer.from_file(str(file)).get_vocab()
         special = {name: token for name, token in named.items() if token in known}
-        whole = PreTrainedTokenizerFast.from_pretrained(place, revision=revision, **special, **inputs)
+        whole = PreTrainedTokenizerFast.from_pretrained(place, revision=revision or "main", **special, **inputs)
     elif find_file(place, "spm.model", revision, needed=False):  # DeBERTa-v3 as it is published
         whole = PreTrainedTokenizerFast(tokenizer_object=convert_slow_tokenizer(tokenizer), **named, **inputs)
         whole.model_max_length = tokenizer.model_max_length
