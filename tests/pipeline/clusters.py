@@ -76,15 +76,16 @@ def ray_cluster(nodes: int) -> Iterator[dict[str, str]]:
     (port,) = free_ports(1)
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     few = ("--object-store-memory", "80000000", "--disable-usage-stats", "--block")
+    share = {"RAY_worker_niceness": "0"}  # its own is 15, and other tests run beside
     ray = ("sh", "-c", 'trap "" INT; exec "$0" "$@"', str(Path(sys.executable).with_name("ray")))
     try:
         with daemons(folder / "log") as start:
             head = ("--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false")
-            start([*ray, "start", *head, "--temp-dir", str(folder), *few])
+            start([*ray, "start", *head, "--temp-dir", str(folder), *few], **share)
             for node in range(1, nodes + 2):  # one after another: they share a folder of logs
                 wait_until(lambda there=node: _said(folder / "log", "Ray runtime started") == there, "a node of Ray")
                 if node <= nodes:
-                    start([*ray, "start", "--address", f"127.0.0.1:{port}", "--num-cpus", "1", *few])
+                    start([*ray, "start", "--address", f"127.0.0.1:{port}", "--num-cpus", "1", *few], **share)
             yield {"RAY_ADDRESS": f"127.0.0.1:{port}"}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
