@@ -208,7 +208,7 @@ def test_the_raw_files_are_not_replaced_by_what_is_prepared_from_them(kept: Kept
 
 
 def test_a_folder_of_the_users_is_no_place_for_inputs(kept: Kept):
-    assert "or what was changed since: kept" in kept("inputs OUT", "model")
+    assert "or what was changed since: kept" in kept("inputs metrics/latency OUT", "model")
 
 
 @pytest.mark.parametrize("command", FILES)
