@@ -140,7 +140,7 @@ STUDIES = {
             own=True,
             usual={
                 "tasks": ("cola", "mrpc", "rte", "qqp"),
-                "methods": ("none", "soft", "pid", "sid"),
+                "methods": ("soft", "pid", "sid"),
                 "seeds": (0, 1, 2, 3, 4),
                 "data": {"source": "local", "path": "data/raw"},
                 "model": {"name": "embedded-12"},

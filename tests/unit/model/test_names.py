@@ -224,7 +224,7 @@ def test_a_deberta_v3_normalises_as_its_tokenizer_json_says(tmp_path: Path):
     assert AutoTokenizer.from_pretrained(folder)("ﬁne")["input_ids"] != [1, 4, 5, 2]
     tokenizer = tokenizer_of(folder)
     assert tokenizer("ﬁne")["input_ids"] == [1, 4, 5, 2]
-    assert tokenizer("ﬁne", "a")["token_type_ids"] == [0] * 4 + [1] * 2
+    assert tokenizer("ﬁne", "a")["input_ids"] == [1, 4, 5, 2, 6, 2]
 
 
 def test_a_tokenizer_json_that_no_class_reads_changes_nothing(tmp_path: Path):

@@ -1,7 +1,6 @@
 """What params.yaml may say, and that everything wrong with it is said at once."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -254,19 +253,13 @@ def test_only_the_tasks_must_be_named(tmp_path: Path):
         params.load(own)
 
 
-def test_reading_is_fast_and_needs_no_torch():
+def test_reading_needs_no_torch():
     code = (
         "import sys, kdcore.params.read as p; p.load(); "
         "print(sorted({'torch', 'transformers', 'pandas'} & set(sys.modules)))"
     )
-    times = []
-    for _ in range(3):
-        before = os.times()
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-        after = os.times()  # the processor's time: other work on the machine does not count
-        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
-        assert done.stdout.strip() == "[]"
-    assert min(times) < 1.0  # 0.2 s on an idle machine
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 # `-S key=value`
