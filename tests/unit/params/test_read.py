@@ -1,6 +1,7 @@
 """What params.yaml may say, and that everything wrong with it is said at once."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
