@@ -1,6 +1,9 @@
 """A finished model's folder under transformers 4, which servers still run: the same tokens, the same logits.
 
-It needs that version in a folder of its own, and runs only where KDCORE_TRANSFORMERS_4 names one, as in `.ci/run`.
+It needs that version in a folder of its own, and runs only where the variable names one:
+
+    pip install --no-deps --target FOLDER 'transformers==4.57.*' 'huggingface_hub<1' 'tokenizers<0.23'
+    KDCORE_TRANSFORMERS_4=FOLDER pytest tests/parity/test_old_transformers.py
 """
 
 import json
@@ -30,44 +33,32 @@ ANSWER = """
 import json, sys, torch, transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 assert transformers.__version__.startswith("4."), transformers.__version__
-texts, *folders = json.loads(sys.argv[1])
-for folder in folders:
-    words = AutoTokenizer.from_pretrained(folder)(texts, texts[::-1], padding=True, return_tensors="pt")
-    with torch.inference_mode():
-        logits = AutoModelForSequenceClassification.from_pretrained(folder)(**words).logits
-    print(json.dumps([words["input_ids"].tolist(), logits.tolist()]))
+folder, texts = sys.argv[1], json.loads(sys.argv[2])
+words = AutoTokenizer.from_pretrained(folder)(texts, texts[::-1], padding=True, return_tensors="pt")
+with torch.inference_mode():
+    logits = AutoModelForSequenceClassification.from_pretrained(folder)(**words).logits
+print(json.dumps([words["input_ids"].tolist(), logits.tolist()]))
 """
 
 
-@pytest.fixture(scope="module")
-def answered(
-    tiny_classifier: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[Path, list[list[int]], list[list[float]]]]:
-    """Family -> a folder, and the token ids and logits of TEXTS that transformers 4 makes of it, in one process."""
-    folders = {family: tmp_path_factory.mktemp(family) for family in FAMILIES}
-    for family, folder in folders.items():
-        tokenizer = tiny.tokenizer(family)
-        tokenizer.add_special_tokens({"extra_special_tokens": ["the"]})
-        write_model(folder, Encoder.load(tiny_classifier(family)), tokenizer, {}, Record())
+@pytest.mark.parametrize("family", FAMILIES)
+def test_transformers_4_reads_the_same_tokens_and_gives_the_same_logits(
+    family: str, tiny_classifier: Callable[..., Path], tmp_path: Path
+):
+    tokenizer = tiny.tokenizer(family)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["the"]})
+    write_model(tmp_path, Encoder.load(tiny_classifier(family)), tokenizer, {}, Record())
     done = subprocess.run(
-        [sys.executable, "-c", ANSWER, json.dumps([TEXTS, *map(str, folders.values())])],
+        [sys.executable, "-c", ANSWER, str(tmp_path), json.dumps(TEXTS)],
         env=os.environ | {"PYTHONPATH": str(FOLDER)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    lines = map(json.loads, done.stdout.splitlines())
-    return {family: (folders[family], *line) for family, line in zip(FAMILIES, lines, strict=True)}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_transformers_4_reads_the_same_tokens_and_gives_the_same_logits(
-    family: str, answered: dict[str, tuple[Path, list[list[int]], list[list[float]]]]
-):
-    folder, ids, logits = answered[family]
-    words = AutoTokenizer.from_pretrained(folder)(TEXTS, TEXTS[::-1], padding=True, return_tensors="pt")
+    ids, logits = json.loads(done.stdout)
+    words = AutoTokenizer.from_pretrained(tmp_path)(TEXTS, TEXTS[::-1], padding=True, return_tensors="pt")
     assert ids == words["input_ids"].tolist()
     with torch.inference_mode():
-        own = AutoModelForSequenceClassification.from_pretrained(folder)(**words).logits
+        own = AutoModelForSequenceClassification.from_pretrained(tmp_path)(**words).logits
     assert torch.allclose(torch.tensor(logits), own, atol=1e-5)

@@ -1,7 +1,13 @@
 """An exported student in the libraries that serve it, which are no dependency of kdcore: Optimum, and transformers.js.
 
-Each runs only where a variable names a folder that has it, KDCORE_TRANSFORMERS_4 and KDCORE_TRANSFORMERS_JS: `.ci/run`
-installs both, and says how.
+Each runs only where a variable names a folder that has it:
+
+    pip install --no-deps --target FOLDER 'transformers==4.57.*' 'huggingface_hub<1' 'tokenizers<0.23' \\
+        optimum optimum-onnx
+    KDCORE_TRANSFORMERS_4=FOLDER pytest tests/parity/test_served.py
+
+    npm install --prefix FOLDER --ignore-scripts @huggingface/transformers
+    KDCORE_TRANSFORMERS_JS=FOLDER pytest tests/parity/test_served.py
 """
 
 import json
