@@ -18,7 +18,7 @@ from kdcore.params.sections import Data, Model, Teacher
 Asked: TypeAlias = tuple[Data, Model, Mapping[str, Teacher]]  # the last by task
 
 
-def write_inputs(out: Path, commands: Iterable[str], asked: Mapping[str, Asked], latencies: Path) -> None:
+def write_inputs(out: Path, commands: Iterable[str], asked: Mapping[str, Asked], latencies: Path | None) -> None:
     """Write code/<command>.json, data.json, models/<task>.json and latency.json into `out`, in place of what is there.
 
     asked: by the folder within `out` of data.json and models/, "" for the headline run, <study> for a study that has
@@ -38,7 +38,8 @@ def write_inputs(out: Path, commands: Iterable[str], asked: Mapping[str, Asked],
             before = _read(out / file)
             tuned = teacher.finetuned and _model(teacher.finetuned, teacher.revision, before.get("finetuned"), hashes)
             files[file] = {"model": _model(model.name, model.revision, before.get("model"), hashes), "finetuned": tuned}
-    files[Path("latency.json")] = {file.stem: artefacts.sha256(file) for file in sorted(latencies.glob("*.json"))}
+    measured = sorted(latencies.glob("*.json")) if latencies else []
+    files[Path("latency.json")] = {file.stem: artefacts.sha256(file) for file in measured}
     with new_folder(out) as aside:
         for file, content in files.items():
             write_json(aside / file, content)

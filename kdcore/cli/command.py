@@ -43,7 +43,9 @@ DataFolder = Annotated[Path, typer.Argument(help="Prepared data of the task.")]
 TeachersFolder = Annotated[Path, typer.Argument(help="Folder of the task's teachers, s<seed> each.")]
 StudentsFolder = Annotated[Path, typer.Argument(help="Folder of the task's students, <method>-s<seed> each.")]
 TargetsFolder = Annotated[Path, typer.Argument(help="Folder of their signals, s<seed> each.")]
-LatenciesFolder = Annotated[Path, typer.Argument(help="Folder of what `latency` measured, <task>.json each, if any.")]
+LatenciesOption = Annotated[
+    Path | None, typer.Option("--latencies", help="Folder of what `latency` measured, <task>.json each, if any.")
+]
 Method = Annotated[str, typer.Argument(help=f"One of {', '.join(METHODS)}.", callback=door.one_of(METHODS))]
 NAMES: Any = {"help": "A name under `study:` in params.yaml.", "callback": door.one_of(tuple(STUDIES))}
 StudyName = Annotated[str, typer.Argument(**NAMES)]

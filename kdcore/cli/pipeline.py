@@ -10,7 +10,7 @@ import typer
 from kdcore import door
 from kdcore.cli.command import (
     DataFolder,
-    LatenciesFolder,
+    LatenciesOption,
     Method,
     StudentsFolder,
     StudyOption,
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 
 @command(reads=("tasks", *OWN, "task", "study"))
-def inputs(params: Params, latencies: LatenciesFolder, out: Path) -> None:
+def inputs(params: Params, out: Path, latencies: LatenciesOption = None) -> None:
     """Write what the other stages depend on and DVC cannot see: code, what names of models mean now, what is there."""
     from kdcore.artefacts import check_folder
     from kdcore.inputs import write_inputs
     from kdcore.project.pipeline import check_asked
 
-    check_folder(out, latencies)
+    check_folder(out, *filter(None, [latencies]))
     check_asked(door.PARAMS)
     asked = {"": params} | {study.name: for_study(params, study) for study in STUDIES.values() if study.own}
     write_inputs(

@@ -7,7 +7,7 @@ import typer
 
 from kdcore.cli.command import (
     DataFolder,
-    LatenciesFolder,
+    LatenciesOption,
     StudentsFolder,
     TargetsFolder,
     TeachersFolder,
@@ -20,12 +20,12 @@ from kdcore.studies import teacher_of
 
 
 @command(reads=("tasks", "methods", "seeds", "teacher.seeds", "evaluate.confidence"))
-def plots(params: Params, points: Path, students: Path, latencies: LatenciesFolder, out: Path) -> None:
+def plots(params: Params, points: Path, students: Path, out: Path, latencies: LatenciesOption = None) -> None:
     """Write the tables, the scores by epoch and the pictures of the headline run."""
     from kdcore.artefacts import check_place
     from kdcore.report.write import write_main
 
-    check_place(out, points, students, latencies)
+    check_place(out, points, students, *filter(None, [latencies]))
     check_notes(students, params, "history.csv")
     write_main(
         *(points, students, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),

@@ -7,6 +7,7 @@ import typer
 
 from kdcore.cli.command import (
     DataFolder,
+    LatenciesOption,
     Method,
     StudyName,
     StudyOption,
@@ -116,7 +117,7 @@ def curve(
     points: Path,
     teachers: Annotated[Path, typer.Argument(help="Folder of the teachers' scores, <task>/s<seed>.json each.")],
     out: Path,
-    latencies: Annotated[Path | None, typer.Option(help="Folder of what `latency` measured, if any.")] = None,
+    latencies: LatenciesOption = None,
 ) -> None:
     """Write the table and the picture of a study from its points."""
     from kdcore.artefacts import check_place

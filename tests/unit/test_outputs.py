@@ -35,7 +35,7 @@ FILES: dict[str, tuple[str, str]] = {
 ENDINGS = {"point": ".json", "latency": ".json", "predict": ".csv"}  # else none
 # Commands that write files of fixed names into a folder, where others may lie.
 INTO: dict[str, tuple[str, str]] = {
-    "plots": ("plots points students metrics OUT", "points"),
+    "plots": ("plots points students OUT --latencies metrics", "points"),
     "errors": ("errors data predictions OUT", "predictions"),
     "attention": ("attention mine data teacher targets students points predictions OUT", "points"),
     "curve": ("curve depth points teachers OUT --latencies metrics", "metrics"),
@@ -208,7 +208,7 @@ def test_the_raw_files_are_not_replaced_by_what_is_prepared_from_them(kept: Kept
 
 
 def test_a_folder_of_the_users_is_no_place_for_inputs(kept: Kept):
-    assert "or what was changed since: kept" in kept("inputs metrics/latency OUT", "model")
+    assert "or what was changed since: kept" in kept("inputs OUT", "model")
 
 
 @pytest.mark.parametrize("command", FILES)
