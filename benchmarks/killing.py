@@ -34,6 +34,7 @@ import os
 import sys
 
 from kdcore.cli import main
+from kdcore.cli.command import set_up_libraries
 
 command, event, count, signum, target = os.environ.get("KILL", "none none 0 0 none").split()
 seen = 0
@@ -61,6 +62,7 @@ def flush(handle):
 
 
 if sys.argv[1] in ("teacher", "student", "point", "tune"):  # alone: torch takes seconds to import
+    set_up_libraries()
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     register_optimizer_step_post_hook(step)

@@ -90,7 +90,7 @@ def test_bert_base_on_qqp_is_planned_without_data_weights_or_hub(
     weights = (11 * 7.08e6 + 1.77e6) * 31 + 5.31e6
     teacher = float(cells(lines, "teacher", "fine-tuned")[5].replace(",", ""))
     assert teacher == pytest.approx(3 * 2 * weights * 363_846 * 3 / 1e12, rel=0.02)
-    assert cells(lines, "signals, train")[1] == "live teacher"
+    assert cells(lines, "signals, train, 28 parts")[1] == "live teacher"
 
 
 def test_a_plan_changes_nothing(project: Project):

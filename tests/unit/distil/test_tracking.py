@@ -51,7 +51,7 @@ def dvclive(work: Path, run: str) -> tuple[list[tuple[int, float]], dict[str, st
 
 def wandb(work: Path, run: str) -> tuple[list[tuple[int, float]], dict[str, str]]:
     """Of all that lies there to be sent, each start of the run in a folder of its own, as no network was asked."""
-    pytest.importorskip("wandb")
+    pytest.importorskip("wandb").teardown()  # waits for its service, which may still write what has ended
     found = list(
         chain.from_iterable(map(_records, sorted(work.glob(f"tracking/wandb/wandb/offline-run-*-{run}/*.wandb"))))
     )
