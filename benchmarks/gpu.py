@@ -48,6 +48,7 @@ from kdcore.distil import training
 from kdcore.distil.signals import Stored
 from kdcore.distil.training import Trainer
 from kdcore.model.encoder import Encoder, device
+from kdcore.params.sections import Precision
 from kdcore.plan.lengths import spread as spread_lengths
 
 ROOT = Path(__file__).parents[1]
@@ -211,7 +212,7 @@ class Bench:
     signals: Stored
     terms: Terms
 
-    def ours(self, method: str, change: Callable[[Trainer], None] = lambda _: None, precision: str = "no") -> None:
+    def ours(self, method: str, change: Callable[[Trainer], None] = lambda _: None, precision: Precision = "no") -> None:
         terms = replace(self.terms, precision=precision)
         student = Encoder.load(self.material.student(self.shape.layers))
         with unknown_padding() if change in LOOKING else nullcontext(), any_precision(), redirect_stdout(StringIO()):
@@ -222,7 +223,7 @@ class Bench:
         found = [collate(self.examples, rows) for rows in shuffled(self.examples.lengths, self.shape.batch, 0, 0)]
         return [{**batch.inputs, "labels": batch.labels.long()} for batch in found]
 
-    def plain(self, precision: str = "no") -> Callable[[], None]:
+    def plain(self, precision: Precision = "no") -> Callable[[], None]:
         terms = replace(self.terms, precision=precision)
         return lambda: plain.train(*models(self.material, self.shape.layers), self.batches(), terms)
 

@@ -106,7 +106,7 @@ class Timed:
     """Signals that add up how long reading them takes."""
 
     def __init__(self, signals: Signals) -> None:
-        self.signals, self.layers, self.seconds = signals, signals.layers, 0.0
+        self.signals, self.seconds = signals, 0.0
 
     def at(self, batch: Batch, attention: Layers, cls: Layers, logits: bool = True, hidden: Layers = ()) -> Teaching:
         start = time.perf_counter()

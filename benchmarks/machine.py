@@ -1,6 +1,5 @@
 """What the machine gives at best, and what a process takes of it."""
 
-import platform
 import resource
 import sys
 import time
@@ -58,16 +57,14 @@ def finish() -> None:
 def description(threads: int) -> str:
     """One line: processor, GPU where it computes, threads and the versions of what computes."""
     import torch
-    import transformers
 
-    from kdcore.latency import processor
+    from kdcore.distil.folder import versions
     from kdcore.model.encoder import device
 
     gpu = f"{torch.cuda.get_device_name()}, " if device().type == "cuda" else ""
-    return (
-        f"{gpu}{processor()}, {threads} threads, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"transformers {transformers.__version__}"
-    )
+    known = versions()
+    libraries = ", ".join(f"{name} {known[name]}" for name in ("torch", "transformers"))
+    return f"{gpu}{known['processor']}, {threads} threads, Python {known['python']}, {libraries}"
 
 
 def peak_resident(pid: int | str = "self") -> int:

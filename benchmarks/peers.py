@@ -7,7 +7,8 @@ The student (3 layers) is distilled from MiniLM (6 layers) on MRPC, `<glue>/mrpc
 the embedded task. Weights, rows, token ids, batch size, AdamW, learning rate, clipping and threads are the same for
 all. Every contender lives in a process of its own; only one computes at a time. A peer that is not installed is left
 out. The bf16 lines are this project with `train.precision: bf16`, and the loop under torch's autocast: both round what
-is multiplied. Where there is a GPU, all compute there.
+is multiplied. `--float32` leaves them out, as a processor without such instructions is slower by them. Where there is a
+GPU, all compute there.
 """
 
 import argparse
@@ -28,11 +29,11 @@ OURS = ("all", "pid", "sid")
 SGEMM = "sgemm"
 
 
-def contenders(material: Material, terms: Terms) -> dict[str, tuple[Any, ...]]:
-    """Maker and arguments of each."""
+def contenders(material: Material, terms: Terms, float32: bool) -> dict[str, tuple[Any, ...]]:
+    """Maker and arguments of each. float32: those alone that round nothing."""
     ours = {f"kdcore {method}": (_ours, material, terms, method) for method in OURS}
     rounded = replace(terms, precision="bf16")
-    return ours | {
+    found = ours | {
         "kdcore all, bf16": (_ours, material, rounded, "all"),
         "kdcore sid, bf16": (_ours, material, rounded, "sid"),
         "Hugging Face loop": (_plain, material, terms),
@@ -42,6 +43,7 @@ def contenders(material: Material, terms: Terms) -> dict[str, tuple[Any, ...]]:
         f"TextBrewer 0.2.1, padded to {MAX_LENGTH}": (_textbrewer, material, terms, MAX_LENGTH),
         SGEMM: (_sgemm, terms),
     }
+    return {name: made for name, made in found.items() if not (float32 and rounded in made)}
 
 
 # A contender is imported in its own process only, where its package may be absent.
@@ -124,7 +126,7 @@ def main() -> None:
         lengths = material.examples().lengths
         print(description(terms.threads))
         print(f"{told.rows} rows of {lengths.mean():.1f} tokens; {terms.whole} epochs ours, {terms.epochs} of a peer")
-        measure(contenders(material, terms), told.repeats)
+        measure(contenders(material, terms, told.float32), told.repeats)
 
 
 def _arguments() -> argparse.Namespace:
@@ -136,6 +138,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs-per-layer", type=int, default=2, help="of this project, as in params.yaml")
     parser.add_argument("--classification-epochs", type=int, default=4, help="of this project, as in params.yaml")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--float32", action="store_true", help="without the bf16 lines")
     return parser.parse_args()
 
 

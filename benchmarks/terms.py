@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from transformers import get_linear_schedule_with_warmup
 
+from kdcore.params.sections import Precision
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -23,7 +25,7 @@ class Terms:
     clip: float = 1.0
     hard_label_weight: float = 0.1
     threads: int = 2
-    precision: str = "no"
+    precision: Precision = "no"
 
     @property
     def whole(self) -> int:
