@@ -212,7 +212,9 @@ class Bench:
     signals: Stored
     terms: Terms
 
-    def ours(self, method: str, change: Callable[[Trainer], None] = lambda _: None, precision: Precision = "no") -> None:
+    def ours(
+        self, method: str, change: Callable[[Trainer], None] = lambda _: None, precision: Precision = "no"
+    ) -> None:
         terms = replace(self.terms, precision=precision)
         student = Encoder.load(self.material.student(self.shape.layers))
         with unknown_padding() if change in LOOKING else nullcontext(), any_precision(), redirect_stdout(StringIO()):
