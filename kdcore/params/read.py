@@ -1,6 +1,7 @@
 """params.yaml -> Params, checked as a whole before anything runs; `-S key=value` changes it, as in `dvc exp run -S`."""
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,12 +46,19 @@ def _sections(mapping: dict[Any, Any]) -> tuple[dict[str, Any], list[str]]:
             else:
                 right[name] = field.get_default()
             continue
-        kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
         try:
-            right[name] = TypeAdapter(kind).validate_python(mapping[name])
+            right[name] = _checks(name).validate_python(mapping[name])
         except ValidationError as error:
             problems += complaints(error, name, field.annotation)
     return right, problems
+
+
+@cache
+def _checks(section: str) -> TypeAdapter[Any]:
+    """What checks a section; to make it takes longer than to use it."""
+    field = Params.model_fields[section]
+    kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    return TypeAdapter(kind)
 
 
 def _value(change: str, text: str) -> Any:

@@ -41,11 +41,14 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
     ({"student.layers": True}, ["student.layers", "an integer of at least 1", "found true"]),
     ({"student.layers": None}, ["student.layers", "an integer of at least 1", "found null"]),
     ({"student.rows": "all"}, ["student.rows", "an integer of at least 1", "or null for all", "found 'all'"]),
-    ({"teacher.learning_rate": "1e-5"}, ["teacher.learning_rate", "greater than 0", "found '1e-5'"]),
-    ({"teacher.learning_rate": True}, ["teacher.learning_rate", "greater than 0", "found true"]),
+    ({"teacher.learning_rate": "1e-5"}, ["teacher.learning_rate", "a number from 1e-9 to 10", "found '1e-5'"]),
+    ({"teacher.learning_rate": True}, ["teacher.learning_rate", "a number from 1e-9 to 10", "found true"]),
+    ({"teacher.learning_rate": 5e-55}, ["teacher.learning_rate", "a number from 1e-9 to 10", "found 5e-55"]),
     ({"model.name": 3}, ["model.name", "one line of text", "found 3"]),
     ({"model.name": ""}, ["model.name", "not blank", "found ''"]),
     ({"model.name": "a\nb"}, ["model.name", "one line of text", r"found 'a\nb'"]),
+    ({"model.name": "a\u2028b"}, ["model.name", "one line of text", r"found 'a\u2028b'"]),
+    ({"data.path": "\xa0\u3000"}, ["data.path", "not blank", r"found '\xa0\u3000'"]),
     ({"data.revision": 123456}, ["data.revision", "quote a number", "found 123456"]),
     ({"data.revision": None}, ["data.revision", "one line of text", "found null"]),
     ({"data.columns": []}, ["data.columns: must be a mapping, found []"]),
@@ -55,7 +58,7 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
     ({"student.rows": 0}, ["student.rows", "at least 1", "found 0"]),
     ({"model.max_length": 7}, ["model.max_length", "at least 8", "found 7"]),
     ({"teacher.epochs": 0}, ["teacher.epochs", "at least 1", "found 0"]),
-    ({"teacher.learning_rate": 0}, ["teacher.learning_rate", "greater than 0", "found 0"]),
+    ({"teacher.learning_rate": 0}, ["teacher.learning_rate", "a number from 1e-9 to 10", "found 0"]),
     ({"teacher.seeds": [-1]}, ["teacher.seeds.0", "from 0 to 4294967295", "found -1"]),
     ({"seeds": [2**32]}, ["seeds.0", "from 0 to 4294967295", "found 4294967296"]),
     ({"targets.disk_gb": -0.5}, ["targets.disk_gb", "at least 0", "found -0.5"]),
@@ -68,8 +71,10 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
     ({"train.warmup": 1}, ["train.warmup", "less than 1", "found 1"]),
     ({"train.weight_decay": float("nan")}, ["train.weight_decay", "finite", "found nan"]),
     ({"train.clip": float("-inf")}, ["train.clip", "finite", "found -inf"]),
-    ({"evaluate.confidence": 95}, ["evaluate.confidence", "greater than 0 and less than 1", "found 95"]),
-    ({"evaluate.confidence": 0}, ["evaluate.confidence", "greater than 0 and less than 1", "found 0"]),
+    ({"evaluate.confidence": 95}, ["evaluate.confidence", "from 0.5 to 0.9999", "found 95"]),
+    ({"evaluate.confidence": 0.05}, ["evaluate.confidence", "from 0.5 to 0.9999", "found 0.05"]),
+    ({"evaluate.confidence": 0.9999999999999999}, ["evaluate.confidence", "from 0.5 to 0.9999"]),  # t is infinite
+    ({"study.tune.share": 1}, ["study.tune.share", "greater than 0 and less than 1", "found 1"]),
     (
         {"train.batch_size": 4, "train.accumulate": 8},
         ["train.accumulate", "at most train.batch_size (4)", "found 8"],
@@ -79,13 +84,15 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
     ({"study.tune.knobs": {"train": {"threads": [1]}}}, ["study.tune.knobs.train.threads", "unknown key"]),
     (
         {"study.tune.knobs": {"train": {"learning_rate": [0]}}},
-        ["study.tune.knobs.train.learning_rate.0", "greater than 0", "found 0"],
+        ["study.tune.knobs.train.learning_rate.0", "from 1e-9 to 10", "found 0"],
     ),
     (
         {"teacher.batch_size": 4, "teacher.accumulate": 8},
         ["teacher.accumulate", "at most teacher.batch_size (4)", "found 8"],
     ),
-    ({"teacher.floor": float("nan")}, ["teacher.floor", "finite", "found nan"]),
+    ({"teacher.floor": float("nan")}, ["teacher.floor", "from -1 to 1", "found nan"]),
+    ({"student.floor": 90}, ["student.floor", "a score from -1 to 1 (0.9 for 90 %)", "found 90"]),
+    ({"task.rte": {"teacher": {"floor": 1e308}}}, ["task.rte.teacher.floor", "from -1 to 1", "found 1e+308"]),
     ({"teacher.floor": "high"}, ["teacher.floor", "or null", "found 'high'"]),
     ({"teacher.revision": 7}, ["teacher.revision", "or null", "found 7"]),
     # names
@@ -157,6 +164,10 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
         {"tasks": ["rte"], "data.source": "hub", "data.columns": {"sentence1": "x", "sentence2": "x"}},
         ["data.columns", "'x' stands for more than one column"],
     ),
+    (
+        {"tasks": ["rte"], "data.source": "hub", "data.columns": {"sentence2": "label"}},
+        ["data.columns", "'label' stands for more than one column"],
+    ),
     *(
         ({"data.splits": {"train": name}}, ["data.splits.train: must be a name within the task's folder"])
         for name in ("../other/train", "/data/train", "a/../../train")
@@ -213,7 +224,13 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
     (own(text=["a", "b", "c"]), ["task.reviews.text", "one column or two", "found 3"]),
     (own(text=["a", "a"]), ["task.reviews.text", "must not repeat", "'a'"]),
     (own(label="review"), ["task.reviews.label", "another column than the text", "found 'review'"]),
+    (own(text=["label"], label="label"), ["task.reviews.label", "another column than the text", "found 'label'"]),
+    (
+        {"task": {"reviews": {"text": ["label"], "labels": ["a", "b"], "metrics": ["teacher_agreement"]}}},
+        ["task.reviews.label", "another column than the text", "found 'label'"],
+    ),
     (own(labels=["good"]), ["task.reviews.labels", "two classes or more", "found ['good']"]),
+    (own(labels=["good", "good "]), ["task.reviews.labels", "must not repeat", "['good', 'good ']"]),
     (own(labels=["good", "good"]), ["task.reviews.labels", "must not repeat", "['good', 'good']"]),
     (own(labels=[0, 1]), ["task.reviews.labels.0", "quote a number", "found 0"]),
     (own(labels={"a": 1}), ["task.reviews.labels", "must be a list", "found {'a': 1}"]),
