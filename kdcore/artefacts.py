@@ -43,15 +43,20 @@ def sha256(path: Path) -> str:
 
 
 def store() -> Path:
-    """Where runs live on this machine: KDCORE_WORK, or KDCORE_CACHE where that names a bucket; now it exists.
+    """Where runs live on this machine; now it exists."""
+    folder = place_of_store()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def place_of_store() -> Path:
+    """KDCORE_WORK, or KDCORE_CACHE where that names a bucket; nothing need be there.
 
     Else it is `work/` of the project, shared by DVC's temporary workspaces through DVC_ROOT.
     """
     told = os.environ.get("KDCORE_WORK", "")
     told = os.environ.get("KDCORE_CACHE", "") if "://" in told else told
-    folder = Path(told or Path(os.environ.get("DVC_ROOT", ".")) / "work")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return Path(told or Path(os.environ.get("DVC_ROOT", ".")) / "work")
 
 
 # Writing
@@ -92,16 +97,24 @@ def publish_all(contents: Mapping[Path, bytes]) -> None:
     for path in new:
         check_file(path)
     for path, content in new.items():
-        note = _note(path.name, content)
-        with suppress(OSError):  # a store that is read-only: the file is then protected from kdcore as well
-            note.parent.mkdir(exist_ok=True)
-            note.touch()
+        _keep(_note(path.name, content))
         write_bytes(path, content)
 
 
 def _note(name: str, content: bytes) -> Path:
     """A file of the store that exists where kdcore published exactly this content under this name."""
-    return store() / "written" / hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
+    return place_of_store() / "written" / hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
+
+
+def _is_kept(note: Path) -> bool:
+    return os.path.exists(note)  # unlike Path.exists, False where this user may not look
+
+
+def _keep(note: Path) -> None:
+    """Leave a note in the store, where this user may: what has none is protected from kdcore, and read again."""
+    with suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
 
 
 @contextmanager
@@ -208,7 +221,7 @@ def _as_sealed(folder: Path) -> Iterator[Path]:
 
 def published(path: Path) -> bool:
     """Whether kdcore published exactly this file, as far as this store knows: nothing of what came with a clone."""
-    return path.is_file() and not path.is_symlink() and _note(path.name, path.read_bytes()).exists()
+    return path.is_file() and not path.is_symlink() and _is_kept(_note(path.name, path.read_bytes()))
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -373,16 +386,14 @@ def _proved(path: Path, content: str | None) -> bool:
     before = path.stat()
     if before.st_size <= SMALL:
         return sha256(path) == content
-    note = store() / "proved" / digest([MACHINE, content, *(getattr(before, name) for name in STATE)])
-    if note.exists() and os.environ.get("KDCORE_VERIFY", "0") in ("", "0"):
+    note = place_of_store() / "proved" / digest([MACHINE, content, *(getattr(before, name) for name in STATE)])
+    if _is_kept(note) and os.environ.get("KDCORE_VERIFY", "0") in ("", "0"):
         return True
     if sha256(path) != content:
         return False
     # Two writes within a tick of the clock have one time: a file that is so new may change and look the same.
     if time.time() - before.st_ctime > CLOCK:
-        with suppress(OSError):  # a store that is read-only
-            note.parent.mkdir(exist_ok=True)
-            note.touch()
+        _keep(note)
     return True
 
 

@@ -185,7 +185,7 @@ PARAMS: list[tuple[Mapping[str, Any], list[str]]] = [
     ({"teacher.epochs": 10**9}, ["teacher.epochs", "at most 1000000", "found 1000000000"]),
     ({"train.batch_size": 10**400}, ["train.batch_size", "at most 1000000", "found 1000"]),
     ({"student.rows": 10**4000}, ["student.rows", "at most 1000000000", "found 1000"]),
-    ({"train.learning_rate": 1e308}, ["train.learning_rate", "at most 10", "found 1e+308"]),
+    ({"train.learning_rate": 1e308}, ["train.learning_rate", "from 1e-9 to 10", "found 1e+308"]),
     ({"distill.temperature": 10**400}, ["distill.temperature", "from 0.001 to 1000", "found 1000"]),
     ({"targets.disk_gb": 1e308}, ["targets.disk_gb", "at most 1000000", "found 1e+308"]),
     ({"study.data_size.rows": [10**400]}, ["study.data_size.rows.0", "at most 1000000000", "found 1000"]),
