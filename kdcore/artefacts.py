@@ -29,6 +29,7 @@ CLOCK = 2.0  # seconds by which a file's time may be rounded
 MACHINE = [HOST, uuid.getnode()]  # whose disk a file is on; two machines may have one name
 SMALL = 2**20  # bytes of a file that is read whenever it is opened
 STATE = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev")  # of a file: a write changes one of them
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 NETWORK = (ConnectionError, TimeoutError, socket.gaierror)  # OSErrors too, but of no file
 
 
@@ -164,15 +165,15 @@ def check_folder(path: Path, *inputs: Path) -> None:
             raise UserError(str(path), f"contains {source}, an input of this command; write elsewhere")
         if source.resolve() in path.resolve().parents:
             raise UserError(str(path), f"is in {source}, an input of this command; write elsewhere")
-    if not path.exists():
-        return
-    if not path.is_dir():
+    if path.exists() and not path.is_dir():
         raise UserError(str(path), "must be a folder that kdcore made, or nothing, found a file; move it away")
     ours = set(_as_sealed(path))
-    foreign = next((file for file in _entries(path) if file not in ours and not published(file)), None)
+    entries = _entries(path) if path.exists() else ()
+    foreign = next((file for file in entries if file not in ours and not published(file)), None)
     if foreign is not None:  # it may be anybody's home: the rest is not looked at
         problem = f"holds what kdcore did not make, or what was changed since: {foreign.relative_to(path)}"
         raise UserError(str(path), f"{problem}; move it away, or write elsewhere")
+    _check_permission(path)
 
 
 def check_file(path: Path, *inputs: Path) -> None:
@@ -185,6 +186,7 @@ def check_file(path: Path, *inputs: Path) -> None:
             str(path),
             "is there, and kdcore did not write it, or it was changed since; move it away, or write elsewhere",
         )
+    _check_permission(path)
 
 
 def check_place(path: Path, *inputs: Path) -> None:
@@ -201,6 +203,14 @@ def check_place(path: Path, *inputs: Path) -> None:
     for source in inputs:
         if here == source.resolve() or (path.is_file() and source.is_file() and path.samefile(source)):
             raise UserError(str(path), "is an input of this command, which is never overwritten; write elsewhere")
+
+
+def _check_permission(path: Path) -> None:
+    """Raises OSError where this user may not make, or replace, `path`: now, and not after hours of work."""
+    around = next(folder for folder in path.absolute().parents if folder.exists())
+    if not os.access(around, os.W_OK | os.X_OK):
+        number = errno.EROFS if os.statvfs(around).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(number, os.strerror(number), str(path))
 
 
 def _as_sealed(folder: Path) -> Iterator[Path]:
@@ -322,11 +332,14 @@ def seal(folder: Path, **facts: Any) -> None:
 
 
 def read_manifest(folder: Path, rerun: str) -> dict[str, Any]:
-    """The manifest of a sealed folder. Where it can't be read, raises UserError that says what to run (`rerun`)."""
+    """The manifest of a sealed folder. Where it is none, raises UserError that says what to run (`rerun`).
+
+    Raises OSError where this user may not read it, or the disk fails: nobody may take the folder for damaged then.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         manifest["files"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*ABSENT, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(str(folder), f"{MANIFEST} can't be read ({error}); run `{rerun}`") from error
     return manifest
 
