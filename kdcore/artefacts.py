@@ -251,7 +251,8 @@ def _aside(path: Path, kind: str = "") -> Iterator[Path]:
         start = f".{path.name}{kind}.{HOST}."
         for left in path.parent.iterdir():
             if left.name.startswith(start) and left.name.removeprefix(start).isdecimal() and not _owned(left):
-                _remove(left)
+                with suppress(PermissionError):  # another user's, in a folder like /tmp
+                    _remove(left)
         aside = path.with_name(f"{start}{os.getpid()}")
         try:
             yield aside

@@ -8,7 +8,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from kdcore.artefacts import SMALL, check_file, check_folder, open_sealed, publish, seal
+from kdcore.artefacts import HOST, SMALL, check_file, check_folder, open_sealed, publish, seal
 from kdcore.distil import checkpoint
 from kdcore.door import explained
 from kdcore.errors import UserError
@@ -132,6 +132,24 @@ def test_where_nothing_may_be_written_that_is_said_before_any_work(tmp_path: Pat
         with pytest.raises(PermissionError, match=r"out\.csv"):
             check(tmp_path / "new/out.csv")
     assert not [*tmp_path.iterdir()]
+
+
+def test_what_another_users_killed_process_left_keeps_nobody_from_writing(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In a folder like /tmp, where nobody may remove it but its owner."""
+    left = tmp_path / f".table.md.{HOST}.99999999"
+    left.write_text("half")
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == left:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    publish(tmp_path / "table.md", b"one")
+    assert (tmp_path / "table.md").read_bytes() == b"one"
 
 
 def test_results_can_be_written_though_the_store_cannot(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch):
