@@ -7,12 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from kdcore.errors import UserError, shown
 from kdcore.params import rules
 from kdcore.params.sections import Params
-from kdcore.params.text import complaints, dotted, read_mapping, unknown
+from kdcore.params.text import BROKEN, complaints, dotted, read_mapping, unknown
 
 
 def load(path: str | Path = "params.yaml", changes: Iterable[str] = (), study: str | None = None) -> Params:
@@ -64,7 +63,7 @@ def _checks(section: str) -> TypeAdapter[Any]:
 def _value(change: str, text: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (*BROKEN, RecursionError) as error:
         raise UserError("-S", f"the value is not valid YAML, found {shown(change)}") from error
 
 

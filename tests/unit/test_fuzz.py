@@ -107,6 +107,15 @@ def test_params_of_any_yaml(text: str):
     assert load(text.encode("utf-8", "replace")) is None
 
 
+@few
+@given(st.lists(YAML_WORDS, max_size=4).map("".join))
+@example("!!bool x")
+def test_a_change_of_any_yaml(text: str):
+    path = ROOT / "params.yaml"
+    _, error = attempt(lambda: params.load(path, [f"student.layers={text}"]))
+    assert error is None or error.source in ("-S", str(path))
+
+
 def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Where there is a value in nested mappings and lists, by key and by position."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
