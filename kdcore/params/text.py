@@ -10,7 +10,6 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from kdcore.errors import UserError, near, one_line, shown
 
-
 # What ruamel raises: it lets Python's own errors through for values that it cannot build, e.g. the date 2020-99-99.
 BROKEN = (YAMLError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError)
 
