@@ -29,6 +29,7 @@ CLOCK = 2.0  # seconds by which a file's time may be rounded
 MACHINE = [HOST, uuid.getnode()]  # whose disk a file is on; two machines may have one name
 SMALL = 2**20  # bytes of a file that is read whenever it is opened
 STATE = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev")  # of a file: a write changes one of them
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 NETWORK = (ConnectionError, TimeoutError, socket.gaierror)  # OSErrors too, but of no file
 
 
@@ -43,15 +44,20 @@ def sha256(path: Path) -> str:
 
 
 def store() -> Path:
-    """Where runs live on this machine: KDCORE_WORK, or KDCORE_CACHE where that names a bucket; now it exists.
+    """Where runs live on this machine; now it exists."""
+    folder = place_of_store()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def place_of_store() -> Path:
+    """KDCORE_WORK, or KDCORE_CACHE where that names a bucket; nothing need be there.
 
     Else it is `work/` of the project, shared by DVC's temporary workspaces through DVC_ROOT.
     """
     told = os.environ.get("KDCORE_WORK", "")
     told = os.environ.get("KDCORE_CACHE", "") if "://" in told else told
-    folder = Path(told or Path(os.environ.get("DVC_ROOT", ".")) / "work")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return Path(told or Path(os.environ.get("DVC_ROOT", ".")) / "work")
 
 
 # Writing
@@ -92,16 +98,24 @@ def publish_all(contents: Mapping[Path, bytes]) -> None:
     for path in new:
         check_file(path)
     for path, content in new.items():
-        note = _note(path.name, content)
-        with suppress(OSError):  # a store that is read-only: the file is then protected from kdcore as well
-            note.parent.mkdir(exist_ok=True)
-            note.touch()
+        _keep(_note(path.name, content))
         write_bytes(path, content)
 
 
 def _note(name: str, content: bytes) -> Path:
     """A file of the store that exists where kdcore published exactly this content under this name."""
-    return store() / "written" / hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
+    return place_of_store() / "written" / hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
+
+
+def _is_kept(note: Path) -> bool:
+    return os.path.exists(note)  # unlike Path.exists, False where this user may not look
+
+
+def _keep(note: Path) -> None:
+    """Leave a note in the store, where this user may: what has none is protected from kdcore, and read again."""
+    with suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.touch()
 
 
 @contextmanager
@@ -151,15 +165,15 @@ def check_folder(path: Path, *inputs: Path) -> None:
             raise UserError(str(path), f"contains {source}, an input of this command; write elsewhere")
         if source.resolve() in path.resolve().parents:
             raise UserError(str(path), f"is in {source}, an input of this command; write elsewhere")
-    if not path.exists():
-        return
-    if not path.is_dir():
+    if path.exists() and not path.is_dir():
         raise UserError(str(path), "must be a folder that kdcore made, or nothing, found a file; move it away")
     ours = set(_as_sealed(path))
-    foreign = next((file for file in _entries(path) if file not in ours and not published(file)), None)
+    entries = _entries(path) if path.exists() else ()
+    foreign = next((file for file in entries if file not in ours and not published(file)), None)
     if foreign is not None:  # it may be anybody's home: the rest is not looked at
         problem = f"holds what kdcore did not make, or what was changed since: {foreign.relative_to(path)}"
         raise UserError(str(path), f"{problem}; move it away, or write elsewhere")
+    _check_permission(path)
 
 
 def check_file(path: Path, *inputs: Path) -> None:
@@ -172,6 +186,7 @@ def check_file(path: Path, *inputs: Path) -> None:
             str(path),
             "is there, and kdcore did not write it, or it was changed since; move it away, or write elsewhere",
         )
+    _check_permission(path)
 
 
 def check_place(path: Path, *inputs: Path) -> None:
@@ -188,6 +203,14 @@ def check_place(path: Path, *inputs: Path) -> None:
     for source in inputs:
         if here == source.resolve() or (path.is_file() and source.is_file() and path.samefile(source)):
             raise UserError(str(path), "is an input of this command, which is never overwritten; write elsewhere")
+
+
+def _check_permission(path: Path) -> None:
+    """Raises OSError where this user may not make, or replace, `path`: now, and not after hours of work."""
+    around = next(folder for folder in path.absolute().parents if folder.exists())
+    if not os.access(around, os.W_OK | os.X_OK):
+        number = errno.EROFS if os.statvfs(around).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(number, os.strerror(number), str(path))
 
 
 def _as_sealed(folder: Path) -> Iterator[Path]:
@@ -208,7 +231,7 @@ def _as_sealed(folder: Path) -> Iterator[Path]:
 
 def published(path: Path) -> bool:
     """Whether kdcore published exactly this file, as far as this store knows: nothing of what came with a clone."""
-    return path.is_file() and not path.is_symlink() and _note(path.name, path.read_bytes()).exists()
+    return path.is_file() and not path.is_symlink() and _is_kept(_note(path.name, path.read_bytes()))
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -228,7 +251,8 @@ def _aside(path: Path, kind: str = "") -> Iterator[Path]:
         start = f".{path.name}{kind}.{HOST}."
         for left in path.parent.iterdir():
             if left.name.startswith(start) and left.name.removeprefix(start).isdecimal() and not _owned(left):
-                _remove(left)
+                with suppress(PermissionError):  # another user's, in a folder like /tmp
+                    _remove(left)
         aside = path.with_name(f"{start}{os.getpid()}")
         try:
             yield aside
@@ -309,11 +333,14 @@ def seal(folder: Path, **facts: Any) -> None:
 
 
 def read_manifest(folder: Path, rerun: str) -> dict[str, Any]:
-    """The manifest of a sealed folder. Where it can't be read, raises UserError that says what to run (`rerun`)."""
+    """The manifest of a sealed folder. Where it is none, raises UserError that says what to run (`rerun`).
+
+    Raises OSError where this user may not read it, or the disk fails: nobody may take the folder for damaged then.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         manifest["files"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*ABSENT, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(str(folder), f"{MANIFEST} can't be read ({error}); run `{rerun}`") from error
     return manifest
 
@@ -373,16 +400,14 @@ def _proved(path: Path, content: str | None) -> bool:
     before = path.stat()
     if before.st_size <= SMALL:
         return sha256(path) == content
-    note = store() / "proved" / digest([MACHINE, content, *(getattr(before, name) for name in STATE)])
-    if note.exists() and os.environ.get("KDCORE_VERIFY", "0") in ("", "0"):
+    note = place_of_store() / "proved" / digest([MACHINE, content, *(getattr(before, name) for name in STATE)])
+    if _is_kept(note) and os.environ.get("KDCORE_VERIFY", "0") in ("", "0"):
         return True
     if sha256(path) != content:
         return False
     # Two writes within a tick of the clock have one time: a file that is so new may change and look the same.
     if time.time() - before.st_ctime > CLOCK:
-        with suppress(OSError):  # a store that is read-only
-            note.parent.mkdir(exist_ok=True)
-            note.touch()
+        _keep(note)
     return True
 
 

@@ -5,6 +5,7 @@ import os
 # Read once, when Python or a library starts; commands that tests start inherit them.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of some hundred commands compiles kdcore anew
 
 import ipaddress

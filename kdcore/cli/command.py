@@ -138,6 +138,7 @@ def set_up_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime tells its makers, and writes to HOME
     keep_freed()
     if processes.launched() > 1:  # else each warns in a phase that trains every parameter
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

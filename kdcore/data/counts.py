@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdcore.artefacts import digest, sha256, store, write_bytes
+from kdcore.artefacts import digest, place_of_store, sha256, write_bytes
 from kdcore.data.prepared import Data
 
 CHUNK = 4096  # rows that are in memory at once
@@ -19,7 +19,7 @@ def counted(data: Data, split: str, rows: int, tokenizer: Path, max_length: int)
     import tokenizers
 
     what = [data.fingerprint, split, rows, sha256(tokenizer), max_length, tokenizers.__version__]
-    note = store() / "counts" / digest(what)
+    note = place_of_store() / "counts" / digest(what)
     if note.is_file():
         found = np.frombuffer(note.read_bytes(), np.int32).reshape(2, -1)
     else:

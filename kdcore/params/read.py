@@ -1,17 +1,17 @@
 """params.yaml -> Params, checked as a whole before anything runs; `-S key=value` changes it, as in `dvc exp run -S`."""
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from kdcore.errors import UserError, shown
 from kdcore.params import rules
 from kdcore.params.sections import Params
-from kdcore.params.text import complaints, dotted, read_mapping, unknown
+from kdcore.params.text import BROKEN, complaints, dotted, read_mapping, unknown
 
 
 def load(path: str | Path = "params.yaml", changes: Iterable[str] = (), study: str | None = None) -> Params:
@@ -45,18 +45,25 @@ def _sections(mapping: dict[Any, Any]) -> tuple[dict[str, Any], list[str]]:
             else:
                 right[name] = field.get_default()
             continue
-        kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
         try:
-            right[name] = TypeAdapter(kind).validate_python(mapping[name])
+            right[name] = _checks(name).validate_python(mapping[name])
         except ValidationError as error:
             problems += complaints(error, name, field.annotation)
     return right, problems
 
 
+@cache
+def _checks(section: str) -> TypeAdapter[Any]:
+    """What checks a section; to make it takes longer than to use it."""
+    field = Params.model_fields[section]
+    kind: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    return TypeAdapter(kind)
+
+
 def _value(change: str, text: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (*BROKEN, RecursionError) as error:
         raise UserError("-S", f"the value is not valid YAML, found {shown(change)}") from error
 
 

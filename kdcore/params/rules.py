@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from kdcore.console import count_of
 from kdcore.data import embedded
 from kdcore.data.metrics import CLASS_METRICS, METRICS, SCORE_METRICS
-from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, RESERVED, SPLITS
+from kdcore.data.tasks import BUILT_IN, GLUE, LABEL, MOVIES, RESERVED, SPLITS
 from kdcore.distil.methods import Method
 from kdcore.errors import near, one_line, shown
 from kdcore.model.families import positions
@@ -104,9 +104,9 @@ def own_tasks(task: Entries) -> Problems:
 def _own_task(key: str, task: TaskEntry) -> Problems:
     if len(task.text) > 2:
         yield f"{key}.text: must be one column or two, found {len(task.text)}"
-    if task.label and task.label in task.text:
-        yield f"{key}.label: must be another column than the text, found {shown(task.label)}"
-    if len(set(task.labels)) != len(task.labels):
+    if (label := task.label or LABEL) in task.text:
+        yield f"{key}.label: must be another column than the text, found {shown(label)}"
+    if len({label.strip() for label in task.labels}) != len(task.labels):
         yield f"{key}.labels: must not repeat a value, found {shown(list(task.labels))}"
     if len(task.labels) == 1:
         allowed = "two classes or more, or left out for a regression"
@@ -143,14 +143,16 @@ def right_source(tasks: Tasks, data: Data, task: Entries) -> Problems:
 
 def known_columns(tasks: Tasks, data: Data, task: Entries) -> Problems:
     described = [BUILT_IN.get(name) or task.get(name) for name in tasks]
-    ours = [column for each in described if each for column in (*each.text, each.label)]
+    by_task = [(*each.text, each.label or LABEL) for each in described if each]
+    ours = [column for columns in by_task for column in columns]
     for column in data.columns:
         if column not in ours and all(described):
             hint = near(column, ours) or f", the tasks' columns are {', '.join(dict.fromkeys(ours))}"
             yield f"data.columns.{column}: unknown column{hint}"
-    theirs = list(data.columns.values())
-    for name in dict.fromkeys(name for name in theirs if theirs.count(name) > 1):
-        yield f"data.columns: {shown(name)} stands for more than one column"
+    # A column that is not renamed has its own name, which none that is renamed may take.
+    named = [[data.columns.get(column, column) for column in columns] for columns in by_task if data.columns]
+    for theirs in dict.fromkeys(name for names in (*named, [*data.columns.values()]) for name in _twice(names)):
+        yield f"data.columns: {shown(theirs)} stands for more than one column"
 
 
 def known_splits(data: Data) -> Problems:
@@ -161,9 +163,12 @@ def known_splits(data: Data) -> Problems:
     for split, name in data.splits.items():
         if ".." in name.split("/") or name.startswith("/"):  # DVC tracks the folder, and nothing around it
             yield f"data.splits.{split}: must be a name within the task's folder, found {shown(name)}"
-    theirs = list(data.splits.values())
-    for name in dict.fromkeys(name for name in theirs if theirs.count(name) > 1):
+    for name in _twice([*data.splits.values()]):
         yield f"data.splits: {shown(name)} stands for more than one split"
+
+
+def _twice(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(name for name in names if names.count(name) > 1))
 
 
 def explicit_map(student: Student) -> Problems:

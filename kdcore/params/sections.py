@@ -17,6 +17,7 @@ from kdcore.params.values import (
     Amount,
     Between,
     Classification,
+    Confidence,
     Cosine,
     Count,
     Dtype,
@@ -194,7 +195,7 @@ class TaskEntry(MethodSettings):
 
 class Evaluate(Section):
     batch_size: Count = 64
-    confidence: Between = 0.95
+    confidence: Confidence = 0.95
 
 
 class Attention(Section):

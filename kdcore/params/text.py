@@ -10,6 +10,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from kdcore.errors import UserError, near, one_line, shown
 
+# What ruamel raises: it lets Python's own errors through for values that it cannot build, e.g. the date 2020-99-99.
+BROKEN = (YAMLError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError)
+
 
 def read_mapping(path: str) -> dict[Any, Any]:
     """The YAML 1.2 mapping in the file; raises UserError, with the line where there is one."""
@@ -20,16 +23,7 @@ def read_mapping(path: str) -> dict[Any, Any]:
         raise UserError(path, _syntax(error)) from error
     except RecursionError as error:
         raise UserError(path, "is nested too deeply to be read") from error
-    except (
-        YAMLError,
-        ValueError,
-        TypeError,
-        LookupError,
-        ArithmeticError,
-        AttributeError,
-        AssertionError,
-    ) as error:
-        # ruamel lets Python's own errors through for values that it cannot build, e.g. the date 2020-99-99.
+    except BROKEN as error:
         place = getattr(error, "position", None)  # of a character that YAML does not allow
         where = "" if place is None else f"line {text.count(chr(10), 0, place) + 1}: "
         raise UserError(path, f"{where}is not valid YAML: {one_line(error, 200)}") from error

@@ -1,5 +1,6 @@
 """The values that a knob of params.yaml may have, each with the words that say so."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, get_args
@@ -59,7 +60,7 @@ def _optional_list(value: Any, inner: Callable[[Any], Any]) -> Any:
 
 def _distinct(value: Any, inner: Callable[[Any], Any]) -> Any:
     result = inner(value)
-    twice = [item for item in dict.fromkeys(result) if result.count(item) > 1]
+    twice = [item for item, count in Counter(result).items() if count > 1]
     if twice:
         wrong = f"must not repeat a value, found {', '.join(map(shown, twice))} more than once"
         raise PydanticCustomError("said", "{said}", {"said": wrong})
@@ -85,7 +86,7 @@ Rows = Annotated[
 ]
 Length = Annotated[int, Strict(), Field(ge=8, le=10**6), says("an integer of at least 8, at most 1000000")]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32), says("an integer from 0 to 4294967295")]
-LearningRate = Annotated[float, Strict(), Field(gt=0, le=10), says("a finite number greater than 0, at most 10")]
+LearningRate = Annotated[float, Strict(), Field(ge=1e-9, le=10), says("a number from 1e-9 to 10")]
 Temperature = Annotated[float, Strict(), Field(ge=0.001, le=1000), says("a number from 0.001 to 1000")]
 Amount = Annotated[float, Strict(), Field(ge=0, le=10**6), says("a finite number of at least 0, at most 1000000")]
 Share = Annotated[float, Strict(), Field(ge=0, lt=1), says("at least 0 and less than 1")]
@@ -95,8 +96,10 @@ ShareOrNull = Annotated[
     float | None, Strict(), Field(gt=0, lt=1), says("greater than 0 and less than 1, or null for none")
 ]
 Flag = Annotated[bool, Strict(), says("true or false")]
-Score = Annotated[float | None, Strict(), Field(allow_inf_nan=False), says("a finite number, or null")]
-TEXT = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"  # one line, not blank
+Confidence = Annotated[float, Strict(), Field(ge=0.5, le=0.9999), says("a number from 0.5 to 0.9999")]
+Score = Annotated[float | None, Strict(), Field(ge=-1, le=1), says("a score from -1 to 1 (0.9 for 90 %), or null")]
+LINES = r"\x00-\x1f\x7f-\x9f\u2028\u2029"  # ends of lines, and control characters
+TEXT = rf"^[^{LINES}]*[^{LINES}\s][^{LINES}]*$"  # one line, not blank
 Text = Annotated[str, Strict(), Field(pattern=TEXT), says("one line of text that is not blank (quote a number)")]
 TextOrNull = Annotated[str | None, Strict(), Field(pattern=TEXT), says("one line of text that is not blank, or null")]
 NAME = r"^[a-z0-9_][a-z0-9_-]{0,63}$"

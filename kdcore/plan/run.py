@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from kdcore.artefacts import store
+from kdcore.artefacts import place_of_store
 from kdcore.console import count_of, warn
 from kdcore.data import tasks
 from kdcore.model.names import check_length
@@ -46,7 +46,8 @@ def write_plan(
     seeds = len(params.study[study.name]["seeds"]) if study and study.tunes else None
     plans: list[TaskPlan] = []
     names: list[str] = []
-    free = shutil.disk_usage(store()).free
+    place = place_of_store().absolute()
+    free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.is_dir())).free
     for task in params.tasks:
         own = for_task(params, task)
         model, teacher = own.model, own.teacher

@@ -14,10 +14,11 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch.nn.functional import cross_entropy
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from kdcore.artefacts import new_folder, seal, write_bytes
+from kdcore.artefacts import check_folder, new_folder, read_manifest, seal, write_bytes
 from kdcore.console import say
 from kdcore.errors import UserError
 from kdcore.model.names import save_tokenizer
+from kdcore.project.init import check_free
 
 TEACHER = "models/reviews"
 RAW = "data/raw/reviews"
@@ -41,39 +42,62 @@ EPOCHS, BATCH, RATE = 8, 32, 2e-3
 def example(folder: Path) -> Iterator[tuple[str, Path, Path]]:
     """Write TEACHER, a fine-tuned BERT of 4 layers, and RAW/{train,validation}.csv below the folder; yields the three.
 
-    They are gone where the block fails. Raises UserError where something is there already.
+    They are gone where the block fails. Raises UserError where something is there already that this did not write
+    before it was killed.
     """
-    if there := [name for name in (TEACHER, RAW) if (folder / name).exists()]:
-        raise UserError(str(folder), [f"{name} is there already, and nothing is overwritten" for name in there])
+    rows, more = _drawn()
+    files = {f"{RAW}/{split}.csv": _table(reviews) for split, reviews in rows.items()}
+    check_free(folder, files)
+    if (folder / TEACHER).exists() and not _made(folder / TEACHER):
+        raise UserError(str(folder), f"{TEACHER} is there already, and nothing is overwritten")
     try:
-        _write(folder)
-        yield str(folder / TEACHER), folder / RAW / "train.csv", folder / RAW / "validation.csv"
+        for name, content in files.items():
+            write_bytes(folder / name, content)
+        if not (folder / TEACHER).exists():
+            _write_teacher(folder / TEACHER, [*rows["train"], *more])
+        say(f"example: a classifier of 4 layers in {TEACHER}, {ROWS['train']} and {ROWS['validation']} rows in {RAW}")
+        yield str(folder / TEACHER), *(folder / name for name in files)
     except BaseException:
-        for name in (TEACHER, RAW):
-            shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.rmtree(folder / TEACHER, ignore_errors=True)
+        for name in files:
+            (folder / name).unlink(missing_ok=True)
         raise
 
 
-def _write(folder: Path) -> None:
+def _made(teacher: Path) -> bool:
+    """Whether it is the example's, as it was written."""
+    try:
+        check_folder(teacher)
+        return "example" in read_manifest(teacher, "")
+    except UserError:
+        return False
+
+
+def _drawn() -> tuple[dict[str, list[tuple[str, str]]], list[tuple[str, str]]]:
+    """The rows of each split, and those that only the classifier sees: text and label."""
     draw = random.Random(0)  # noqa: S311  (rows of an example, no secret)
     found: dict[str, str] = {}  # each text once
     while len(found) < sum(ROWS.values()) + SEEN:
         found.update([_review(draw)])
     drawn = iter(found.items())
-    rows = {split: list(islice(drawn, count)) for split, count in ROWS.items()}
-    for split, reviews in rows.items():
-        table = io.StringIO()
-        csv.writer(table, lineterminator="\n").writerows([("review", "label"), *reviews])
-        write_bytes(folder / RAW / f"{split}.csv", table.getvalue().encode())
+    return {split: list(islice(drawn, count)) for split, count in ROWS.items()}, [*drawn]
+
+
+def _table(reviews: list[tuple[str, str]]) -> bytes:
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("review", "label"), *reviews])
+    return table.getvalue().encode()
+
+
+def _write_teacher(folder: Path, rows: list[tuple[str, str]]) -> None:
     tokenizer = _tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        classifier = _trained(tokenizer, [*rows["train"], *drawn])
-    with new_folder(folder / TEACHER) as aside:
+        classifier = _trained(tokenizer, rows)
+    with new_folder(folder) as aside:
         classifier.save_pretrained(aside)
         save_tokenizer(tokenizer, aside)
-        seal(aside)
-    say(f"example: a classifier of 4 layers in {TEACHER}, {ROWS['train']} and {ROWS['validation']} rows in {RAW}")
+        seal(aside, example=True)
 
 
 def _review(draw: random.Random) -> tuple[str, str]:

@@ -4,11 +4,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from kdcore import __version__
 from kdcore.artefacts import write_bytes
@@ -44,7 +44,8 @@ class Wish:
 def init(folder: Path, wish: Wish) -> None:
     """Write params.yaml, dvc.yaml, stages/dvc.yaml and the rows into `folder`, and set up git and DVC where needed.
 
-    Raises UserError, with the folder as it was, where something is wrong with the wish or in the way.
+    params.yaml comes last: without it the same call finds what a start that was killed has written, and ends as that
+    would have. Raises UserError, with the folder as it was, where something is wrong with the wish or in the way.
     """
     task = wish.task or _name(wish.train)
     if not re.match(NAME, task) or task in (*BUILT_IN, RESERVED):
@@ -53,7 +54,8 @@ def init(folder: Path, wish: Wish) -> None:
     files = {split: path for split, path in (("train", wish.train), ("validation", wish.validation)) if path}
     rows = look_at_rows(wish.train, wish.validation, wish.text, wish.label)
     place = _data_path(folder, task, files)
-    copies = {} if place else {f"{RAW}/{task}/{split}.{parted(path.name)[1]}": path for split, path in files.items()}
+    raw = {} if place else {f"{RAW}/{task}/{split}.{parted(path.name)[1]}": path for split, path in files.items()}
+    copies = {name: path.read_bytes() for name, path in raw.items()}
     check_free(folder, copies)
     teacher = Classifier.at(wish.teacher)
     chosen = choose(task, teacher, rows, wish.layers) | {"data.source": "local", "data.path": place or RAW}
@@ -104,17 +106,25 @@ def _seen_from(folder: Path, model: str) -> str:
 # Nothing in the way
 
 
-def check_free(folder: Path, copies: Collection[str] = ()) -> None:
-    """Raises UserError that names every file that is in the way of the project's, or of `copies`; or without git."""
+def check_free(folder: Path, copies: Mapping[str, bytes] = MappingProxyType({})) -> None:
+    """Raises UserError that names every file that is in the way of the project's, or of `copies`; or without git.
+
+    A file that has the very content that it will be given is what a start that was killed has written.
+    """
     if folder.exists() and not folder.is_dir():
         raise UserError(str(folder), "must be a folder, or nothing, found a file")
     stems = {parted(name)[0] for name in copies}
     names = ["params.yaml", *pipeline.STAGES, *(f"{stem}.{kind}" for stem in sorted(stems) for kind in ENDINGS)]
-    if there := [name for name in names if os.path.lexists(folder / name)]:
+    ours = {name: pipeline.text(name).encode() for name in pipeline.STAGES} | copies
+    if there := [name for name in names if os.path.lexists(folder / name) and not _is(folder / name, ours.get(name))]:
         problem = "is there already, and nothing is overwritten: move it away, or name another folder"
         raise UserError(str(folder), [f"{name} {problem}" for name in there])
     if shutil.which("git") is None:
         raise UserError("git", "is not on the PATH, and DVC, which runs the pipeline, needs it: install git first")
+
+
+def _is(path: Path, content: bytes | None) -> bool:
+    return path.is_file() and not path.is_symlink() and path.read_bytes() == content
 
 
 # Writing
@@ -123,33 +133,27 @@ def check_free(folder: Path, copies: Collection[str] = ()) -> None:
 def _set_up(folder: Path) -> None:
     """A git repository around the folder, and DVC at home in it; each is left as it is where it is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    top = _run(folder, "git", "rev-parse", "--show-toplevel", check=False)
-    if not top:
-        _run(folder, "git", "init", "--quiet")
+    asked = _git(folder, "rev-parse", "--show-toplevel")
+    if "safe.directory" in asked.stderr:  # another user's: a new repository inside would hide it
+        raise UserError(str(folder), one_line(asked.stderr, 400))
+    if asked.returncode:
+        made = _git(folder, "init", "--quiet")
+        if made.returncode:
+            raise UserError("git init", one_line(made.stderr, 400))
         say(f"git: a new repository in {folder}")
-    if not (folder / ".dvc").is_dir():
-        below = ["--subdir"] if top and Path(top) != folder.resolve() else []
-        _run(folder, sys.executable, "-m", "dvc", "init", "--quiet", *below)
+    if not (folder / pipeline.DVC).exists():  # all that DVC needs, and `dvc init` can't be cut short where it isn't run
         write_bytes(folder / pipeline.DVC, pipeline.text(pipeline.DVC).encode())
-        _run(folder, "git", "add", pipeline.DVC)
         say(f"DVC: set up in {folder}")
 
 
-def _run(folder: Path, *command: str, check: bool = True) -> str:
-    """Its output. Raises UserError with what it says where it fails and `check` is set; empty then without."""
-    environment = os.environ | {"DVC_NO_ANALYTICS": "1"}  # until its config says so
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode and check:
-        raise UserError(" ".join(command), one_line(done.stderr or done.stdout, 400))
-    return "" if done.returncode else done.stdout.strip()
+def _git(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603, S607
 
 
-def _write(folder: Path, task: str, params: str, copies: Mapping[str, Path]) -> None:
-    for name, source in copies.items():
-        write_bytes(folder / name, source.read_bytes())
-    for name in pipeline.STAGES:
-        write_bytes(folder / name, pipeline.text(name).encode())
-    write_bytes(folder / "params.yaml", params.encode())
+def _write(folder: Path, task: str, params: str, copies: Mapping[str, bytes]) -> None:
+    files = copies | {name: pipeline.text(name).encode() for name in pipeline.STAGES}
+    for name, content in files.items():
+        write_bytes(folder / name, content)
     _append(folder / ".gitignore", (f"/data/{task}/", "/runs/", "/work/", "/dvc_plots/"))
     _append(folder / ".dvcignore", DVC_IGNORES)
     requirements = (folder / "requirements.txt").resolve()
@@ -157,6 +161,7 @@ def _write(folder: Path, task: str, params: str, copies: Mapping[str, Path]) -> 
         write_bytes(requirements, f"kdcore=={__version__}\n".encode())
     elif "kdcore" not in requirements.read_text(encoding="utf-8", errors="replace"):
         say(f"requirements.txt is there and does not name kdcore: add kdcore=={__version__}")
+    write_bytes(folder / "params.yaml", params.encode())
     written = ("params.yaml", *pipeline.STAGES, *copies)
     say(f"written in {folder}: {', '.join(written)}")
 

@@ -59,8 +59,10 @@ _STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The look of every picture, for the block only."""
-    with mpl.rc_context(_STYLE):
+    """The look of every picture, for the block only; a user's own matplotlibrc has no part in it."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
         yield
 
 

@@ -62,10 +62,10 @@ def disk(eager: Project, tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def begin(eager: Project, disk: Disk) -> Callable[[Stage], subprocess.CompletedProcess[str]]:
-    """begin(stage): run its command with its store and its out on the disk."""
+    """begin(stage, out): run its command with its store, and its out unless that is elsewhere, on the disk."""
 
-    def run(stage: Stage) -> subprocess.CompletedProcess[str]:
-        words = disk.command(*stage.command(disk.folder / "out"))
+    def run(stage: Stage, out: Path = disk.folder / "out") -> subprocess.CompletedProcess[str]:
+        words = disk.command(*stage.command(out))
         return eager.run(*words, check=False, KDCORE_WORK=str(disk.folder / "work"))
 
     return run
@@ -145,11 +145,14 @@ def test_a_file_that_may_grow_no_further_is_named_with_the_limit(eager: Project,
 # No permission
 
 
-@pytest.mark.parametrize("name", ["prepare", "student"])
-def test_a_read_only_disk_is_named(disk: Disk, begin: Callable[..., subprocess.CompletedProcess[str]], name: str):
+@pytest.mark.parametrize("place", ["out", "work"])
+def test_a_read_only_disk_is_named(
+    eager: Project, disk: Disk, begin: Callable[..., subprocess.CompletedProcess[str]], place: str
+):
     disk.read_only()
-    said = refusal(begin(STAGES[name]))
-    assert said.startswith(f"{disk.folder}/{'out' if name == 'prepare' else 'work'}: ")
+    elsewhere = {"work": (eager.root / "elsewhere",)}
+    said = refusal(begin(STAGES["student"], *elsewhere.get(place, ())))
+    assert said.startswith(f"{disk.folder}/{place}: ")
     assert said.endswith(f"Read-only file system; make it writable, or work in another folder, {AGAIN}"), said
     assert disk.files() == set()
 

@@ -1,9 +1,12 @@
 """Whatever the bytes are, the readers give rows or one UserError, and never anything else."""
 
+import copy
+import datetime
 import io
 import json
+import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from ruamel.yaml import YAML
 
 from kdcore.data import tables
 from kdcore.data.checks import class_id, fault, number
@@ -20,7 +24,7 @@ from kdcore.data.prepared import Data
 from kdcore.data.tables import READERS
 from kdcore.errors import UserError, shown
 from kdcore.params import read as params
-from tests.unit.raw_files import REVIEWS, ROOT, VALIDATION, all_params, data, write, write_params
+from tests.unit.raw_files import REVIEWS, ROOT, VALIDATION, all_params, data, write
 
 few = settings(max_examples=80, deadline=None)
 
@@ -38,6 +42,20 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
+# fmt: off
+# What is beyond every range, of no type that a knob has, or two things at once.
+ODD = st.sampled_from([
+    -1, 0.5, 5e-324, 1e308, 10**400, math.nan, -math.inf, datetime.date(2024, 1, 1), "y" * 10_000, "a\u2028b",
+    [None], [[1]], [10**400], [0, 0.0], ["x", "x "], {None: 1}, {"a": 1}, {0: {}},
+])
+# fmt: on
+DESCRIBED = {
+    "mine": {
+        **{"text": ["review"], "label": "stars", "labels": ["bad", "good"], "metrics": ["accuracy"]},
+        **{"teacher": {"epochs": 2, "floor": 0.5}, "student": {"layer_map": [2, 4, 6]}},
+        "methods": {"sid": {"train": {"clip": 1.0}, "distill": {"weights": {"kl": 0.5}}}},
+    }
+}
 labels = st.sampled_from(["good", "bad", "0", "1", "", "-1", "x"])
 
 
@@ -89,21 +107,54 @@ def test_params_of_any_yaml(text: str):
     assert load(text.encode("utf-8", "replace")) is None
 
 
-@settings(max_examples=30, deadline=None)
+@few
+@given(st.lists(YAML_WORDS, max_size=4).map("".join))
+@example("!!bool x")
+def test_a_change_of_any_yaml(text: str):
+    path = ROOT / "params.yaml"
+    _, error = attempt(lambda: params.load(path, [f"student.layers={text}"]))
+    assert error is None or error.source in ("-S", str(path))
+
+
+def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where there is a value in nested mappings and lists, by key and by position."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield (*above, key)
+        yield from places(part, (*above, key))
+
+
+def at(value: Any, place: tuple[Any, ...]) -> Any:
+    """What is there, in plain mappings and lists as well as in what was loaded of them."""
+    for key in place:
+        value = getattr(value, key) if isinstance(value, BaseModel) else value[key]
+    return value
+
+
+def plain(value: Any) -> Any:
+    """Sections as mappings of what was given, tuples as lists."""
+    if isinstance(value, BaseModel):
+        value = {name: getattr(value, name) for name in value.model_fields_set}
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [*map(plain, value)] if isinstance(value, list | tuple) else value
+
+
+@few
 @given(st.data())
-def test_params_with_any_value(choice: st.DataObject):
+def test_params_with_any_value_in_any_place(choice: st.DataObject):
+    """In a section, in what is other for a task, in a study's lists: it is refused, or stays what it is."""
     found = all_params()
-    section = choice.draw(st.sampled_from([key for key, value in found.items() if isinstance(value, dict) and value]))
-    key = choice.draw(st.sampled_from(list(found[section])))
-    value = choice.draw(values)
-    with tempfile.TemporaryDirectory() as folder:
-        raw = write_params(Path(folder) / "params.yaml", {f"{section}.{key}": value}).read_bytes()
-    loaded = load(raw)
+    found["task"] |= copy.deepcopy(DESCRIBED)
+    place = choice.draw(st.sampled_from([*places(found)]))
+    value = choice.draw(values | ODD)
+    at(found, place[:-1])[place[-1]] = value
+    text = io.StringIO()
+    YAML(typ="safe", pure=True).dump(found, text)
+    loaded = load(text.getvalue().encode())
     if loaded:
-        part = getattr(loaded, section)
-        kept = part[key] if isinstance(part, dict) else getattr(part, key)
-        kept = kept.model_dump(exclude_unset=True) if isinstance(kept, BaseModel) else kept
-        if section == "study" and isinstance(value, dict):  # what a study's grid leaves out has a default
+        kept = plain(at(loaded, place))
+        if place[0] == "study" and isinstance(value, dict):  # what a study's grid leaves out has a default
             kept = {name: kept[name] for name in value}
         assert kept == value
         assert isinstance(kept, bool) == isinstance(value, bool)

@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,6 +55,15 @@ def unsafe(call: ast.Call) -> Iterator[str]:
             yield f"{keyword}={ast.unparse(value)}"
     if "AutoModel" in name and name.endswith(".from_pretrained") and "use_safetensors" not in given:
         yield f"{name} without use_safetensors=True"
+
+
+def test_onnx_runtime_neither_names_the_machine_nor_tells_its_makers(tmp_path: Path):
+    """Its import alone writes an id to HOME and queues events, unless the variable says otherwise."""
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    told = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    code = "from kdcore.cli.command import set_up_libraries as up; up(); import onnxruntime"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=told | {"HOME": str(tmp_path)}, check=True)
+    assert not [*tmp_path.rglob("*")]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "kdcore").rglob("*.py")), ids=lambda path: path.stem)

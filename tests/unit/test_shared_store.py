@@ -8,7 +8,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from kdcore.artefacts import check_file, publish
+from kdcore.artefacts import HOST, SMALL, check_file, check_folder, open_sealed, publish, seal
 from kdcore.distil import checkpoint
 from kdcore.door import explained
 from kdcore.errors import UserError
@@ -86,6 +86,70 @@ def test_in_a_read_only_store_without_notes_what_is_there_is_kept(read_only: Pat
     with pytest.raises(UserError, match="kdcore did not write it"):
         check_file(tmp_path / "mine.csv")
     assert not (read_only / "written").exists()
+
+
+def test_a_result_that_this_user_may_not_read_is_no_damaged_one(store: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of another user with a umask of 077: it would be removed, and trained again."""
+    finish("weights")
+    read = Path.read_text
+
+    def refuse(path: Path, *args: object, **named: object) -> str:
+        if path.name == "manifest.json":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return read(path, *args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(PermissionError, match=r"manifest\.json"), open_run("student", {"seed": 0}) as run:
+        assert run.finished
+    assert len([*store.glob("student-*/result/model")]) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_store_that_cannot_even_be_made_keeps_nobody_from_a_result(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    """As in another user's project, whose student is asked."""
+    mkdir = Path.mkdir
+
+    def refuse(path: Path, *args: object, **named: object) -> None:
+        if path == store or store in path.parents:
+            raise OSError(number, os.strerror(number), str(path))
+        mkdir(path, *args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/weights").write_bytes(b"x" * (SMALL + 1))
+    seal(tmp_path / "model")
+    open_sealed(tmp_path / "model", "")
+    publish(tmp_path / "out/table.md", b"one")
+    assert (tmp_path / "out/table.md").read_bytes() == b"one"
+    assert not store.exists()
+
+
+def test_where_nothing_may_be_written_that_is_said_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    for check in (check_file, check_folder):
+        with pytest.raises(PermissionError, match=r"out\.csv"):
+            check(tmp_path / "new/out.csv")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_another_users_killed_process_left_keeps_nobody_from_writing(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In a folder like /tmp, where nobody may remove it but its owner."""
+    left = tmp_path / f".table.md.{HOST}.99999999"
+    left.write_text("half")
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == left:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    publish(tmp_path / "table.md", b"one")
+    assert (tmp_path / "table.md").read_bytes() == b"one"
 
 
 def test_results_can_be_written_though_the_store_cannot(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch):

@@ -193,7 +193,7 @@ def test_all_problems_come_at_once(tmp_path: Path):
     assert str(error.value) == (
         f"{path}: 3 problems\n"
         "  tasks: is missing\n"
-        "  teacher.learning_rate: must be a finite number greater than 0, at most 10, found -1\n"
+        "  teacher.learning_rate: must be a number from 1e-9 to 10, found -1\n"
         "  student.layer: unknown key, did you mean 'layers'?"
     )
 

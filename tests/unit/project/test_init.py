@@ -1,10 +1,12 @@
 """`kdcore init`: what it finds out, what it writes, and that nothing which is there is lost."""
 
+import itertools
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +308,44 @@ def test_without_git_there_is_one_message(made: Callable[..., Any], tmp_path: Pa
     assert not (tmp_path / "own").exists()
 
 
+def test_a_start_that_is_cut_short_before_any_file_ends_the_next_time_as_one_that_was_not(
+    made: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write, short, whole = project.write_bytes, tmp_path / "short", tmp_path / "whole"
+    left = 0
+
+    def cut(path: Path, content: bytes) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(project, "write_bytes", cut)
+    names: list[set[str]] = []
+    while not (short / "params.yaml").exists():
+        left = len(names)
+        with suppress(KeyboardInterrupt):
+            made(folder=short, set_up=True)
+        names.append({*contents(short)})
+    left = 100
+    made(folder=whole, set_up=True)
+    assert contents(short) == contents(whole)
+    assert len(names) >= 7  # rows, stages and params.yaml are written by each of them
+    assert all(before <= after for before, after in itertools.pairwise(names))
+
+
+def test_a_repository_that_git_does_not_trust_gets_no_other_inside(
+    made: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Another user's, as a container's root finds it."""
+    git(tmp_path, "init", "--quiet")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(UserError, match=r"dubious ownership .* git config --global --add safe.directory"):
+        made(set_up=True)
+    assert contents(tmp_path / "own") == {}
+
+
 # git and DVC
 
 
@@ -355,12 +395,18 @@ def test_the_example_is_a_classifier_that_knows_its_rows(
 ):
     from transformers import pipeline
 
-    from kdcore.project.example import TEACHER, example
+    from kdcore.project.example import RAW, TEACHER, example
 
     own = tmp_path / "own"
     with pytest.raises(UserError, match="--layers"), example(own) as (teacher, train, validation):
         made(teacher=teacher, train=train, validation=validation, label="label", layers=5)
     assert not [path for path in own.rglob("*") if path.is_file()]
+    (own / RAW).mkdir(parents=True, exist_ok=True)
+    (own / RAW / "train.csv").write_text("mine")
+    with pytest.raises(UserError, match=r"data/raw/reviews/train\.csv is there already"), example(own):
+        pass
+    assert (own / RAW / "train.csv").read_text() == "mine"
+    (own / RAW / "train.csv").unlink()
     with example(own) as (teacher, train, validation):
         params = made(teacher=teacher, train=train, validation=validation, label="label", quoted=True)
     assert (params.data.path, params.teacher.finetuned, params.report.texts) == ("data/raw", TEACHER, True)
@@ -370,5 +416,10 @@ def test_the_example_is_a_classifier_that_knows_its_rows(
     right = [said["label"] == label for said, label in zip(classify(list(texts)), labels, strict=True)]
     assert sum(right) >= 98  # no student that learns from labels alone can be better
     assert json.loads((own / TEACHER / "config.json").read_text())["num_hidden_layers"] == 4
+    before = contents(own)
+    with example(own):  # as after a start that was killed
+        assert contents(own) == before
+    (own / TEACHER / "notes.txt").write_text("years of work")
     with pytest.raises(UserError, match="models/reviews is there already"), example(own):
         pass
+    assert contents(own) == {**before, f"{TEACHER}/notes.txt": b"years of work"}

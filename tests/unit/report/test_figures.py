@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from kdcore.report import attention, figures, points
-from kdcore.report.canvas import encode
+from kdcore.report.canvas import SIZE, encode, panels, style
 from kdcore.report.methods import ORDER, look
 from kdcore.report.statistics import Estimate
 from kdcore.report.summary import baselines, summarise
@@ -27,6 +28,19 @@ def texts(figure):
 
 def legend(figure):
     return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("own", [{"text.usetex": True}, {"axes.facecolor": "red"}, {"savefig.bbox": "tight"}])
+def test_a_users_own_matplotlibrc_changes_no_picture(own):
+    def drawn():
+        with style():
+            figure, (axis,) = panels(["movies"], *SIZE)
+            axis.set_title("Score")
+            return encode(figure)
+
+    usual = drawn()
+    with mpl.rc_context(own):
+        assert drawn() == usual
 
 
 def headline(folder, tasks, methods, seeds=SEEDS, **changes):
