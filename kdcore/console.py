@@ -32,6 +32,11 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def millions(count: float, decimals: int) -> str:
+    """`21.3`; of less than a million the two digits that say something: 41,000 weights are `0.041`, not `0.0`."""
+    return f"{count / 1e6:.{decimals}f}" if count >= 1e6 else f"{count / 1e6:.2g}"
+
+
 def in_words(seconds: float) -> str:
     """`40 s`, `12 min`, `3 h 20 min`."""
     minutes = round(seconds / 60)

@@ -154,7 +154,8 @@ def _length(teacher: Classifier, rows: Rows) -> int:
     counts = np.array([len(ids) for ids in tokenizer(*texts)["input_ids"]])
     wanted = next((length for length in LENGTHS if length >= np.quantile(counts, MOST)), LENGTHS[-1])
     length = min(wanted, teacher.longest or wanted)
-    say(f"max_length: {length} tokens; the longest text has {counts.max()}, {np.mean(counts > length):.1%} are cut")
+    cut = f"{np.sum(counts > length):,} of {len(counts):,} are cut"
+    say(f"max_length: {length} tokens; the longest text has {counts.max()}, {cut}")
     return length
 
 

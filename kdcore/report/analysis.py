@@ -217,7 +217,8 @@ def _notes(methods: Mapping[str, Method], teachers: int, confidence: float) -> s
     spread = f"Means over {over}, with the {percent(confidence)} t interval." if seeds > 1 else "One seed."
     repeated = "A teacher's error is repeated where the student predicts the same wrong class."
     made = [test for method in methods.values() for test in method.minus_soft.values()]
-    return " ".join([spread, "Differences are paired by seed.", *holm_note(made), repeated])
+    paired = ["Differences are paired by seed."] if made else []
+    return " ".join([spread, *paired, *holm_note(made), repeated])
 
 
 def _examples(analysis: Analysis) -> list[Block]:

@@ -109,7 +109,7 @@ def star(test: Tested) -> str:
 
 @dataclass(frozen=True)
 class Degenerate:
-    """How many of the runs predict one class only."""
+    """How many of the runs give one answer for all."""
 
     runs: int
     of: int
@@ -273,5 +273,5 @@ def percent(confidence: float) -> str:
 
 
 def degenerate(flags: Sequence[bool]) -> Degenerate:
-    """Count the runs that predict one class only (for CoLA: whose Matthews correlation is 0)."""
+    """Count the runs that give one answer for all (a correlation is then 0)."""
     return Degenerate(sum(bool(flag) for flag in flags), len(flags))

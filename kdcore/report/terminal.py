@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kdcore.console import count_of, in_words, say
-from kdcore.report.markdown import cell_text, estimate_text, scores_table
+from kdcore.report.markdown import cell_text, estimate_text, in_gflop, scores_table
 from kdcore.report.methods import words
 from kdcore.report.points import Run
 from kdcore.report.summary import Row, by_task
@@ -33,7 +33,7 @@ def conclude(rows: Sequence[Row], runs: Sequence[Run], students: Path, page: Pat
     notes = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
     seconds, gflop = (math.fsum(note[cost] for note in notes) for cost in ("seconds", "gflop"))
     trained = count_of(len(notes), "student")
-    say(f"{trained} took {in_words(seconds)} to train ({gflop:,.0f} GFLOP), now or in an earlier run")
+    say(f"{trained} took {in_words(seconds)} to train ({in_gflop(gflop)} GFLOP), now or in an earlier run")
     say(f"the page is {page}")
 
 

@@ -11,7 +11,7 @@ import IPython
 import IPython.display
 import pytest
 
-from kdcore.console import in_words, progress, say, warn
+from kdcore.console import in_words, millions, progress, say, warn
 
 
 class Terminal(io.StringIO):
@@ -135,3 +135,8 @@ def test_an_error_leaves_the_block_as_it_is(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(("seconds", "words"), [(89, "89 s"), (90, "2 min"), (5340, "89 min"), (12000, "3 h 20 min")])
 def test_times_are_said_as_one_would(seconds: float, words: str):
     assert in_words(seconds) == words
+
+
+@pytest.mark.parametrize(("count", "words"), [(21_340_000, "21.3"), (1_000_000, "1.0"), (41_000, "0.041"), (0, "0")])
+def test_millions_of_a_small_model_are_not_rounded_away(count: int, words: str):
+    assert millions(count, 1) == words
