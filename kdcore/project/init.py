@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -159,6 +160,8 @@ def _write(folder: Path, task: str, params: str, copies: Mapping[str, Path]) -> 
         say(f"requirements.txt is there and does not name kdcore: add kdcore=={__version__}")
     written = ("params.yaml", *pipeline.STAGES, *copies)
     say(f"written in {folder}: {', '.join(written)}")
+    there = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    say(f"next: {there}dvc repro")
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
