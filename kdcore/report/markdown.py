@@ -168,6 +168,8 @@ def _notes(table: Sequence[Row], students: str, comparisons: str) -> str:
         how = "by seed" if max(row.teachers for row in table) == 1 else "by seed and averaged by teacher"
         notes.append(f"Differences are paired {how}, with their {percent(made[0].confidence)} t interval.")
         notes.append("An interval that includes 0 reads “no difference found”.")
+    if any(row.score.n > 1 and row.score.low is None for row in _students(table)):
+        notes.append("A row whose scores are all equal has no interval.")
     if any(run.selected for row in table for run in row.runs):
         notes.append("Epochs were selected by score on validation rows (`train.keep: best`), so these scores are high.")
     notes += [*holm_note(made), "A degenerate run gives one answer for all."]

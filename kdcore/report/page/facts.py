@@ -177,7 +177,7 @@ class Facts:
         span = 92 / (self._place(1.0) - self._place(0.0))  # from the least to the greatest end
         least = (4 - self._place(0.0)) / 92 * span
         values = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(least, least + span)
-        inside = [float(value) for value in values if 4 <= self._place(value) <= 96]  # room for whole labels
+        inside = [float(value) for value in values if 0 <= self._place(value) <= 100]
         decimals = next(digits for digits in range(9) if np.allclose(np.round(inside, digits), inside, atol=1e-9))
         return [Tick(self._place(value), f"{value:+.{decimals}f}" if abs(value) > 1e-9 else "0") for value in inside]
 

@@ -134,7 +134,7 @@ def test_depth_draws_a_line_per_method_and_the_teacher(tmp_path):
     assert labels == ["1.9\n(1)", "3.7\n(2)", "7.2\n(4)", "10.8\n(6)"]
     small = [replace(row, cost={**row.cost, "encoder_and_pooler": 9_000 * row.keys["layers"]}) for row in rows]
     axis = figures.curve(small, STUDIES["depth"].axes[0], "Score against depth").axes[0]
-    assert [tick.get_text() for tick in axis.get_xticklabels()][:2] == ["0.009\n(1)", "0.018\n(2)"]
+    assert [tick.get_text() for tick in axis.get_xticklabels()][:2] == ["0.0090\n(1)", "0.018\n(2)"]
 
 
 def test_depth_has_a_panel_of_what_a_row_takes_where_that_was_measured(tmp_path):
