@@ -22,6 +22,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+from transformers.utils import logging
 
 from kdcore import interrupt, rounding
 from kdcore.artefacts import check_folder, new_folder, write_bytes
@@ -51,6 +52,7 @@ from kdcore.export import export
 from kdcore.model import names, places
 from kdcore.model.config import DECODING, labels_in, load_config
 from kdcore.model.encoder import Encoder
+from kdcore.model.families import positions
 from kdcore.model.layers import layer_map
 from kdcore.params import rules, sections
 from kdcore.params.sections import Section
@@ -92,6 +94,17 @@ SECTIONS: dict[str, type[Section]] = {
 KNOBS: dict[str, Any] = {knob: value for kind in SECTIONS.values() for knob, value in kind()}
 
 
+@contextmanager
+def _errors_only() -> Iterator[None]:
+    """transformers says errors only, as in a command: it warns of texts that are too long before they are cut."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 @dataclass(frozen=True)
 class Student:
     """A distilled student and its scores on the validation rows.
@@ -111,6 +124,7 @@ class Student:
     max_length: int
     data: Path = field(compare=False)
 
+    @_errors_only()
     def predict(self, texts: Sequence[Any]) -> pd.DataFrame:
         """One row per text: `prediction`, the label's name, and p_<label>; a regression's number alone.
 
@@ -138,6 +152,7 @@ class Student:
             copy_model(self.path, aside, self._scores())
         return place
 
+    @_errors_only()
     def export(self, folder: str | Path, int8: bool = True) -> dict[str, Any]:
         """Write the student as ONNX to `folder`, as `kdcore export` does; returns what was measured (export.json).
 
@@ -194,8 +209,9 @@ def distil(
     starts_elsewhere = own["student"].init.startswith("pretrained")
     if starts_elsewhere and pretrained is None:
         raise UserError(SOURCE, f"init: {own['student'].init!r} needs `pretrained`, the encoder that it starts from")
-    model = sections.Model(name=start, max_length=own["choice"].max_length)
-    with _caller_left_alone():
+    length = _length(own["choice"].max_length if "max_length" in knobs else None, config)
+    model = sections.Model(name=start, max_length=length)
+    with _errors_only(), _caller_left_alone():
         data = _prepared(config, train, validation, text, label, metrics)
         teacher = adopt(data, name, revision, model, own["train"])
         above = read_point(score_run(teacher, data, teacher, None, BATCH))
@@ -243,6 +259,15 @@ def _classifier(model: Any) -> Any:
     if asked := [key for key in DECODING if getattr(config, key, False)]:
         raise UserError("kdcore.capture", f"model: its config's {asked[0]} asks for a decoder")
     return model
+
+
+def _length(asked: int | None, config: Any) -> int:
+    """Tokens per text: what was asked for, else the default, where the classifier takes as many."""
+    usual = KNOBS["max_length"]
+    most = positions(config.to_dict()) or usual
+    if asked is None and most < usual:
+        say(f"max_length: {most} tokens, as many as the classifier takes")
+    return asked or min(usual, most)
 
 
 def _sections(knobs: Mapping[str, Any]) -> dict[str, Any]:

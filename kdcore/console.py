@@ -32,6 +32,11 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
+def millions(count: float, decimals: int) -> str:
+    """`21.3`; of less than a million the two digits that say something: 41,000 weights are `0.041`, not `0.0`."""
+    return f"{count / 1e6:.{decimals}f}" if count >= 1e6 else f"{count / 1e6:#.2g}"
+
+
 def in_words(seconds: float) -> str:
     """`40 s`, `12 min`, `3 h 20 min`."""
     minutes = round(seconds / 60)
@@ -105,7 +110,7 @@ def _every(seconds: float, done: int, unit: str, show: Callable[[int, str], None
     def update(advance: int, note: str = "") -> None:
         nonlocal done, shown
         done += advance
-        how = f"{rate(advance)} {note}".rstrip()
+        how = ", ".join(filter(None, [rate(advance), note]))
         if time.monotonic() - shown >= seconds:
             shown = time.monotonic()
             show(done, how)

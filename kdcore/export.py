@@ -57,12 +57,17 @@ def export(
         write_float32(model, examples, Path(scratch) / FLOAT32)
         facts["float32"] = _compared(task, own, _logits(Path(scratch) / FLOAT32, examples, batch_size), examples)
         if facts["float32"]["largest_difference"] > LARGEST_DIFFERENCE or facts["float32"]["agreement"] < 1:
-            raise UserError(str(model), f"its ONNX form answers otherwise: {facts['float32']}; nothing is written")
+            raise UserError(
+                str(model), f"its ONNX form answers otherwise: {_far(facts['float32'])}; nothing is written"
+            )
         if int8:
             write_int8(Path(scratch) / FLOAT32, Path(scratch) / INT8)
             facts["int8"] = _compared(task, own, _logits(Path(scratch) / INT8, examples, batch_size), examples)
             if facts["int8"]["agreement"] < LEAST_AGREEMENT:
-                raise UserError(str(model), f"rounded to 8 bits it answers otherwise: {facts['int8']}; use --no-int8")
+                problem = (
+                    f"rounded to 8 bits it answers otherwise: {_far(facts['int8'])}, and {LEAST_AGREEMENT:.0%} must be"
+                )
+                raise UserError(str(model), f"{problem}; use --no-int8 (in Python int8=False) for float32 alone")
         with new_folder(out) as aside:
             for file in sorted(model.iterdir()):
                 if file.is_file() and file.name not in NOT_SHIPPED:
@@ -73,6 +78,11 @@ def export(
                 write_card(aside, scores, facts)
             seal(aside)
     return facts
+
+
+def _far(compared: dict[str, Any]) -> str:
+    found = f"{compared['agreement']:.1%} of the rows are answered as by torch"
+    return f"logits differ by up to {compared['largest_difference']:.2g}, {found}"
 
 
 def check_installed() -> None:

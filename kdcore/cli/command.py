@@ -60,7 +60,8 @@ SET_PARAM = inspect.Parameter(
     inspect.Parameter.KEYWORD_ONLY,
     default=None,
     annotation=Annotated[
-        list[str] | None, typer.Option("--set-param", "-S", help="KEY=VALUE in params.yaml, as in `dvc exp run -S`.")
+        list[str] | None,
+        typer.Option("--set-param", "-S", metavar="KEY=VALUE", help="In params.yaml, as `dvc exp run -S`."),
     ],
 )
 

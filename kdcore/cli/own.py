@@ -19,8 +19,10 @@ def init(
     teacher: Annotated[str | None, typer.Option(help="Folder or hub name of a fine-tuned classifier.")] = None,
     train: Annotated[Path | None, typer.Option(help="csv, tsv, jsonl or parquet file of training rows.")] = None,
     validation: Annotated[Path | None, typer.Option(help="File of validation rows; else a share of train.")] = None,
-    text: Annotated[list[str] | None, typer.Option(help="A text column; two for pairs. Else those with texts.")] = None,
-    label: Annotated[str, typer.Option(help="The label column.")] = LABEL,
+    text: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A text column; twice for pairs. Else those with texts.")
+    ] = None,
+    label: Annotated[str, typer.Option(metavar="COLUMN", help="The label column.")] = LABEL,
     unlabelled: Annotated[
         bool, typer.Option("--unlabelled", help="No row has a label: the teacher's answers are the truth.")
     ] = False,

@@ -21,7 +21,10 @@ def predict(
     out: Annotated[Path, typer.Argument(help="Folder for a prepared task or --server; else the file to write.")],
     task: Annotated[str | None, typer.Option(help="A built-in task, where the model does not say its own.")] = None,
     text: Annotated[
-        list[str] | None, typer.Option(help="A text column of the file, if not called as in training; twice for pairs.")
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN", help="A text column of the file, if not called as in training; twice for pairs."
+        ),
     ] = None,
     server: Annotated[str | None, typer.Option(help="Write a file's rows for the GLUE server, e.g. AX.")] = None,
     zip_: Annotated[bool, typer.Option("--zip", help="Zip all of the server's files in OUT.")] = False,

@@ -175,7 +175,7 @@ def _results(facts: Mapping[str, Any], scores: Scores | None) -> dict[str, Any]:
     """The hub's model-index: each metric of validation."""
     if scores is None:
         return {}
-    task = facts["described"]["name"]
+    task, depth = facts["described"]["name"], count_of(facts["layers"], "layer").replace(" ", "-")
     place = facts["data"].get("repository", task)
     results = [
         EvalResult(
@@ -190,7 +190,7 @@ def _results(facts: Mapping[str, Any], scores: Scores | None) -> dict[str, Any]:
         )
         for name, value in scores.metrics.items()
     ]
-    return {"model_name": f"{task}-{facts['method']}-{facts['layers']}-layers", "eval_results": results}
+    return {"model_name": f"{task}-{facts['method']}-{depth}", "eval_results": results}
 
 
 def _table(scores: Scores) -> str:

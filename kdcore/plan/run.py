@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kdcore.artefacts import place_of_store
-from kdcore.console import count_of, warn
+from kdcore.console import count_of, millions, warn
 from kdcore.data import tasks
 from kdcore.model.names import check_length
 from kdcore.params.overrides import every, for_task
@@ -87,7 +87,7 @@ def _model(name: str, plan: TaskPlan) -> str:
     teachers = f"{plan.teachers} teachers" if plan.teachers > 1 else "Teacher"
     return (
         f"{teachers}: {name}, {count_of(config.num_hidden_layers, 'layer')}, {config.hidden_size:,} wide, "
-        f"{count_of(config.num_attention_heads, 'head')}, {parameters(plan.teacher) / 1e6:.1f} M parameters. "
+        f"{count_of(config.num_attention_heads, 'head')}, {millions(parameters(plan.teacher), 1)} M parameters. "
         f"Students: {len(plan.students)} of {', '.join(map(str, depths))} layer{'s' * (depths != [1])}, "
         f"{count_of(plan.seeds, 'seed')} each."
     )

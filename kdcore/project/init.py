@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import unicodedata
@@ -164,6 +165,8 @@ def _write(folder: Path, task: str, params: str, copies: Mapping[str, bytes]) ->
     write_bytes(folder / "params.yaml", params.encode())
     written = ("params.yaml", *pipeline.STAGES, *copies)
     say(f"written in {folder}: {', '.join(written)}")
+    there = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    say(f"next: {there}dvc repro")
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:

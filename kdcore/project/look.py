@@ -67,9 +67,9 @@ class Rows:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels that are there, in the order of the alphabet."""
-        cells = self.cells[self.label] if self.label else ()
-        return tuple(sorted({str(cell) for cell in cells if not checks.absent(cell)}))
+        """The labels that are there, in the order of the alphabet; none where they are scores."""
+        cells = [cell for cell in self.cells[self.label] if not checks.absent(cell)] if self.label else []
+        return () if _scores(cells) else tuple(sorted({str(cell) for cell in cells}))
 
 
 def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], label: str | None) -> Rows:
@@ -90,6 +90,15 @@ def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], labe
     if len(chosen) not in (1, 2):
         raise UserError("--text", f"name the one or two columns of texts, found {shown(list(chosen))} in {train}")
     return Rows(chosen, label, files[train], SHARE if validation is None else 0.0)
+
+
+def _scores(cells: Sequence[Any]) -> bool:
+    """Whether labels are numbers of which one has a fraction, and so no classes."""
+    try:
+        numbers = [checks.number(cell) for cell in cells]
+    except ValueError:
+        return False
+    return any(number % 1 for number in numbers)
 
 
 def _cells(path: Path) -> Cells:
@@ -117,11 +126,11 @@ def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> di
     say(f"rows: {rows.count:,} to train; text: {' and '.join(rows.text)}; label: {rows.label or 'none'}")
     if rows.label is None:
         say(f"scores: by the teacher's answers ({known['metrics'][0]}), as no row has a label")
-    say(f"labels: {', '.join(labels) or 'a number'}, by the {'teacher' if teacher.finetuned else 'rows'}")
+    say(f"labels: {', '.join(labels) or 'numbers'}, as the {'teacher has' if teacher.finetuned else 'rows have'} them")
     say(f"student: {count_of(depth, 'layer')}" + ("" if layers else ", half of the teacher's"))
     alone = {"train.threads": 1} if teacher.width < NARROW else {}
     if alone:
-        say(f"threads: 1, as more slow a model down that is {teacher.width} wide")
+        say(f"threads: 1, as a model that is {teacher.width} wide is slower on more")
     starts = {"study.ablation.inits": ["teacher", "random"]} if teacher.finetuned else {}  # no other encoder is known
     return {
         **({} if rows.label else _taught()),
@@ -154,7 +163,8 @@ def _length(teacher: Classifier, rows: Rows) -> int:
     counts = np.array([len(ids) for ids in tokenizer(*texts)["input_ids"]])
     wanted = next((length for length in LENGTHS if length >= np.quantile(counts, MOST)), LENGTHS[-1])
     length = min(wanted, teacher.longest or wanted)
-    say(f"max_length: {length} tokens; the longest text has {counts.max()}, {np.mean(counts > length):.1%} are cut")
+    cut = f"{np.sum(counts > length):,} of {len(counts):,} are cut"
+    say(f"max_length: {length} tokens; the longest text has {counts.max()}, {cut}")
     return length
 
 

@@ -131,7 +131,7 @@ def section(task: str, analysis: Analysis | Skipped) -> list[Block]:
         return [title, f"Not analysed: {analysis.skipped}."]
     methods, confidence = analysis.methods, analysis.teacher.confidence
     counts = [
-        [name, *(f"{sum(run.counts[count] for run in method.runs) / len(method.runs):,.1f}" for count in COUNTS)]
+        [name, *(_mean(sum(run.counts[count] for run in method.runs) / len(method.runs)) for count in COUNTS)]
         for name, method in methods.items()
     ]
     shares = [
@@ -177,7 +177,7 @@ def _class_tables(analysis: Analysis) -> list[Block]:
         [
             *(model, Quoted(label), f"{found.support[at]:,}"),
             *(f"{getattr(found, name)[at]:.3f}" for name in ("precision", "recall", "f1")),
-            *(f"{count:,.1f}" if count % 1 else f"{count:,.0f}" for count in found.confusion[at][: len(taken)]),
+            *map(_mean, found.confusion[at][: len(taken)]),
         ]
         for model, found in analysis.classes.items()
         for at, label in enumerate(analysis.labels)
@@ -199,6 +199,11 @@ def _class_tables(analysis: Analysis) -> list[Block]:
     ]
 
 
+def _mean(count: float) -> str:
+    """A mean of counts, whole where it is."""
+    return f"{count:,.1f}" if count % 1 else f"{count:,.0f}"
+
+
 def _share(method: Method, name: str) -> list[Cell]:
     over_seeds = method.mean[name]
     return [
@@ -217,7 +222,8 @@ def _notes(methods: Mapping[str, Method], teachers: int, confidence: float) -> s
     spread = f"Means over {over}, with the {percent(confidence)} t interval." if seeds > 1 else "One seed."
     repeated = "A teacher's error is repeated where the student predicts the same wrong class."
     made = [test for method in methods.values() for test in method.minus_soft.values()]
-    return " ".join([spread, "Differences are paired by seed.", *holm_note(made), repeated])
+    paired = ["Differences are paired by seed."] if made else []
+    return " ".join([spread, *paired, *holm_note(made), repeated])
 
 
 def _examples(analysis: Analysis) -> list[Block]:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from kdcore.console import millions
 from kdcore.report.canvas import INK, QUIET, SIZE, heading, legend, line_style, panels, style, subtitle, within
 from kdcore.report.markdown import LATENCY, word
 from kdcore.report.methods import look, meaning, ordered, words
@@ -64,7 +65,7 @@ def dots(rows: Sequence[Row], title: str, by: Mapping[str, str], baseline: Seque
             within(axis, table[0].metric, "x")
             axis.spines["left"].set_visible(False)
         bold = " · bold and dotted: the baseline" if baseline and not alone else ""
-        crosses = " · ×: predicts one class only" if any(row.degenerate.runs for row in rows) else ""
+        crosses = " · ×: one answer for all" if any(row.degenerate.runs for row in rows) else ""
         heading(figure, title, subtitle(rows) + bold + crosses)
     return figure
 
@@ -129,7 +130,7 @@ def curve(rows: Sequence[Row], axis: Axis, title: str) -> Figure:
                 _line(pane, line, x)
                 hit += [(at, row.score.value) for at, row in zip(x, line, strict=True) if row.degenerate.runs]
             if hit:
-                pane.plot(*zip(*hit, strict=True), "o", label="some run predicts one class only", **RING)
+                pane.plot(*zip(*hit, strict=True), "o", label="some run gives one answer for all", **RING)
             _teacher(pane, [row for row in table if row.teacher])
             pane.set(title=task if len(tasks) > 1 else "", ylabel=table[0].metric)
             within(pane, table[0].metric, "y")
@@ -143,9 +144,9 @@ def _axis(pane: Axes, table: Sequence[Row], axis: Axis) -> Callable[[Row], float
     students = [row for row in table if not row.teacher]
     values = sorted({row.keys[axis.field] for row in students}, key=lambda value: (isinstance(value, str), value))
     if axis.key == "student.layers":
-        sizes = {row.keys["layers"]: row.cost["encoder_and_pooler"] / 1e6 for row in table}
+        sizes = {row.keys["layers"]: row.cost["encoder_and_pooler"] for row in table}
         sizes = dict(sorted(sizes.items()))
-        pane.set_xticks(list(sizes.values()), [f"{size:.1f}\n({layers})" for layers, size in sizes.items()])
+        pane.set_xticks(list(sizes.values()), [f"{millions(size, 1)}\n({layers})" for layers, size in sizes.items()])
         pane.set_xlabel("parameters of encoder and pooler, millions (layers)")
         return _with_teacher(pane, table, lambda row: sizes[row.keys["layers"]])
     numeric = all(isinstance(value, int | float) for value in values)

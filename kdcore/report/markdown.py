@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kdcore.console import millions
 from kdcore.distil.methods import INTERNAL
 from kdcore.report.methods import ordered
 from kdcore.report.statistics import Difference, Estimate, McNemar, Tested, degenerate, percent, star
@@ -14,11 +15,18 @@ from kdcore.studies import Axis
 
 LONGEST = 200  # characters of a text that is quoted
 DECIMALS = {"agreement": 3, **{f"{loss.term}_total": 3 for loss in INTERNAL.values()}}  # of closeness, else four
+
+
+def in_gflop(gflop: float) -> str:
+    """Without decimals; of less than ten two digits."""
+    return f"{gflop:,.0f}" if gflop >= 10 else f"{gflop:.2g}"
+
+
 COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how a number is shown
-    "encoder_and_pooler": ("encoder + pooler, M", lambda count: f"{count / 1e6:.2f}"),
-    "total": ("all parameters, M", lambda count: f"{count / 1e6:.2f}"),
-    "bytes": ("MB", lambda count: f"{count / 1e6:.1f}"),
-    "gflop": ("training, GFLOP", lambda gflop: f"{gflop:,.0f}" if gflop >= 10 else f"{gflop:.2g}"),
+    "encoder_and_pooler": ("encoder + pooler, M", lambda count: millions(count, 2)),
+    "total": ("all parameters, M", lambda count: millions(count, 2)),
+    "bytes": ("MB", lambda count: millions(count, 1)),
+    "gflop": ("training, GFLOP", in_gflop),
 }
 LATENCY = "latency_ms"  # the column of a table of scores that is of one machine, and only where it was measured
 
@@ -160,9 +168,11 @@ def _notes(table: Sequence[Row], students: str, comparisons: str) -> str:
         how = "by seed" if max(row.teachers for row in table) == 1 else "by seed and averaged by teacher"
         notes.append(f"Differences are paired {how}, with their {percent(made[0].confidence)} t interval.")
         notes.append("An interval that includes 0 reads “no difference found”.")
+    if any(row.score.n > 1 and row.score.low is None for row in _students(table)):
+        notes.append("A row whose scores are all equal has no interval.")
     if any(run.selected for row in table for run in row.runs):
         notes.append("Epochs were selected by score on validation rows (`train.keep: best`), so these scores are high.")
-    notes += [*holm_note(made), "A degenerate run predicts one class only."]
+    notes += [*holm_note(made), "A degenerate run gives one answer for all."]
     if _timed(table):
         notes.append("Milliseconds: the median for one row by torch on one thread; metrics/latency names the machine.")
     return " ".join(notes)

@@ -14,15 +14,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from kdcore.data.metrics import METRICS
+from kdcore.distil.methods import INTERNAL
 
 NO_DIFFERENCE = "no difference found"
 _TOLERANCE = 1e-12  # scores are ratios of counts: smaller differences come from rounding
 
 RANGES = {"agreement": (0.0, 1.0), **{name: (metric.low, 1.0) for name, metric in METRICS.items()}}
+DISTANCES = ("soft_label_kl", "score_mse", *(loss.term for loss in INTERNAL.values()))
+RANGES |= dict.fromkeys(DISTANCES, (0.0, np.inf))
 
 
 def limits(metric: str) -> tuple[float, float]:
-    """The lowest and highest value of a metric, of whatever split (`accuracy_mismatched`); infinite where unknown."""
+    """The lowest and highest value of a metric, of whatever split (`accuracy_mismatched`), or of a distance from the
+    teacher, its total too; infinite where unknown."""
     return RANGES.get(metric) or RANGES.get(metric.rpartition("_")[0]) or (-np.inf, np.inf)
 
 
@@ -109,7 +113,7 @@ def star(test: Tested) -> str:
 
 @dataclass(frozen=True)
 class Degenerate:
-    """How many of the runs predict one class only."""
+    """How many of the runs give one answer for all."""
 
     runs: int
     of: int
@@ -273,5 +277,5 @@ def percent(confidence: float) -> str:
 
 
 def degenerate(flags: Sequence[bool]) -> Degenerate:
-    """Count the runs that predict one class only (for CoLA: whose Matthews correlation is 0)."""
+    """Count the runs that give one answer for all (a correlation is then 0)."""
     return Degenerate(sum(bool(flag) for flag in flags), len(flags))

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kdcore.console import count_of, in_words, say
-from kdcore.report.markdown import cell_text, estimate_text, scores_table
+from kdcore.report.markdown import cell_text, in_gflop, score_cell, scores_table
 from kdcore.report.methods import words
 from kdcore.report.points import Run
 from kdcore.report.summary import Row, by_task
@@ -27,13 +27,13 @@ def conclude(rows: Sequence[Row], runs: Sequence[Run], students: Path, page: Pat
         if sys.stdout.isatty():
             Console().print(_table(task, table))
         else:
-            scores = ", ".join(f"{row.method} {estimate_text(row.score, 3)}" for row in table)
+            scores = ", ".join(f"{row.method} {cell_text(score_cell(row))}" for row in table)
             say(f"{task}, {table[0].metric}: {scores}")
     folders = [students / run["task"] / f"{run['method']}-s{run['seed']}" for run in runs if run["method"] != "teacher"]
     notes = [json.loads((folder / "run.json").read_text(encoding="utf-8")) for folder in folders]
     seconds, gflop = (math.fsum(note[cost] for note in notes) for cost in ("seconds", "gflop"))
     trained = count_of(len(notes), "student")
-    say(f"{trained} took {in_words(seconds)} to train ({gflop:,.0f} GFLOP), now or in an earlier run")
+    say(f"{trained} took {in_words(seconds)} to train ({in_gflop(gflop)} GFLOP), now or in an earlier run")
     say(f"the page is {page}")
 
 

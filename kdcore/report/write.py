@@ -20,7 +20,7 @@ from kdcore.report.canvas import encode
 from kdcore.report.choices import choices, chosen_blocks, options
 from kdcore.report.latency import read_latencies, timed
 from kdcore.report.latex import to_latex
-from kdcore.report.markdown import Block, curves, over_tasks, overview, tables, to_markdown
+from kdcore.report.markdown import Block, curves, in_gflop, over_tasks, overview, tables, to_markdown
 from kdcore.report.methods import ordered, words
 from kdcore.report.points import Run
 from kdcore.report.summary import Keys, Overall, Row, baselines, by_task, overall, overall_frame, summarise, to_frame
@@ -168,7 +168,7 @@ def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) ->
             rows = summarise(runs, by, lambda _: {}, confidence)
             blocks = [*chosen_blocks(rows, titles), *tables(rows, titles, data="training rows held out")]
     costs = [run["cost"].get("gflop", 0.0) for run in runs if run["method"] != "teacher"]  # shared ones count here too
-    return rows, [*blocks, f"Students: {len(costs):,}; training them takes {math.fsum(costs):,.0f} GFLOP in all."]
+    return rows, [*blocks, f"Students: {len(costs):,}; training them takes {in_gflop(math.fsum(costs))} GFLOP in all."]
 
 
 def _titles(study: Study, grid: Grid) -> dict[str, str]:

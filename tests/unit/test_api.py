@@ -315,6 +315,16 @@ def test_capture_names_an_architecture_that_it_can_not_look_into():
         kdcore.capture(tiny.model(tiny.UNSUPPORTED), {"input_ids": torch.ones(1, 4, dtype=torch.long)})
 
 
+def test_texts_are_as_long_as_the_classifier_takes_unless_that_is_said(capsys: pytest.CaptureFixture[str]):
+    config = tiny.config("bert", 1)
+    config.max_position_embeddings = 64
+    assert api._length(None, config) == 64
+    assert capsys.readouterr().out == "max_length: 64 tokens, as many as the classifier takes\n"
+    assert api._length(100, config) == 100  # which the teacher refuses
+    config.max_position_embeddings = 512
+    assert api._length(None, config) == 128
+
+
 # The page
 
 

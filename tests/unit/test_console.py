@@ -11,7 +11,7 @@ import IPython
 import IPython.display
 import pytest
 
-from kdcore.console import in_words, progress, say, warn
+from kdcore.console import in_words, millions, progress, say, warn
 
 
 class Terminal(io.StringIO):
@@ -50,8 +50,8 @@ def test_without_a_terminal_there_is_a_plain_line_every_ten_seconds(capsys: pyte
     out, err = capsys.readouterr()
     # After 10 and 20 seconds of 100 rows each.
     assert out.splitlines() == [
-        "student: 1,000/4,000 rows, 100 rows/s layer 1, loss 0.5",
-        "student: 2,000/4,000 rows, 100 rows/s layer 1, loss 0.5",
+        "student: 1,000/4,000 rows, 100 rows/s, layer 1, loss 0.5",
+        "student: 2,000/4,000 rows, 100 rows/s, layer 1, loss 0.5",
     ]
     assert err == ""
 
@@ -107,7 +107,7 @@ def test_a_notebook_gets_one_bar_below_its_cell_which_goes_at_the_end(
             clock.now += 0.25
             update(50, "loss 0.5")
     # Half a second, 100 rows.
-    bar = '<progress value="200" max="400"></progress> &lt;own&gt; 200/400 rows, 200 rows/s loss 0.5'
+    bar = '<progress value="200" max="400"></progress> &lt;own&gt; 200/400 rows, 200 rows/s, loss 0.5'
     assert drawn == [bar, ""]
     assert capsys.readouterr() == ("", "")
 
@@ -135,3 +135,10 @@ def test_an_error_leaves_the_block_as_it_is(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(("seconds", "words"), [(89, "89 s"), (90, "2 min"), (5340, "89 min"), (12000, "3 h 20 min")])
 def test_times_are_said_as_one_would(seconds: float, words: str):
     assert in_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(21_340_000, "21.3"), (1_000_000, "1.0"), (41_000, "0.041"), (40_000, "0.040")]
+)
+def test_millions_of_a_small_model_are_not_rounded_away(count: int, words: str):
+    assert millions(count, 1) == words

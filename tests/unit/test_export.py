@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from kdcore import export as exporting
 from kdcore.data.examples import Examples, encode
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
+from kdcore.model.encoder import Encoder
 from kdcore.model.names import tokenizer_of
+from kdcore.model.predict import logits_of
 from tests import tiny
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
@@ -41,16 +44,34 @@ def test_the_server_of_the_docs_answers_as_transformers_without_torch(
 
     folder = tiny_classifier(family, 2)
     exported(folder, tmp_path / "served")
-    (tmp_path / "served/run.json").write_text('{"max_length": 24}')  # a student's own has it
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/serving.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    server: dict[str, Any] = {}
-    exec(code.replace("model_quantized", "model"), server)  # noqa: S102  (float32: int8 answers nearly as torch)
+    answers = server_of_the_docs()(TEXTS)
     expected = pipeline("text-classification", str(folder), device="cpu")(TEXTS)
-    for (label, share), answer in zip(server["classify"](TEXTS), expected, strict=True):
+    for (label, share), answer in zip(answers, expected, strict=True):
         assert (label, share) == (answer["label"], pytest.approx(answer["score"], abs=1e-5))
+
+
+def test_the_server_of_the_docs_answers_a_regression_by_its_number(
+    tiny_classifier: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tiny_classifier("bert", 2, ("score",))
+    task = replace(TASK, labels=(), metrics=("pearson",))
+    exporting.export(folder, task, rows(folder), tmp_path / "served", False, 16)
+    monkeypatch.chdir(tmp_path)
+    frame = pd.DataFrame({"text_a": TEXTS, "text_b": None, "label": 0.0})
+    wanted = logits_of(Encoder.load(folder), encode(tokenizer_of(folder), frame, 24), 16)[:, 0]
+    assert server_of_the_docs()(TEXTS) == pytest.approx(wanted.tolist(), abs=1e-5)
+
+
+def server_of_the_docs() -> Callable[[list[str]], list[Any]]:
+    """`classify` of docs/serving.md, made from the folder `served` of the working directory."""
+    Path("served/run.json").write_text('{"max_length": 24}')  # a student's own has it
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/serving.md").read_text(), re.DOTALL)
     assert "torch" not in code
     assert "transformers" not in code
+    server: dict[str, Any] = {}
+    exec(code.replace("model_quantized", "model"), server)  # noqa: S102  (float32: int8 answers nearly as torch)
+    return server["classify"]
 
 
 def test_int8_is_a_quarter_of_the_matrices_and_its_difference_is_said(
@@ -65,7 +86,14 @@ def test_int8_is_a_quarter_of_the_matrices_and_its_difference_is_said(
 
 @pytest.mark.parametrize(
     ("broken", "int8", "said"),
-    [("write_float32", False, "its ONNX form answers otherwise"), ("write_int8", True, "use --no-int8")],
+    [
+        (
+            "write_float32",
+            False,
+            r"otherwise: logits differ by up to [\d.]+, [\d.]+% of the rows are answered as by torch",
+        ),
+        ("write_int8", True, r"as by torch, and 90% must be; use --no-int8 \(in Python int8=False\) for float32 alone"),
+    ],
 )
 def test_a_model_that_would_answer_otherwise_is_not_written(
     broken: str,

@@ -37,7 +37,7 @@ STEPS = {  # key of run.json's `train` -> how the page calls it
     "warmup": "share of warm-up",
     "weight_decay": "weight decay",
     "clip": "largest gradient norm",
-    "precision": "precision",
+    "precision": "mixed precision",
 }
 
 
@@ -136,7 +136,7 @@ class Facts:
 
     @property
     def degenerate(self) -> list[str]:
-        """The runs that predict one class only, by name."""
+        """The runs that give one answer for all, by name."""
         return [
             row.method if row.teacher else f"{row.method}, seed {run.seed}"
             for row in self.rows

@@ -56,7 +56,8 @@ def test_its_tokenizer_says_the_length_that_it_was_trained_with_and_not_the_teac
 
 
 def test_a_student_of_one_layer_is_told_in_the_singular(student: Path):
-    told = card(facts(student, layers=1, mapped=[4], epochs=1))
+    told = card(facts(student, layers=1, mapped=[4], epochs=1), Scores({"accuracy": 0.5}))
+    assert ModelCard(told).data.model_name == "tiny-sid-1-layer"
     assert "# tiny: 1 layer by" in told
     assert "A classifier of 1 layer, distilled by kdcore from a teacher of 4 layers" in told
     assert "* layers: 1 matches the teacher's 4" in told

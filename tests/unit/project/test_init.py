@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from kdcore.errors import UserError
 from kdcore.params.read import load
 from kdcore.project import init as project
 from kdcore.project.init import Wish, init
+from kdcore.project.look import Rows
 from kdcore.project.pipeline import STAGES, asked, check_asked, explained, flow, text
 from kdcore.studies import STUDIES
 from tests import tiny
@@ -78,14 +80,15 @@ def test_the_classifier_and_the_rows_say_what_a_project_needs(
     assert params.study["data_size"]["rows"] == (5, 10, 20, 40)
     said = capsys.readouterr().out
     assert "student: 2 layers, half of the teacher's" in said
-    assert "max_length: 16 tokens; the longest text has " in said
+    assert said.splitlines()[-1] == f"next: cd {Path.cwd()} && dvc repro"
+    assert re.search(r"max_length: 16 tokens; the longest text has \d+, 0 of 40 are cut", said)
 
 
 def test_a_narrow_model_gets_one_thread_and_any_other_the_default(
     made: Callable[..., Any], tmp_path: Path, tiny_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ):
     narrow = made()
-    assert (narrow.train.threads, capsys.readouterr().out.count("threads: 1, as more slow")) == (1, 1)
+    assert (narrow.train.threads, capsys.readouterr().out.count("threads: 1, as a model")) == (1, 1)
     wide = shutil.copytree(tiny_folder("bert"), tmp_path / "wide")
     config = json.loads((wide / "config.json").read_text())
     (wide / "config.json").write_text(json.dumps(config | {"hidden_size": 128}))
@@ -105,6 +108,20 @@ def test_an_encoder_is_fine_tuned_first_on_the_labels_of_the_rows(
     assert params.teacher.finetuned is None
     assert params.model.name == str(tiny_folder("bert"))
     assert params.task["reviews"].labels == ("bad", "good")
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        (["0.5", "4", ""], ()),
+        ([0.5, 4.0, None], ()),
+        (["3", "1", ""], ("1", "3")),
+        ([1.0, 2.0], ("1.0", "2.0")),
+        (["0.5", "good"], ("0.5", "good")),
+    ],
+)
+def test_labels_are_classes_unless_they_are_numbers_with_fractions(cells: list[Any], labels: tuple[str, ...]):
+    assert Rows(("review",), "stars", {"stars": cells}, 0.0).labels == labels
 
 
 def test_without_validation_rows_a_share_of_train_validates(made: Callable[..., Any]):

@@ -92,6 +92,11 @@ def test_the_text_has_a_line_per_seed_and_counts_its_comparisons():
     assert "McNemar's exact test. Comparisons tested: 6; none is still found after Holm's correction" in text
 
 
+def test_counts_are_whole_unless_they_are_means():
+    assert "| soft | 7 | 0 | 3 | 0 |" in text_of(outputs({"soft": [SOFT]}))
+    assert "| soft | 6.5 | 0.5 | 1.5 | 1.5 |" in text_of(outputs({"soft": [SOFT, SID]}))
+
+
 def test_a_star_marks_shares_that_differ_after_holms_correction():
     # Agreement 1, 1, 0.9 less 0.7: t = 0.2667 / (0.0577 / sqrt(3)) = 8, p = 0.015; repeated 1, 1, 2/3: the same t.
     almost = [*TEACHER[:9], 1]

@@ -123,7 +123,7 @@ def test_headline_crosses_out_degenerate_runs(tmp_path):
     crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x" and len(line.get_xdata())]
     # 0.760 of the method, 0.011 of the seed, 0.004 of the run (synthetic_points)
     assert [list(line.get_xdata()) for line in crosses] == [[pytest.approx(0.775)]]
-    assert texts(figure)[-1].endswith("×: predicts one class only")
+    assert texts(figure)[-1].endswith("×: one answer for all")
 
 
 def test_headline_of_one_seed_claims_no_interval(tmp_path):
@@ -138,13 +138,17 @@ def test_a_panel_per_task_with_its_own_metric(tmp_path):
 
 
 def test_depth_draws_a_line_per_method_and_the_teacher(tmp_path):
-    figure = depth(tmp_path)
+    rows = study(tmp_path, "depth", ["soft", "sid"], [1, 2, 4])
+    figure = figures.curve(rows, STUDIES["depth"].axes[0], "Score against depth")
     axis = figure.axes[0]
     assert legend(figure) == ["soft: standard KD", "sid: internal KD, stacked"]
     assert "teacher 0.868" in texts(figure)
     # 147,840 + 1,774,464 a layer (synthetic_points): the ticks are the sizes, the teacher's six layers included.
     labels = [tick.get_text() for tick in axis.get_xticklabels()]
     assert labels == ["1.9\n(1)", "3.7\n(2)", "7.2\n(4)", "10.8\n(6)"]
+    small = [replace(row, cost={**row.cost, "encoder_and_pooler": 9_000 * row.keys["layers"]}) for row in rows]
+    axis = figures.curve(small, STUDIES["depth"].axes[0], "Score against depth").axes[0]
+    assert [tick.get_text() for tick in axis.get_xticklabels()][:2] == ["0.0090\n(1)", "0.018\n(2)"]
 
 
 def test_depth_has_a_panel_of_what_a_row_takes_where_that_was_measured(tmp_path):
@@ -162,7 +166,7 @@ def test_depth_has_a_panel_of_what_a_row_takes_where_that_was_measured(tmp_path)
 
 
 def test_depth_rings_degenerate_values(tmp_path):
-    assert legend(depth(tmp_path, method="soft", value=1, seed=0))[-1] == "some run predicts one class only"
+    assert legend(depth(tmp_path, method="soft", value=1, seed=0))[-1] == "some run gives one answer for all"
 
 
 def test_depth_of_one_seed_has_no_bars(tmp_path):

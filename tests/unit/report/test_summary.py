@@ -5,7 +5,7 @@ import pytest
 from kdcore.report import points
 from kdcore.report.markdown import Table, curves, estimate_text, tables, to_markdown
 from kdcore.report.methods import words
-from kdcore.report.statistics import Estimate
+from kdcore.report.statistics import Estimate, limits
 from kdcore.report.summary import baselines, summarise, to_frame
 from kdcore.studies import STUDIES
 from tests.unit.report import synthetic_points as synthetic
@@ -204,6 +204,11 @@ def test_curve_of_one_seed_without_soft_compares_nothing(tmp_path):
 def test_the_runs_of_a_row_keep_their_seeds(movies):
     _, soft = table_of(movies, ["movies"], ["soft"])
     assert [(run.seed, run.score) for run in soft.runs] == [(0, 0.80), (1, 0.82), (2, 0.78)]
+
+
+def test_a_distance_from_the_teacher_does_not_go_below_0():
+    names = ("score_mse", "soft_label_kl", "attention_kl", "attention_kl_total", "cls_cosine")
+    assert {limits(name) for name in names} == {(0.0, float("inf"))}
 
 
 def test_a_metric_that_nobody_knows_is_shown_without_limits(movies):

@@ -37,6 +37,23 @@ def test_elsewhere_it_is_a_line_a_task_and_two_more(
     ]
 
 
+def test_what_speaks_against_a_score_stands_beside_it(
+    runs: list[points.Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    runs = [run | {"degenerate": run["method"] == "soft"} for run in runs]
+    conclude(summarise(runs, ["method"], baselines, 0.95), runs, tmp_path / "runs", PAGE)
+    assert "soft 0.810 ± 0.127 (one answer for all)" in capsys.readouterr().out
+
+
+def test_students_of_a_small_model_did_not_cost_nothing(
+    runs: list[points.Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    for seed in (0, 1):
+        synthetic.write(tmp_path / f"runs/movies/soft-s{seed}/run.json", {"seconds": 1.0, "gflop": 0.021})
+    conclude(summarise(runs, ["method"], baselines, 0.95), runs, tmp_path / "runs", PAGE)
+    assert "2 students took 2 s to train (0.042 GFLOP)" in capsys.readouterr().out
+
+
 def test_in_a_terminal_it_is_a_table(runs: list[points.Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

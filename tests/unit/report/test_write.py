@@ -380,6 +380,7 @@ def test_a_labelled_test_split_has_a_table_of_its_own(tmp_path):
     assert "| teacher | 0.900 |" in text
     assert "| sid | 0.750 | +0.050 no difference found" not in text  # the seeds do not differ
     assert "| sid | 0.750 | +0.050 not tested: the seeds do not differ |" in text
+    assert "A row whose scores are all equal has no interval." in text
     assert "Closeness" not in text
     table = pd.read_csv(tmp_path / "out/test.csv")
     assert table["task"].unique().tolist() == ["rte"]
