@@ -92,11 +92,20 @@ def publish_all(contents: Mapping[Path, bytes]) -> None:
     for path in new:
         check_file(path)
     for path, content in new.items():
-        note = _note(path.name, content)
-        with suppress(OSError):  # a store that is read-only: the file is then protected from kdcore as well
-            note.parent.mkdir(exist_ok=True)
-            note.touch()
+        _vouch(path.name, content)
         write_bytes(path, content)
+
+
+def vouch(path: Path) -> None:
+    """Have a file that is there taken for published: somebody else knows that kdcore wrote it."""
+    _vouch(path.name, path.read_bytes())
+
+
+def _vouch(name: str, content: bytes) -> None:
+    note = _note(name, content)
+    with suppress(OSError):  # a store that is read-only: the file is then protected from kdcore as well
+        note.parent.mkdir(exist_ok=True)
+        note.touch()
 
 
 def _note(name: str, content: bytes) -> Path:
