@@ -180,17 +180,21 @@ def _parts_there(
     rows: int | None,
     mapped: set[int],
 ) -> Iterator[bool]:
-    """Of each part, whichever maps there was room for. bounds: by split, of the shards of the signals."""
+    """Of each part, or of the signals that were put together of it, with maps or without as targets.store says;
+    `auto`: whichever there was room for. bounds: by split, of the shards of the signals."""
     from kdcore.distil.targets import Signals, identities
     from kdcore.runs import is_finished
 
     data, teacher = _data(Path(arguments["data"])), _finished(Path(arguments["teacher"]))
     assert data is not None and teacher is not None  # noqa: PT018, S101 - jobs before this one, which are found
+    may = {"auto": (True, False), "disk": (True,), "live": (False,)}[params.targets.store]
     for split, cut in bounds.items():
         names = identities(data, teacher, split, cut[-1], params.targets, mapped)
-        parts = [Signals(data, teacher, split, cut[-1], what, cut).parts for what in names.values()]
-        for runs in zip(*parts, strict=True):
-            yield any(is_finished("targets", run.identity) for run in runs)
+        choices = [
+            Signals(data, teacher, split, cut[-1], what, cut) for maps, what in names.items() if bool(maps) in may
+        ]
+        for part in zip(*(signals.parts for signals in choices), strict=True):
+            yield any(is_finished("targets", run.identity) for run in (*part, *choices))
 
 
 def _has_targets(params: Params, arguments: Mapping[str, Any]) -> bool:

@@ -43,7 +43,7 @@ def launch(
     only assembles."""
     from kdcore.cli.asked import asked
     from kdcore.grid.jobs import jobs as listed
-    from kdcore.grid.jobs import prepare
+    from kdcore.grid.jobs import prepare, take_over
     from kdcore.grid.launch import launch as run
 
     if sbatch and engine != "slurm":
@@ -51,6 +51,7 @@ def launch(
     chosen = _engine(engine, gpus, sbatch)
     prepare(study)
     missing = [job for job in listed(study, asked) if not job.asked.found]
+    take_over(missing)
     if missing and not run(missing, chosen):
         raise UserError("launch", "some jobs failed, as said above; the same command tries those again")
     say(f"now `dvc repro{f' stages/dvc.yaml:{study}' if study else ''}` assembles the results, and trains nothing")

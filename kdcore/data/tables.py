@@ -330,6 +330,7 @@ def comma_separated(raw: bytes, file: str, layout: Layout | None = None) -> Cell
     except csv.Error as error:
         line, problem = error.args
         raise UserError(file, f"line {line}: the quotes of this row are not as in CSV: {problem}") from error
+    del text  # its cells are in memory now
     return _square(records, lines, file, None)
 
 
@@ -337,15 +338,21 @@ def tab_separated(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
     """Without quotes, as GLUE's; with quotes where the file was plainly written with them, as by pandas."""
     text = _text(raw, file)
     _check_separator(text, "\t", file)
-    texts = [line.removesuffix("\r") for line in text.split("\n")]
-    plain: list[Record] = [line.split("\t") if line else [] for line in texts]
+    texts, known = (line.removesuffix("\r") for line in _lines(text)), Known()
+    plain: list[Record] = [tuple(map(known.__getitem__, line.split("\t"))) if line else () for line in texts]
     try:
         quoted, lines = _quoted(text, "\t") if '"' in text else ([], [])
     except csv.Error:
         quoted, lines = [], []
+    del text, texts  # its cells are in memory now
     if _is_square(quoted) and (not _is_square(plain) or _needs_quotes(plain, quoted)):
         return _square(quoted, lines, file, None)
     return _square(plain, range(1, len(plain) + 1), file, layout)
+
+
+def _lines(text: str) -> Iterator[str]:
+    """One by one, as str.split would have all in memory; `\\n` alone ends one, and is no part of it."""
+    return (line[0].removesuffix("\n") for line in re.finditer(r"[^\n]*\n|[^\n]+", text))
 
 
 Record: TypeAlias = Sequence[str]
@@ -414,7 +421,7 @@ def _square(records: list[Record], lines: Sequence[int], file: str, layout: Layo
     if layout and len(records[0]) == len(layout.bare) and not set(layout.bare) & set(records[0]):
         records, lines = [list(layout.bare), *records], [0, *lines]
     header = list(records[0])
-    whole = [i for i in range(1, len(records)) if not layout or len(records[i]) >= len(header)]
+    whole = _numbers(i for i in range(1, len(records)) if not layout or len(records[i]) >= len(header))
     ragged = [
         f"row {row} (line {lines[i]}): has {count_of(len(records[i]), 'cell')}, must have {len(header)} as the header "
         "has"
@@ -430,19 +437,20 @@ def _square(records: list[Record], lines: Sequence[int], file: str, layout: Layo
 def json_lines(raw: bytes, file: str, layout: Layout | None = None) -> Cells:
     """One object per line, or one list of objects; a key that a row has not got is null there."""
     rows: list[dict[str, Any]] = []
-    lines, problems = _numbers(), []
+    lines, problems, known = _numbers(), [], Known()
     whole = _text(raw, file)
     if whole.lstrip().startswith("["):
         return _json_list(whole, file)
-    for line, text in enumerate(whole.split("\n"), 1):
+    for line, text in enumerate(_lines(whole), 1):
         try:
             if text.strip():
-                rows.append(_object(text))
+                rows.append(_object(text, known))
                 lines.append(line)
         except (ValueError, RecursionError) as error:
             problems.append(f"line {line}: must be one JSON object, found {shown(text)}: {str(error)[:200]}")
     if problems:
         raise UserError(file, problems)
+    del whole  # its cells are in memory now
     return _objects(rows, lines)
 
 
@@ -461,11 +469,11 @@ def _objects(rows: list[dict[str, Any]], lines: Sequence[int] | None) -> Cells:
     return Cells(header, {name: [row.get(name) for row in rows] for name in header}, lines)
 
 
-def _object(text: str) -> dict[str, Any]:
+def _object(text: str, known: Known) -> dict[str, Any]:
     row = _parsed(text)
     if not isinstance(row, dict):
         raise ValueError("it is something else")
-    return row
+    return {known[name]: known[cell] if isinstance(cell, str) else cell for name, cell in row.items()}
 
 
 def _parsed(text: str) -> Any:

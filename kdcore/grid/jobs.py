@@ -7,10 +7,13 @@ The list is DVC's own graph, read as `dvc repro` reads it. No torch here.
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from kdcore.artefacts import MANIFEST, vouch
 from kdcore.errors import UserError
 
 DATA = ("prepare", "holdout")  # commands that need no GPU, and whose results no hash names
@@ -97,17 +100,41 @@ def prepare(study: str | None) -> None:
         raise UserError("dvc repro", f"failed for {', '.join(stages)}")
 
 
-def _stages(study: str | None) -> list[Job]:
-    """The stages that are jobs, in the graph's order."""
-    import networkx
+def take_over(jobs: Sequence[Job]) -> None:
+    """Let the jobs replace what their stages wrote before, as dvc.lock has it, also where it came with a clone.
+
+    `dvc repro` takes that away before it runs a stage; what is otherwise stays, and its job will name it.
+    """
+    asked = {job.stage for job in jobs}
+    with _repo() as repo:
+        for stage in (stage for stage in repo.index.stages if stage.addressing in asked):
+            for out in stage.outs:
+                place = Path(out.fs_path)
+                # A sealed folder proves itself; the others are small.
+                if not (place / MANIFEST).exists() and not out.workspace_status():
+                    for file in [place] if place.is_file() else filter(Path.is_file, place.rglob("*")):
+                        vouch(file)
+
+
+@contextmanager
+def _repo() -> Iterator[Any]:
+    """DVC's. Raises UserError where it can't read the stages."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
         with Repo(".") as repo:
-            graph = repo.index.graph  # an edge leads from a stage to one that it needs
+            yield repo
     except DvcException as error:
         raise UserError("dvc.yaml", f"DVC can't read the stages: {' '.join(str(error).split())}") from error
+
+
+def _stages(study: str | None) -> list[Job]:
+    """The stages that are jobs, in the graph's order."""
+    import networkx
+
+    with _repo() as repo:
+        graph = repo.index.graph  # an edge leads from a stage to one that it needs
     wanted = {stage for stage in graph if _is_asked(stage, study)}
     if not wanted:
         raise UserError(FILES[bool(study)], f"has no stage{f' {study}' if study else ''}")

@@ -28,6 +28,9 @@ class Engine(Protocol):
     def unfinished(self) -> Collection[int]:
         """The numbers of the jobs that still wait or run."""
 
+    def why(self, number: int) -> str:
+        """Why a job that ended could not be started, where the engine knows; else nothing."""
+
     def cancel(self) -> None:
         """Take back those that wait, and have those that run write a checkpoint (SIGTERM)."""
 
@@ -73,7 +76,7 @@ def launch(jobs: Sequence[Job], engine: Engine) -> bool:
                 if number not in unfinished and not one.settled:
                     _look(folder, number, job, one)  # it may have ended since
                     one.settled = True
-                    _say_end(folder, number, job, one, stopping)
+                    _say_end(folder, number, job, one, stopping, engine)
             time.sleep(POLL)
     engine.close()
     _summarise(jobs, seen, time.monotonic() - started)
@@ -93,19 +96,23 @@ def _look(folder: Path, number: int, job: Job, one: Seen) -> None:
     one.told = len(one.events)
 
 
-def _say_end(folder: Path, number: int, job: Job, one: Seen, stopping: bool) -> None:
-    last = one.events[-1] if one.events else {}
+def _say_end(folder: Path, number: int, job: Job, one: Seen, stopping: bool, engine: Engine) -> None:
+    last, log = one.events[-1] if one.events else {}, folder / f"{number}.log"
     if one.done:
         resumed = f", went on at {last['resumed']}" if last["resumed"] else ""
         say(f"{job.stage}: done on {last['place']} in {in_words(last['seconds'])}{resumed}")
-    elif stopping:
+        return
+    if stopping:
         say(f"{job.stage}: stopped{'' if one.events else ' before it began'}")
-    elif not one.events:
-        warn(f"{job.stage}: did not start: the engine took it back, or a job before it failed ({', '.join(job.after)})")
-    else:
+        return
+    said = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    ended = f"{said[-1]} ({log})" if said else ""
+    if one.events:
         code = f"exit code {last['code']}" if "code" in last else "it was lost"
-        said = (folder / f"{number}.log").read_text(encoding="utf-8", errors="replace").splitlines() or [""]
-        warn(f"{job.stage}: failed on {last['place']}, {code}: {said[-1]} ({folder / f'{number}.log'})")
+        warn(f"{job.stage}: failed on {last['place']}, {code}: {ended}")
+    else:
+        others = f"the engine took it back, or a job before it failed ({', '.join(job.after)})"
+        warn(f"{job.stage}: did not start: {engine.why(number) or ended or others}")
 
 
 def _summarise(jobs: Sequence[Job], seen: Sequence[Seen], seconds: float) -> None:

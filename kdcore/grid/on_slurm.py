@@ -48,7 +48,7 @@ class Slurm:
         options = [
             *("--parsable", "--job-name=kdcore", f"--array={','.join(map(str, members))}", "--requeue"),
             *("--nodes=1", "--ntasks=1", f"--cpus-per-task={threads}", f"--signal=B:TERM@{GRACE}"),
-            *(f"--output={folder}/slurm-%A_%a.out", "--open-mode=append", f"--chdir={Path.cwd()}"),
+            *(f"--output={folder}/%a.log", "--open-mode=append", f"--chdir={Path.cwd()}"),
             *([f"--gres=gpu:{gpus}"] if gpus else []),
             *([f"--dependency=afterok:{':'.join(after)}", "--kill-on-invalid-dep=yes"] if after else []),
         ]
@@ -76,6 +76,10 @@ class Slurm:
             return list(self._ids)
         active = set(asked.stdout.split())
         return [number for number, task in self._ids.items() if task in active]
+
+    def why(self, number: int) -> str:
+        """What a machine says goes to the job's log, and of others Slurm keeps no more than that."""
+        return ""
 
     def cancel(self) -> None:
         if tasks := list(self._ids.values()):

@@ -76,23 +76,32 @@ def ray_cluster(nodes: int) -> Iterator[dict[str, str]]:
     (port,) = free_ports(1)
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     few = ("--object-store-memory", "80000000", "--disable-usage-stats", "--block")
-    share = {"RAY_worker_niceness": "0"}  # its own is 15, and other tests run beside
+    # Where ray.init() left a token in ~/.ray, a head asks for it, and turns nodes away that were not told.
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    share = {"RAY_worker_niceness": "0", **token}  # its own niceness is 15, and other tests run beside
     ray = ("sh", "-c", 'trap "" INT; exec "$0" "$@"', str(Path(sys.executable).with_name("ray")))
     try:
         with daemons(folder / "log") as start:
             head = ("--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false")
-            start([*ray, "start", *head, "--temp-dir", str(folder), *few], **share)
-            for node in range(1, nodes + 2):  # one after another: they share a folder of logs
-                wait_until(lambda there=node: _said(folder / "log", "Ray runtime started") == there, "a node of Ray")
-                if node <= nodes:
-                    start([*ray, "start", "--address", f"127.0.0.1:{port}", "--num-cpus", "1", *few], **share)
-            yield {"RAY_ADDRESS": f"127.0.0.1:{port}"}
+            node = (*ray, "start", "--address", f"127.0.0.1:{port}", "--num-cpus", "1", *few)
+            lines = [(*ray, "start", *head, "--temp-dir", str(folder), *few), *[node] * nodes]
+            for number, line in enumerate(lines, 1):  # one after another: they share a folder of logs
+                _wait_for(start(line, **share), folder / "log", "Ray runtime started", number)
+            yield {"RAY_ADDRESS": f"127.0.0.1:{port}", **token}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _said(log: Path, words: str) -> int:
-    return log.read_text(encoding="utf-8", errors="replace").count(words)
+def _wait_for(daemon: subprocess.Popen[bytes], log: Path, words: str, times: int) -> None:
+    """Wait until daemons have said the words so often. Raises ChildProcessError with their log where this one ended."""
+
+    def said() -> bool:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if daemon.poll() is not None:
+            raise ChildProcessError(text)
+        return text.count(words) == times
+
+    wait_until(said, words)
 
 
 def _listens(port: int) -> bool:

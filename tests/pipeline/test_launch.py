@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+from kdcore.artefacts import published
+from kdcore.grid.jobs import Job, take_over
 from tests.pipeline.clusters import has_slurm, kill, of_ray_node, of_slurm_node, ray_cluster, slurm_cluster, wait_until
 from tests.pipeline.conftest import TASK, Project
 
@@ -26,11 +29,24 @@ LONG: dict[str, Any] = {
 }
 STUDENTS = [f"student@{TASK}-{method}-0" for method in ("sid", "soft")]
 
+PARTS = [f"targets@{TASK}-0, part {part} of 4" for part in (1, 2, 3, 4)]  # two of each split
+
+
+def with_parts(project: Project) -> Project:
+    """The project, to which a few kilobytes of signals are many."""
+    code = project.root / "kdcore/distil/shards.py"
+    text = code.read_text()
+    for name, value in (("SHARD_BYTES", "25_000"), ("PART", "2")):
+        text, found = re.subn(rf"^{name} = [^#]+", f"{name} = {value}  ", text, flags=re.MULTILINE)
+        assert found == 1
+    code.write_text(text)
+    return project
+
 
 @pytest.fixture(scope="module")
 def plain(new_project: Callable[..., Project]) -> Project:
     """The project after `dvc repro student`, one stage after another on this machine."""
-    project = new_project(LONG)
+    project = with_parts(new_project(LONG))
     project.run("dvc", "repro", "student")
     return project
 
@@ -38,7 +54,14 @@ def plain(new_project: Callable[..., Project]) -> Project:
 @pytest.fixture
 def fresh(plain: Project, new_project: Callable[..., Project]) -> Project:
     """The same project, in which nothing has run."""
-    return new_project(LONG | {"data.path": plain.params()["data"]["path"]})
+    return with_parts(new_project(LONG | {"data.path": plain.params()["data"]["path"]}))
+
+
+def give_signals(project: Project, plain: Project) -> None:
+    """All that comes before the students, so that they alone are left to make."""
+    for place in ("work/teacher-*", "work/targets-*", "work/evaluation-*", "runs/teacher", "runs/targets"):
+        for folder in plain.root.glob(place):
+            shutil.copytree(folder, project.root / folder.relative_to(plain.root))
 
 
 def listed(project: Project, *args: str) -> list[dict[str, Any]]:
@@ -50,13 +73,17 @@ def listed(project: Project, *args: str) -> list[dict[str, Any]]:
 
 def test_jobs_are_dvcs_stages_in_the_graphs_order_and_know_what_is_there(plain: Project):
     jobs = listed(plain)
-    assert [job["stage"] for job in jobs] == [f"prepare@{TASK}", f"teacher@{TASK}-0", f"targets@{TASK}-0", *STUDENTS]
+    before = [f"prepare@{TASK}", f"teacher@{TASK}-0"]
+    assert [job["stage"] for job in jobs] == [*before, *PARTS, f"targets@{TASK}-0", *STUDENTS]
+    signals = jobs[6]
+    assert [job["after"] for job in jobs[2:7]] == [before] * 4 + [[*before, *PARTS]]
+    assert [job["command"] for job in jobs[2:6]] == [[*signals["command"], "--part", part] for part in "1234"]
     assert all(job["found"] for job in jobs)
     assert listed(plain, "--missing") == []
     student = jobs[-1]
     dry = plain.run("dvc", "repro", "--dry", "--force", "student").stdout
     assert f"> {' '.join(student['command'])}\n" in dry
-    assert student["after"] == [f"prepare@{TASK}", f"teacher@{TASK}-0", f"targets@{TASK}-0"]
+    assert student["after"] == [*before, f"targets@{TASK}-0"]
     assert student["threads"] == 1
     (run,) = student["runs"]
     facts = json.loads((plain.root / "work" / run / "result/run.json").read_text())
@@ -72,6 +99,7 @@ def test_a_studys_jobs_are_those_that_nothing_else_made(plain: Project):
 
 def test_before_anything_ran_a_job_names_what_it_waits_for(fresh: Project):
     jobs = listed(fresh)
+    assert [job["stage"] for job in jobs if job["stage"] in PARTS] == []  # nobody knows how many rows there are
     assert [job["found"] for job in jobs] == [False] * 5
     assert [job.get("unknown") for job in jobs] == [None, *[f"waits for prepare@{TASK}"] * 4]
 
@@ -90,9 +118,9 @@ def test_it_is_known_as_soon_as_the_rows_are_prepared(plain: Project, fresh: Pro
     assert [job["gflop"] for job in listed(fresh)] == [None] * 5
     fresh.run("dvc", "repro", f"prepare@{TASK}")
     jobs = listed(fresh)
-    assert [job["found"] for job in jobs] == [True] + [False] * 4
+    assert [job["found"] for job in jobs] == [True] + [False] * 8
     assert [job["gflop"] for job in jobs] == [job["gflop"] for job in listed(plain)]
-    assert all(job["gflop"] for job in jobs[1:])
+    assert [job["stage"] for job in jobs if not job["gflop"]] == [f"prepare@{TASK}", f"targets@{TASK}-0"]
 
 
 def test_jobs_are_listed_without_torch(plain: Project):
@@ -183,6 +211,10 @@ def test_a_node_is_lost_and_the_results_are_those_of_one_machine(
     fresh: Project,
     launched: Callable[..., Launched],
 ):
+    jobs = [f"teacher@{TASK}-0", *PARTS, f"targets@{TASK}-0", *STUDENTS]
+    if engine == "slurm":  # parts are made once, by Ray
+        give_signals(fresh, plain)
+        jobs = STUDENTS
     with cluster(2) as environment:
         launch = launched(fresh, (engine,), environment)
         attempt = launch.attempt_in_training()
@@ -196,7 +228,8 @@ def test_a_node_is_lost_and_the_results_are_those_of_one_machine(
         kill(*node)
         code, said = launch.end()
     assert code == 0, said
-    assert "launch: 4 of 4 jobs done in" in said
+    assert re.search(rf"^launch: {len(jobs)} of {len(jobs)} jobs done in", said, re.MULTILINE), said
+    assert all(re.search(rf"^{stage}: done on ", said, re.MULTILINE) for stage in jobs), said
     assert re.search(r"^  moved: student@tiny-\w+-0, .+ → .+, went on at epoch \d+, step \d+$", said, re.MULTILINE), (
         said
     )
@@ -209,10 +242,9 @@ def test_a_node_is_lost_and_the_results_are_those_of_one_machine(
 
 
 def results(project: Project) -> dict[str, bytes]:
-    """Every model of the store, bit by bit."""
-    return {
-        file.parents[1].name: file.read_bytes() for file in (project.root / "work").glob("*/result/model.safetensors")
-    }
+    """Every model of the store, and all signals, bit by bit."""
+    files = [*(project.root / "work").glob("*/result/model.safetensors"), *project.root.glob("runs/targets/**/*.npy")]
+    return {str(file.relative_to(project.root)): file.read_bytes() for file in files}
 
 
 @pytest.mark.parametrize(("engine", "cluster", "node_of"), [RAY, SLURM])
@@ -224,10 +256,7 @@ def test_sigterm_leaves_checkpoints_and_the_same_command_goes_on(
     fresh: Project,
     launched: Callable[..., Launched],
 ):
-    (fresh.root / "work").mkdir()
-    for folder in ("teacher-*", "targets-*", "evaluation-*"):  # found, so that only the students are left
-        for run in (plain.root / "work").glob(folder):
-            subprocess.run(["cp", "-r", run, fresh.root / "work"], check=False)
+    give_signals(fresh, plain)
     with cluster(2) as environment:
         launch = launched(fresh, (engine,), environment)
         attempt = launch.attempt_in_training()
@@ -245,6 +274,26 @@ def test_sigterm_leaves_checkpoints_and_the_same_command_goes_on(
     assert code == 0, said
     assert re.search(r"^student@tiny-\w+-0: done on .*, went on at epoch \d+, step \d+$", said, re.MULTILINE), said
     assert results(fresh) == results(plain)
+
+
+def test_in_a_clone_a_job_may_replace_what_dvc_lock_has_and_nothing_else(
+    plain: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """`dvc repro` takes it away before it runs a stage; the store of a clone knows nothing of it."""
+    clone = plain.copy(tmp_path)
+    monkeypatch.chdir(clone.root)
+    monkeypatch.setenv("KDCORE_WORK", str(tmp_path / "store"))
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", clone.environment()["DVC_SITE_CACHE_DIR"])
+    (tmp_path / "store").mkdir()
+    teacher, scores = Job(f"teacher@{TASK}-0", ()), Path(f"metrics/teacher/{TASK}/s0.json")
+    whole = scores.read_bytes()
+    scores.write_bytes(whole + b"\n")
+    take_over([teacher])
+    assert not published(scores)
+    scores.write_bytes(whole)
+    assert not published(scores)
+    take_over([teacher])
+    assert published(scores)
 
 
 # What can't be

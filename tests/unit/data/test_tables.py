@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from typing import Any
 
 import pandas as pd
@@ -115,3 +116,25 @@ def test_a_repeated_parquet_column_is_in_the_header():
 
 def test_a_cell_of_a_megabyte_is_read():
     assert len(read("csv", f"a,b\n{'x' * 10**6},1\n").columns["a"][0]) == 10**6
+
+
+@pytest.mark.parametrize(("kind", "most"), [("csv", 260), ("tsv", 260), ("jsonl", 420)])
+def test_rows_take_a_few_times_their_letters_while_they_are_read(kind: str, most: int):
+    """Bytes a row at the peak, beside the file's own; a text of 50 letters alone takes 100."""
+    rows = 10_000
+    labels = ["good", "bad"] * (rows // 2)
+    texts = [f"{row:06d} {'w' * 43}" for row in range(rows)]
+    if kind == "jsonl":
+        lines = [json.dumps({"text": text, "label": label}) for text, label in zip(texts, labels, strict=True)]
+    else:
+        split = {"csv": ",", "tsv": "\t"}[kind]
+        lines = [f"text{split}label", *map(split.join, zip(texts, labels, strict=True))]
+    raw = "\n".join(lines).encode()
+    del lines
+    tracemalloc.start()
+    try:
+        assert read(kind, raw).columns == {"text": texts, "label": labels}
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak / rows < most

@@ -2,15 +2,18 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from kdcore.cli import asked
 from kdcore.data.prepared import Data
 from kdcore.distil import extraction, shards
 from kdcore.distil.targets import write_part, write_targets
 from kdcore.errors import UserError
 from kdcore.params import sections
+from kdcore.plan.jobs import Arithmetic
 from kdcore.plan.shapes import encoder_of
 from kdcore.plan.work import signal_bytes
 from tests import on_disk, tiny
@@ -123,3 +126,27 @@ def test_a_part_that_was_lost_or_damaged_loses_itself_alone(
     put_together(tiny_ingredients, tmp_path / "after")
     assert rows == [size]
     assert files(tmp_path / "after") == files(tmp_path / "before")
+
+
+def test_a_part_is_listed_until_it_is_there_with_maps_or_without_as_they_are_asked_for(
+    tiny_ingredients: Ingredients, tmp_path: Path, store: Path
+):
+    data, teacher = Data.open(tiny_ingredients.data), on_disk.pretrained(tiny_ingredients.model)
+    passes = Arithmetic(data, teacher, on_disk.teacher()).signals(24, 2)
+    bounds = {split: one.bounds for split, one in passes.items()}
+
+    def there(keep: str) -> list[bool]:
+        params = SimpleNamespace(targets=TARGETS.model_copy(update={"store": keep}))
+        arguments = {"data": str(tiny_ingredients.data), "teacher": str(tiny_ingredients.teacher)}
+        return [*asked._parts_there(params, arguments, bounds, 24, EVERY)]  # type: ignore[arg-type]
+
+    absent = [False] * len(there("disk"))
+    part(tiny_ingredients, 2)
+    assert there("disk") == there("auto") == [False, True, *absent[2:]]
+    assert there("live") == absent
+    put_together(tiny_ingredients, tmp_path / "signals")
+    for run in store.glob("targets-*"):  # the whole is enough
+        if np.load(run / "result/lengths.npy").size < 24:
+            shutil.rmtree(run)
+    assert there("disk") == [True] * len(absent)
+    assert there("live") == absent

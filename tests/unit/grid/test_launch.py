@@ -47,6 +47,9 @@ class Here:
                 self.running[number] = subprocess.Popen(line)
         return [number for number in range(len(self.jobs)) if number not in self.ended]
 
+    def why(self, number: int) -> str:
+        return ""
+
     def cancel(self) -> None: ...
 
     def close(self) -> None:
