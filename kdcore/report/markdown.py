@@ -19,7 +19,7 @@ DECIMALS = {"agreement": 3, **{f"{loss.term}_total": 3 for loss in INTERNAL.valu
 
 def in_gflop(gflop: float) -> str:
     """Without decimals; of less than ten two digits."""
-    return f"{gflop:,.0f}" if gflop >= 10 else f"{gflop:.2g}"
+    return f"{gflop:,.0f}" if gflop >= 10 else f"{gflop:.1f}" if gflop >= 1 else f"{gflop:#.2g}"
 
 
 COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how a number is shown

@@ -296,6 +296,8 @@ def test_nothing_is_found_between_two_methods_at_chance(tmp_path):
     rows = chance(tmp_path, none=(0.40, 0.41, 0.42), soft=None, sid=(0.9, 0.93, 0.92))
     untested = rows["soft"].differences["none"]
     assert (untested.verdict, untested.p, untested.estimate.low) == ("not tested: both at chance", None, None)
+    equal = chance(tmp_path / "equal", none=None, soft=None)["soft"].differences["none"]
+    assert (equal.estimate.value, equal.verdict) == (0.0, "not tested: both at chance")
     assert untested.estimate.value == pytest.approx(0.09)
     assert rows["sid"].differences["soft"].verdict == "higher"
     # One comparison less to correct for: sid minus none and sid minus soft, the larger p of two stays as it is.
