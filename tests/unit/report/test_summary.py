@@ -1,8 +1,10 @@
 """Points become rows, rows become tables: means, differences, closeness, and what Markdown says of them."""
 
+from dataclasses import replace
+
 import pytest
 
-from kdcore.report import points
+from kdcore.report import points, write
 from kdcore.report.markdown import Table, curves, estimate_text, tables, to_markdown
 from kdcore.report.methods import words
 from kdcore.report.statistics import Estimate, limits
@@ -280,6 +282,13 @@ def test_what_learned_nothing_says_so_beside_its_score(tmp_path):
     text = markdown(list(rows.values()))
     assert "| none | 0.500 (one answer for all) |" in text
     assert "| soft | 0.490 ± 0.025 (no better than one answer for all) |" in text
+
+
+def test_epochs_flatter_the_rows_by_which_they_were_selected_and_no_others(tmp_path):
+    rows = chance(tmp_path, soft=(0.7, 0.72, 0.74)).values()
+    rows = [replace(row, runs=tuple(replace(run, selected=2) for run in row.runs)) for row in rows]
+    assert "by score on some of these rows, so the scores are high." in markdown(rows)
+    assert "by score on validation rows, none of these." in to_markdown(write.test_tables(rows))
 
 
 def test_one_degenerate_run_of_three_is_said_beside_the_mean(tmp_path):
