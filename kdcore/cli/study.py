@@ -143,6 +143,7 @@ def latency(
     """Measure how long the teacher and its students of each depth take to answer, by torch and by ONNX Runtime."""
     set_up_libraries()
     from kdcore.artefacts import check_file, proved, publish
+    from kdcore.console import say
     from kdcore.latency import latency as measured
     from kdcore.report.latency import Latency, blocks
     from kdcore.report.markdown import to_markdown
@@ -155,3 +156,4 @@ def latency(
     found = measured(open_data(task, data), open_teacher(teacher), depths)
     publish(out, proved(found))
     publish(out.with_suffix(".md"), to_markdown(blocks(Latency.model_validate(found))).encode())
+    say(f"latency: the tables are {out.with_suffix('.md')}; `dvc repro` sets milliseconds beside the scores")

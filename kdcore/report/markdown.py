@@ -19,7 +19,7 @@ DECIMALS = {"agreement": 3, **{f"{loss.term}_total": 3 for loss in INTERNAL.valu
 
 def in_gflop(gflop: float) -> str:
     """Without decimals; of less than ten two digits."""
-    return f"{gflop:,.0f}" if gflop >= 10 else f"{gflop:.2g}"
+    return f"{gflop:,.0f}" if gflop >= 10 else f"{gflop:.1f}" if gflop >= 1 else f"{gflop:#.2g}"
 
 
 COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how a number is shown
@@ -28,6 +28,7 @@ COST: dict[str, tuple[str, Callable[[float], str]]] = {  # column -> header, how
     "bytes": ("MB", lambda count: millions(count, 1)),
     "gflop": ("training, GFLOP", in_gflop),
 }
+TEST = "test data"
 LATENCY = "latency_ms"  # the column of a table of scores that is of one machine, and only where it was measured
 
 
@@ -156,7 +157,7 @@ def holm_note(tests: Iterable[Tested]) -> list[str]:
     return [note] if tested else []
 
 
-def _notes(table: Sequence[Row], students: str, comparisons: str) -> str:
+def _notes(table: Sequence[Row], students: str, comparisons: str, data: str = "validation data") -> str:
     """What the numbers are, in the table's own words: a table is often copied without its page."""
     made = [difference for row in table for difference in row.differences.values()]
     notes = [
@@ -171,7 +172,8 @@ def _notes(table: Sequence[Row], students: str, comparisons: str) -> str:
     if any(row.score.n > 1 and row.score.low is None for row in _students(table)):
         notes.append("A row whose scores are all equal has no interval.")
     if any(run.selected for row in table for run in row.runs):
-        notes.append("Epochs were selected by score on validation rows (`train.keep: best`), so these scores are high.")
+        where = "validation rows, none of these" if data == TEST else "some of these rows, so the scores are high"
+        notes.append(f"Epochs were selected (`train.keep: best`) by score on {where}.")
     notes += [*holm_note(made), "A degenerate run gives one answer for all."]
     if _timed(table):
         notes.append("Milliseconds: the median for one row by torch on one thread; metrics/latency names the machine.")
@@ -196,7 +198,7 @@ def tables(
     for table in by_task(rows).values():
         about = f" by {', '.join(titles.values())}" if len(titles) > 1 else ""
         blocks.append(Heading(2, f"{table[0].task}: {table[0].metric} on {data}{about}"))
-        blocks += [scores_table(table, titles), _notes(table, _teachers(table), comparisons)]
+        blocks += [scores_table(table, titles), _notes(table, _teachers(table), comparisons, data)]
         if names := _names(row.closeness for row in table):
             lines = [[*_words(row, titles), *_estimates(row.closeness, names)] for row in _students(table)]
             header = [*titles.values(), *(CLOSENESS.get(name, name) for name in names)]

@@ -17,6 +17,7 @@ from kdcore.data.metrics import METRICS
 from kdcore.distil.methods import INTERNAL
 
 NO_DIFFERENCE = "no difference found"
+AT_CHANCE = "both at chance"
 _TOLERANCE = 1e-12  # scores are ratios of counts: smaller differences come from rounding
 
 RANGES = {"agreement": (0.0, 1.0), **{name: (metric.low, 1.0) for name, metric in METRICS.items()}}
@@ -185,7 +186,7 @@ def paired(
 def verdict(difference: Estimate) -> str:
     """A difference in words. An interval that includes 0, its ends too, is `no difference found`."""
     if difference.low is None or difference.high is None:
-        same = difference.n > 1 and abs(difference.value) < _TOLERANCE
+        same = difference.n > 1 and abs(difference.value) < _TOLERANCE and difference.note != AT_CHANCE
         return NO_DIFFERENCE if same else f"not tested: {difference.note}"
     if difference.low <= 0.0 <= difference.high:
         return NO_DIFFERENCE

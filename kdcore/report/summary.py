@@ -15,7 +15,17 @@ from scipy.stats import rankdata
 from kdcore.distil.methods import INTERNAL
 from kdcore.report.methods import ordered
 from kdcore.report.points import Run
-from kdcore.report.statistics import Degenerate, Difference, Estimate, corrected, degenerate, limits, mean, paired
+from kdcore.report.statistics import (
+    AT_CHANCE,
+    Degenerate,
+    Difference,
+    Estimate,
+    corrected,
+    degenerate,
+    limits,
+    mean,
+    paired,
+)
 
 CLOSENESS = {"agreement": "agreement", "soft_label_kl": "soft-label KL", "score_mse": "score MSE"}  # column -> title
 for loss in INTERNAL.values():
@@ -228,7 +238,7 @@ def differences(
 
 
 def _untested(difference: Difference) -> Difference:
-    return Difference(replace(difference.estimate, low=None, high=None, note="both at chance"), None)
+    return Difference(replace(difference.estimate, low=None, high=None, note=AT_CHANCE), None)
 
 
 AVERAGE = "average"

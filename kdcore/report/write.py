@@ -20,7 +20,7 @@ from kdcore.report.canvas import encode
 from kdcore.report.choices import choices, chosen_blocks, options
 from kdcore.report.latency import read_latencies, timed
 from kdcore.report.latex import to_latex
-from kdcore.report.markdown import Block, curves, in_gflop, over_tasks, overview, tables, to_markdown
+from kdcore.report.markdown import TEST, Block, curves, in_gflop, over_tasks, overview, tables, to_markdown
 from kdcore.report.methods import ordered, words
 from kdcore.report.points import Run
 from kdcore.report.summary import Keys, Overall, Row, baselines, by_task, overall, overall_frame, summarise, to_frame
@@ -71,7 +71,7 @@ def write_main(
 def test_tables(rows: Sequence[Row]) -> list[Block]:
     """The headline run on the labelled test splits, a section per task that has one."""
     told = "These rows were scored once, at the end: nothing was trained on them, and nothing is chosen by them."
-    return tables(rows, words(["method"]), told, "test data") or ["No task here has a labelled test split."]
+    return tables(rows, words(["method"]), told, TEST) or ["No task here has a labelled test split."]
 
 
 def write_study(

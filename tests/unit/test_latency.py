@@ -1,7 +1,9 @@
 """`kdcore latency`: every depth by every runtime, in a file that names the machine; students need not be trained."""
 
+import io
 import json
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -30,9 +32,12 @@ def measured(tiny_ingredients: on_disk.Ingredients, tmp_path_factory: pytest.Tem
         paths = map(str, (tiny_ingredients.data, tiny_ingredients.teacher, folder / "tiny.json"))
         patch.setattr(sys, "argv", ["kdcore", "latency", "tiny", *paths])
         torch.set_num_threads(2)
-        with pytest.raises(SystemExit) as ended:
+        with redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit) as ended:
             cli.main()
         assert ended.value.code == 0
+        assert (
+            said.getvalue().splitlines()[-1].startswith(f"latency: the tables are {folder / 'tiny.md'}; `dvc repro` ")
+        )
         assert torch.get_num_threads() == 2
     return folder / "tiny.json"
 

@@ -1,8 +1,10 @@
 """Points become rows, rows become tables: means, differences, closeness, and what Markdown says of them."""
 
+from dataclasses import replace
+
 import pytest
 
-from kdcore.report import points
+from kdcore.report import points, write
 from kdcore.report.markdown import Table, curves, estimate_text, tables, to_markdown
 from kdcore.report.methods import words
 from kdcore.report.statistics import Estimate, limits
@@ -282,6 +284,13 @@ def test_what_learned_nothing_says_so_beside_its_score(tmp_path):
     assert "| soft | 0.490 ± 0.025 (no better than one answer for all) |" in text
 
 
+def test_epochs_flatter_the_rows_by_which_they_were_selected_and_no_others(tmp_path):
+    rows = chance(tmp_path, soft=(0.7, 0.72, 0.74)).values()
+    rows = [replace(row, runs=tuple(replace(run, selected=2) for run in row.runs)) for row in rows]
+    assert "by score on some of these rows, so the scores are high." in markdown(rows)
+    assert "by score on validation rows, none of these." in to_markdown(write.test_tables(rows))
+
+
 def test_one_degenerate_run_of_three_is_said_beside_the_mean(tmp_path):
     rows = chance(tmp_path, soft=(0.7, 0.72, 0.74))
     path = tmp_path / "movies/soft-s1.json"
@@ -296,6 +305,8 @@ def test_nothing_is_found_between_two_methods_at_chance(tmp_path):
     rows = chance(tmp_path, none=(0.40, 0.41, 0.42), soft=None, sid=(0.9, 0.93, 0.92))
     untested = rows["soft"].differences["none"]
     assert (untested.verdict, untested.p, untested.estimate.low) == ("not tested: both at chance", None, None)
+    equal = chance(tmp_path / "equal", none=None, soft=None)["soft"].differences["none"]
+    assert (equal.estimate.value, equal.verdict) == (0.0, "not tested: both at chance")
     assert untested.estimate.value == pytest.approx(0.09)
     assert rows["sid"].differences["soft"].verdict == "higher"
     # One comparison less to correct for: sid minus none and sid minus soft, the larger p of two stays as it is.
