@@ -119,6 +119,8 @@ def main(
         way = WAYS[what]
         template = make_template(folder, way)
         expected, needed, seconds = undisturbed(template, folder / "undisturbed", way)
+        if way.applied:  # it begins again at every attempt, so kills that all come sooner would let none end
+            longest = max(longest or 0.0, seconds)
         while tally.kills.total() < kills:
             project = template.copy(folder / f"project-{tally.projects}")
             disturbed(project, way, expected, needed, tally, rng, longest or seconds)
