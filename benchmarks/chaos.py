@@ -20,7 +20,20 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.killing import COMMAND, OUTPUTS, SIGNALS, TARGETS, Repro, left_behind, outputs, steps, watch
+from benchmarks.killing import (
+    BROKEN,
+    COMMAND,
+    OUTPUTS,
+    RWLOCK,
+    SIGNALS,
+    TARGETS,
+    Repro,
+    Worker,
+    left_behind,
+    outputs,
+    steps,
+    watch,
+)
 from tests import tiny
 from tests.pipeline.conftest import Project, make_project
 
@@ -35,12 +48,18 @@ PARAMS: dict[str, Any] = {
 @dataclass(frozen=True)
 class Way:
     """params: of the project, beside PARAMS; command: what is killed; folders: where its results lie; applied: whether
-    they come by `dvc exp apply`."""
+    they come by `dvc exp apply`; queued: the experiment's name, where the command queues it and a worker is killed."""
 
     params: Mapping[str, Any]
     command: tuple[str, ...] = COMMAND
     folders: tuple[str, ...] = OUTPUTS
     applied: bool = False
+    queued: str = ""
+
+    def start(self, project: Project, log: Path) -> Repro:
+        if self.queued:
+            return Worker(project, log, self.queued, self.command[1:])
+        return Repro(project, log, command=self.command)
 
 
 WAYS = {
@@ -52,12 +71,17 @@ WAYS = {
     ),
     # In a workspace of its own, where queued experiments run too; all of them share the project's store.
     "experiment": Way({"methods": ["sid"]}, ("dvc", "exp", "run", "--temp", "evaluate"), applied=True),
+    "queue": Way(
+        {"methods": ["sid"], "teacher.epochs": 2, "distill.classification_epochs": 10},
+        ("dvc", "exp", "run", "--queue", "--name", "queued", "evaluate"),
+        applied=True,
+        queued="queued",
+    ),
 }
 REMOVED = "Auto removed it from the lock file"  # what dvc says of the lock of a dvc that was killed
 HEEDED = 1.0  # seconds of computing that a signal has to take effect before the next one comes
 WAITING = "waiting until it is done"
 RESUMED = "goes on at epoch"
-BROKEN = "Unable to read RWLock-file"  # dvc died while it wrote its lock file, which only a person can remove
 
 
 @dataclass
@@ -95,6 +119,8 @@ def main(
         way = WAYS[what]
         template = make_template(folder, way)
         expected, needed, seconds = undisturbed(template, folder / "undisturbed", way)
+        if way.applied:  # it begins again at every attempt, so kills that all come sooner would let none end
+            longest = max(longest or 0.0, seconds)
         while tally.kills.total() < kills:
             project = template.copy(folder / f"project-{tally.projects}")
             disturbed(project, way, expected, needed, tally, rng, longest or seconds)
@@ -118,10 +144,10 @@ def undisturbed(template: Project, folder: Path, way: Way) -> tuple[dict[str, st
     An attempt that never gets further than a part of them would never end: an experiment begins again at each.
     """
     project = template.copy(folder)
-    repro = Repro(project, folder / "log", command=way.command)
+    repro = way.start(project, folder / "log")
     while not repro.worked(1.0):
         pass
-    if repro.wait():
+    if not repro.finished:
         raise SystemExit(f"the undisturbed run fails:\n{repro.output}")
     return results(project, way), steps(project), repro.seconds
 
@@ -138,19 +164,20 @@ def disturbed(
     project: Project, way: Way, expected: dict[str, str], needed: int, tally: Tally, rng: random.Random, longest: float
 ) -> None:
     """One project, killed until it is finished all the same."""
-    folder, attempts = project.root.parent, list[Repro]()
-    while not attempts or attempts[-1].process.poll() != 0:
-        repro = Repro(project, folder / f"log-{len(attempts):03d}", command=way.command)
+    folder, attempts = project.root.parent, []
+    while not attempts or not attempts[-1].finished:
+        repro = way.start(project, folder / f"log-{len(attempts):03d}")
         attempts.append(repro)
         hits = attempt(repro, rng, longest)
         tally.kills.update(hits)
-        tally.ignored.update(hits[:-1] if repro.process.poll() else hits)
+        finished = repro.finished
+        tally.ignored.update(hits if finished else hits[:-1])
         tally.started += 1
         tally.orphans += bool(repro.orphans())
         if BROKEN in repro.output:
             tally.broken += 1
-            (project.root / ".dvc/tmp/rwlock").unlink(missing_ok=True)
-        elif repro.process.poll() and not hits:
+            (project.root / RWLOCK).unlink(missing_ok=True)
+        elif not finished and not hits:
             tally.failures.append(f"{repro.log}\n{repro.output}")
             if len(tally.failures) > 20:
                 raise SystemExit("\n".join(tally.failures))

@@ -23,6 +23,9 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 COMMAND = ("dvc", "repro", "evaluate")
 OUTPUTS = ("data", "runs", "metrics/teacher", "metrics/main/points")
 
+BROKEN = "Unable to read RWLock-file"  # dvc died while it wrote its lock file, which only a person can remove
+RWLOCK = ".dvc/tmp/rwlock"
+
 # In place of kdcore/__main__.py of a project.
 WATCHED = '''"""python -m kdcore, which counts its optimizer steps in $STEPS, and at the moment of $KILL gets a signal.
 
@@ -78,18 +81,8 @@ class Repro:
         """kill: a moment, as WATCHED reads it."""
         self.log = log
         self.seconds = 0.0  # of processor time, as last seen
-        own = {"STEPS": str(steps_file(project)), "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}  # as in the Makefile
-        environment = project.environment() | own | ({"KILL": kill} if kill else {})
-        with log.open("wb") as file:
-            self.process = psutil.Popen(
-                command,
-                cwd=project.root,
-                env=environment,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-                preexec_fn=_heed_interrupts,
-            )
+        self.process = _started(project, log, command, {"KILL": kill} if kill else {})
+        self.group = self.process.pid
 
     @property
     def output(self) -> str:
@@ -98,6 +91,11 @@ class Repro:
     @property
     def ended(self) -> bool:
         return self.process.poll() is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ended as it should."""
+        return self.process.poll() == 0
 
     def stage(self) -> tuple[str, psutil.Process] | None:
         """The stage that runs now: its command's name and its process; None between two stages."""
@@ -114,7 +112,7 @@ class Repro:
         hit = "dvc" if process is None and target == "stage" else target
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it may end just now
             if hit == "group":
-                os.killpg(self.process.pid, signum)
+                os.killpg(self.group, signum)
             else:
                 (self.process if hit == "dvc" or process is None else process).send_signal(signum)
         return hit, name
@@ -144,7 +142,7 @@ class Repro:
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error, ProcessLookupError):
-                if os.getpgid(process.pid) == self.process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                if os.getpgid(process.pid) == self.group and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
 
@@ -155,8 +153,74 @@ class Repro:
     def end(self) -> None:
         """Nothing of it outlives the caller."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+            os.killpg(self.group, signal.SIGKILL)
         self.process.wait()
+
+
+class Worker(Repro):
+    """The worker that `dvc queue start` leaves behind, and the experiment of that name that it runs.
+
+    Where it dies, DVC has its experiment for running for ever, and no other worker takes it. So the next one begins as
+    docs/reliability.md says: what no worker runs is given up, and queued again.
+    """
+
+    def __init__(self, project: Project, log: Path, name: str, command: Sequence[str]) -> None:
+        """command: what queues it."""
+        self.log, self.seconds, self._project, self._name = log, 0.0, project, name
+        states = [line.split()[-1] for line in self._dvc("queue", "status").splitlines() if name in line.split()]
+        if "Running" in states:
+            self._dvc("queue", "kill", name)
+        if "Queued" not in states:
+            self._dvc(*command)
+        self._before = {*self._logs()}
+        _started(project, log, ("dvc", "queue", "start"), {}).wait()
+        facts = json.loads((self._exps / "celery/dvc-exp-worker-1.json").read_text(encoding="utf-8"))
+        self.process, self.group = psutil.Process(facts["pid"]), os.getpgid(facts["pid"])
+
+    @property
+    def _exps(self) -> Path:
+        return self._project.root / ".dvc/tmp/exps"
+
+    def _logs(self) -> list[Path]:
+        return sorted(self._exps.glob("run/*/*.out"))
+
+    def _dvc(self, *args: str) -> str:
+        """What it says; where a dvc that was killed has broken its lock file, that is removed first."""
+        done = self._project.run("dvc", *args, check=False)
+        if BROKEN in done.stderr:
+            (self._project.root / RWLOCK).unlink()
+            return self._dvc(*args)
+        return done.stdout
+
+    @property
+    def output(self) -> str:
+        own = [self.log, *(file for file in self._logs() if file not in self._before)]
+        return "".join(file.read_text(encoding="utf-8", errors="replace") for file in own)
+
+    @property
+    def ended(self) -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return self.process.status() == psutil.STATUS_ZOMBIE
+        return True
+
+    @property
+    def finished(self) -> bool:
+        return self.ended and self._name in self._dvc("exp", "list", "--name-only").split()
+
+
+def _started(project: Project, log: Path, command: Sequence[str], more: dict[str, str]) -> psutil.Popen:
+    """The command in a process group of its own. more: variables of its environment."""
+    own = {"STEPS": str(steps_file(project)), "PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"}  # as in the Makefile
+    with log.open("wb") as file:
+        return psutil.Popen(
+            command,
+            cwd=project.root,
+            env=project.environment() | own | more,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            preexec_fn=_heed_interrupts,
+        )
 
 
 def _heed_interrupts() -> None:

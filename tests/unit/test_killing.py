@@ -1,12 +1,17 @@
 """What chaos.py and the tests of kills compare and count, and what checkpoints.py makes of its times."""
 
 import json
+import os
 import random
 import signal
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
+from benchmarks import killing
 from benchmarks.chaos import Tally, attempt, table
 from benchmarks.checkpoints import Measured, overhead
 from benchmarks.checkpoints import table as checkpoint_table
@@ -98,6 +103,46 @@ def test_what_takes_no_notice_is_killed_again_until_it_ends(seed: int):
     *ignored, (last, _, _) = attempt(Deaf(), random.Random(seed), longest=1.0)  # noqa: S311  (no secret)
     assert {name for name, _, _ in ignored} <= {"SIGINT"}
     assert last in ("SIGKILL", "SIGTERM")
+
+
+# As `dvc queue status` shows them; an experiment that is done may have been queued again.
+HEAD = "Task     Name    Created    Status\n"
+IN_QUEUE = ("exp", "run", "--queue")
+
+
+@pytest.mark.parametrize(
+    ("status", "commands"),
+    [
+        ("No experiment tasks in the queue.\n", [IN_QUEUE]),
+        (HEAD + "d8d382a  mine    02:54 AM   Queued\n", []),
+        (HEAD + "17262a7  mine    02:54 AM   Running\n", [("queue", "kill", "mine"), IN_QUEUE]),
+        (
+            HEAD + "17262a7  mine    02:54 AM   Running\nd8d382a  mine    02:58 AM   Queued\n",
+            [("queue", "kill", "mine")],
+        ),
+        (HEAD + "17262a7  mine    02:54 AM   Failed\n", [IN_QUEUE]),
+        (HEAD + "17262a7  other   02:54 AM   Running\n", [IN_QUEUE]),
+    ],
+)
+def test_an_experiment_whose_worker_died_is_given_up_and_queued_again(
+    project: Project, monkeypatch: pytest.MonkeyPatch, status: str, commands: list[tuple[str, ...]]
+):
+    said: list[tuple[str, ...]] = []
+
+    def run(self: Project, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        said.append(command[1:])
+        return subprocess.CompletedProcess(command, 0, status if command[1:] == ("queue", "status") else "", "")
+
+    def started(project: Project, log: Path, command: Sequence[str], more: dict[str, str]) -> psutil.Popen:
+        said.append(tuple(command[1:]))
+        return psutil.Popen(["true"])
+
+    monkeypatch.setattr(Project, "run", run)
+    monkeypatch.setattr(killing, "_started", started)
+    write(project.root / ".dvc/tmp/exps/celery/dvc-exp-worker-1.json", json.dumps({"pid": os.getpid()}))
+    worker = killing.Worker(project, project.root / "log", "mine", IN_QUEUE)
+    assert said == [("queue", "status"), *commands, ("queue", "start")]
+    assert (worker.process.pid, worker.group, worker.ended) == (os.getpid(), os.getpgrp(), False)
 
 
 def test_a_checkpoints_share_by_hand():
