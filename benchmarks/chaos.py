@@ -164,7 +164,7 @@ def disturbed(
     project: Project, way: Way, expected: dict[str, str], needed: int, tally: Tally, rng: random.Random, longest: float
 ) -> None:
     """One project, killed until it is finished all the same."""
-    folder, attempts = project.root.parent, []
+    folder, attempts = project.root.parent, list[Repro]()
     while not attempts or not attempts[-1].finished:
         repro = way.start(project, folder / f"log-{len(attempts):03d}")
         attempts.append(repro)
