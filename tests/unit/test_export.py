@@ -20,6 +20,7 @@ from kdcore.model.names import tokenizer_of
 from kdcore.model.predict import logits_of
 from tests import tiny
 
+onnx = pytest.importorskip("onnx", reason="the extra `export` is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 ROOT = Path(__file__).parents[2]
 TASK = Task("tiny", ("sentence",), "label", ("bad", "good"), ("accuracy",))
@@ -82,6 +83,18 @@ def test_int8_is_a_quarter_of_the_matrices_and_its_difference_is_said(
     assert facts["float32"]["largest_difference"] < 1e-5 < facts["int8"]["largest_difference"]
     size = {name: (tmp_path / "out/onnx" / name).stat().st_size for name in ("model.onnx", "model_quantized.onnx")}
     assert size["model_quantized.onnx"] < size["model.onnx"]
+
+
+def test_no_processor_has_to_multiply_unsigned_by_signed_in_int8(tiny_classifier: Callable[..., Path], tmp_path: Path):
+    """Without VNNI such products overflow: a file that was written where they don't would answer otherwise there."""
+    exported(tiny_classifier("bert", 2), tmp_path / "out", int8=True)
+    graph = onnx.load(tmp_path / "out/onnx/model_quantized.onnx").graph
+    kinds = {one.name: one.data_type for one in graph.initializer}
+    products = [
+        kinds[node.input[1]] for node in graph.node if node.op_type == "MatMulInteger" and node.input[1] in kinds
+    ]
+    assert products
+    assert set(products) == {onnx.TensorProto.UINT8}
 
 
 @pytest.mark.parametrize(
