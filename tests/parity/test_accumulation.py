@@ -96,7 +96,7 @@ def test_the_written_losses_are_means_over_all_examples(tmp_path: Path):
     student, what = encoder(layers=2, seed=1, dropout=False), objective("sid", encoder())
     with torch.no_grad():
         _, terms = what(student.train(), whole_batch(few()), SID[1])
-    record = trainer(student, few(), SID[1:2], what, tmp_path, batch_size=3, accumulate=2, learning_rate=1e-12).train()
+    record = trainer(student, few(), SID[1:2], what, tmp_path, batch_size=3, accumulate=2, learning_rate=1e-9).train()
     (written,) = record.history
     for name, values in terms.items():
         assert written[name] == pytest.approx(float(values.mean()), rel=1e-5)
