@@ -109,7 +109,7 @@ def _say_end(folder: Path, number: int, job: Job, one: Seen, stopping: bool, eng
     ended = f"{said[-1]} ({log})" if said else ""
     if one.events:
         code = f"exit code {last['code']}" if "code" in last else "it was lost"
-        warn(f"{job.stage}: failed on {last['place']}, {code}: {ended}")
+        warn(f"{job.stage}: failed on {last['place']}, {code}: {ended or f'nothing was said ({log})'}")
     else:
         others = f"the engine took it back, or a job before it failed ({', '.join(job.after)})"
         warn(f"{job.stage}: did not start: {engine.why(number) or ended or others}")
