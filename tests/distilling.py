@@ -101,6 +101,7 @@ def distill(**knobs: Any) -> sections.Distill:
         "cosine_threshold": 0.0,
         "classification_epochs": 1,
         "classification": "last",
+        "below": "train",
         "trains": "model",
     }
     return sections.Distill.model_validate(usual | knobs)

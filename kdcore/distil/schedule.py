@@ -1,5 +1,6 @@
 """A schedule as a list of phases. No torch here: a phase is plain data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -14,7 +15,8 @@ class Phase:
     """A stretch of epochs with one objective.
 
     internal: student layers whose internal losses are summed; classification: whether the classification loss
-    is added; layer: the layer that the phase is about, whose cosine loss may end it early.
+    is added; frozen: layers 1…frozen and the embeddings don't learn, and run without dropout, as what is finished;
+    layer: the layer that the phase is about, whose cosine loss may end it early.
     """
 
     name: str
@@ -22,6 +24,7 @@ class Phase:
     internal: Layers = ()
     classification: bool = True
     trains: Trains = "model"
+    frozen: int = 0
     layer: int | None = None
     cosine_threshold: float = 0.0
 
@@ -43,20 +46,31 @@ def phases(schedule: str, layers: int, distill: Distill) -> tuple[Phase, ...]:
         epochs = comparing + distill.classification_epochs
         return (Phase("all" if beside else "classification", epochs, internal=beside),)
     compared = how.before(every)
+    frozen = [_finished(compared[:phase], internal) for phase, internal in enumerate(compared)]
+    if distill.below == "train":
+        frozen = [0] * len(compared)
     ends = [comparing * phase // len(compared) for phase in range(len(compared) + 1)]
     layered = [
         Phase(
             f"layer {internal[-1]}",
             end - start,
-            internal=internal,
+            internal=tuple(layer for layer in internal if layer > done),
             classification=distill.classification == "always",
+            frozen=done,
             layer=internal[-1],
             cosine_threshold=distill.cosine_threshold,
         )
-        for internal, (start, end) in zip(compared, pairwise(ends), strict=True)
+        for internal, done, (start, end) in zip(compared, frozen, pairwise(ends), strict=True)
     ]
     last = Phase("classification", distill.classification_epochs, internal=beside, trains=distill.trains)
     return (*layered, last)
+
+
+def _finished(earlier: Sequence[Layers], internal: Layers) -> int:
+    """How many of the lowest layers earlier phases have compared, below all that this phase is the first to compare."""
+    seen = {layer for phase in earlier for layer in phase}
+    lowest = min(set(internal) - seen, default=1)
+    return lowest - 1 if seen.issuperset(range(1, lowest)) else 0
 
 
 def fine_tuning(epochs: int) -> tuple[Phase, ...]:

@@ -89,9 +89,7 @@ class Trainer:
             progress(name, whole, done) as update,
         ):
             for phase in self.phases[self.position.phase :]:
-                head = {id(parameter) for parameter in self.encoder.head_parameters()}
-                for parameter in self.encoder.parameters():
-                    parameter.requires_grad_(phase.trains == "model" or id(parameter) in head)
+                self._choose(phase)
                 while self.position.epoch < phase.epochs:
                     with closing(self._epoch(phase, update)) as steps:
                         for _ in steps:
@@ -109,9 +107,19 @@ class Trainer:
         self.record.seconds = time.monotonic() - started
         return self.record
 
+    def _choose(self, phase: Phase) -> None:
+        """Let the parameters learn that the phase trains, and no others."""
+        head = {id(parameter) for parameter in self.encoder.head_parameters()}
+        frozen = {id(parameter) for part in self.encoder.below(phase.frozen) for parameter in part.parameters()}
+        for parameter in self.encoder.parameters():
+            learns = id(parameter) not in frozen and (phase.trains == "model" or id(parameter) in head)
+            parameter.requires_grad_(learns)
+
     def _epoch(self, phase: Phase, update: Update) -> Generator[None, None, None]:
         """Train on the rest of the epoch's batches; yield after each optimizer step."""
         self.model.train()
+        for part in self.encoder.below(phase.frozen):
+            part.eval()
         lengths = self.examples.lengths
         batches = shuffled(lengths, self.settings.batch_size, self.seed, self.position.epochs)
         shape, hidden = self.encoder.shape, self.objective.compared(phase, "hidden")
@@ -119,7 +127,8 @@ class Trainer:
         with closing(self._fetched(left, phase)) as fetched:
             for rows in left:
                 self._step(rows, phase, self._rate(phase, len(batches)), fetched)
-                self.record.gflop += training_flops(shape, lengths[rows], phase.depth, phase.trains, hidden) / 1e9
+                passed = (phase.depth, phase.trains, hidden, phase.frozen)
+                self.record.gflop += training_flops(shape, lengths[rows], *passed) / 1e9
                 self.position.batch += 1
                 self.position.step += 1
                 update(len(rows), f"{phase.name}, loss {self.readings.loss:.4f}")

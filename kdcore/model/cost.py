@@ -99,10 +99,22 @@ def forward_flops(shape: Shape, lengths: np.ndarray, depth: int | None = None, h
 
 
 def training_flops(
-    shape: Shape, lengths: np.ndarray, depth: int | None = None, trains: str = "model", hidden: Collection[int] = ()
+    shape: Shape,
+    lengths: np.ndarray,
+    depth: int | None = None,
+    trains: str = "model",
+    hidden: Collection[int] = (),
+    frozen: int = 0,
 ) -> float:
-    """Operations of one training step: the backward pass costs twice the forward pass where weights train."""
-    return (1.0 if trains == "head" else 3.0) * forward_flops(shape, lengths, depth, hidden)
+    """Operations of one training step: the backward pass costs twice the forward pass where weights train.
+
+    frozen: layers 1…frozen are passed forwards alone.
+    """
+    forward = forward_flops(shape, lengths, depth, hidden)
+    if trains == "head":
+        return forward
+    alone = forward_flops(shape, lengths, frozen, (frozen,)) if frozen else 0.0  # of every token in each of its layers
+    return 3.0 * forward - 2.0 * alone
 
 
 def attention_bytes(lengths: Collection[int] | np.ndarray, layers: int, heads: int, itemsize: int) -> int:

@@ -132,6 +132,16 @@ class Encoder(nn.Module):
         body = {id(p) for name, p in self.model.base_model.named_parameters() if not name.startswith("pooler.")}
         return (parameter for parameter in self.parameters() if id(parameter) not in body)
 
+    def below(self, layer: int) -> list[nn.Module]:
+        """Layers 1…layer and what is neither layer nor pooler: embeddings, what layers share. Nothing for 0."""
+        if not layer:
+            return []
+        parts, around = list[nn.Module](self.layers[:layer]), self.model.base_model
+        for name in self.family.layers.split("."):
+            parts += [part for other, part in around.named_children() if other not in (name, "pooler")]
+            around = around.get_submodule(name)
+        return parts
+
     def parameter_counts(self) -> dict[str, int]:
         """`encoder_and_pooler` leaves out embeddings and the output layer (the paper's axis); `total` is all."""
         counted = {

@@ -15,6 +15,7 @@ from kdcore.params.values import (
     OPTIONAL,
     PLAIN,
     Amount,
+    Below,
     Between,
     Classification,
     Confidence,
@@ -137,6 +138,7 @@ class Distill(Section):
     cosine_threshold: Cosine = 0.0
     classification_epochs: Count = 4
     classification: Classification = "last"
+    below: Below = "train"
     trains: Trains = "model"
 
 

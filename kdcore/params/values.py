@@ -118,6 +118,7 @@ Init: TypeAlias = Annotated[Literal["teacher", "teacher_lower", "pretrained", "p
 Head: TypeAlias = Annotated[Literal["new", "teacher"], OneOf()]
 Classification: TypeAlias = Annotated[Literal["last", "always"], OneOf()]
 Trains: TypeAlias = Annotated[Literal["model", "head"], OneOf()]
+Below: TypeAlias = Annotated[Literal["train", "freeze"], OneOf()]
 Schedule: TypeAlias = Annotated[Literal["per_phase", "whole"], OneOf()]
 Keep: TypeAlias = Annotated[Literal["last", "best"], OneOf()]
 Precision: TypeAlias = Annotated[Literal["no", "bf16", "fp16"], OneOf()]

@@ -21,7 +21,7 @@ def training(phases: Sequence[Phase], losses: Collection[str], shape: Shape, len
 
 
 def _phase(phase: Phase, maps: bool, hidden: Sequence[int], shape: Shape, lengths: np.ndarray) -> Flops:
-    flops = training_flops(shape, lengths, phase.depth, phase.trains, hidden) * phase.epochs
+    flops = training_flops(shape, lengths, phase.depth, phase.trains, hidden, phase.frozen) * phase.epochs
     if phase.trains == "head":
         return {"forward": flops}
     return {"internal" if maps and phase.internal else "training": flops}

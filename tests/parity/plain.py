@@ -32,6 +32,7 @@ class Knobs:
     classification_epochs: int = 1
     cosine_threshold: float = 0.0
     classification: str = "last"
+    below: str = "train"
     trains: str = "model"
     temperature: float = 1.0
     hard_label_weight: float = 1.0
@@ -51,6 +52,7 @@ class Stretch:
     epochs: int
     about: int | None = None  # the layer whose cosine loss may end it early
     trains: str = "model"
+    frozen: int = 0  # so many of the lowest layers, with what is below them, don't learn
 
 
 def stretches(knobs: Knobs) -> list[Stretch]:
@@ -62,8 +64,9 @@ def stretches(knobs: Knobs) -> list[Stretch]:
         return [Stretch(every, True, in_all)]
     found = []
     for layer in every:
-        layers = (layer,) if knobs.method == "pid" else every[:layer]
-        found.append(Stretch(layers, knobs.classification == "always", knobs.epochs_per_layer, layer))
+        frozen = layer - 1 if knobs.below == "freeze" else 0
+        layers = (layer,) if knobs.method == "pid" or frozen else every[:layer]
+        found.append(Stretch(layers, knobs.classification == "always", knobs.epochs_per_layer, layer, frozen=frozen))
     return [*found, Stretch((), True, knobs.classification_epochs, trains=knobs.trains)]
 
 
@@ -185,7 +188,10 @@ def train(
     optimizer, history = AdamW(student, knobs), []
     for stretch in stretches(knobs):
         for name, p in student.named_parameters():
-            p.requires_grad_(stretch.trains == "model" or name.startswith(("bert.pooler", "classifier")))
+            still = [f"bert.encoder.layer.{layer}." for layer in range(stretch.frozen)]
+            still += ["bert.embeddings."] if still else []
+            head = name.startswith(("bert.pooler", "classifier"))
+            p.requires_grad_((stretch.trains == "model" or head) and not name.startswith(tuple(still)))
         for epoch in range(stretch.epochs):
             batches = batches_of(len(history))
             sums: dict[str, float] = {}

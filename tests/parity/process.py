@@ -22,6 +22,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     **{method: (method, {}, {"trains": "head"}) for method in METHODS},
     "sid without kl": ("sid", {"weights": {"kl": 0.0}}, {}),
     "sid without cos": ("sid", {"weights": {"cos": 0.0}}, {}),
+    "sid, frozen below": ("sid", {}, {"below": "freeze"}),
     "pid-kl, always classification": ("pid-kl", {}, {"classification": "always"}),
 }
 

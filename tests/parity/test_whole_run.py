@@ -23,7 +23,7 @@ from tests.parity import plain
 from tests.parity.plain import Knobs, Rows
 
 ROWS, BATCH = 22, 6  # the last batch of an epoch has 4 rows
-SCHEDULE = ("epochs_per_layer", "classification_epochs", "cosine_threshold", "classification", "trains")
+SCHEDULE = ("epochs_per_layer", "classification_epochs", "cosine_threshold", "classification", "below", "trains")
 WEIGHTS = ("temperature", "hard_label_weight")
 LOOP = ("learning_rate", "warmup", "weight_decay", "clip")
 
@@ -45,6 +45,10 @@ SID = Knobs(
 CASES = {
     "sid": SID,
     "sid with classification in every phase": replace(SID, classification="always"),
+    "sid, with the layers below frozen": replace(SID, below="freeze"),
+    "pid, frozen and with classification in every phase": replace(
+        SID, method="pid", below="freeze", classification="always"
+    ),
     "pid, then the head alone": replace(SID, method="pid", trains="head"),
     "all": replace(SID, method="all"),
     "soft": replace(SID, method="soft"),

@@ -27,6 +27,7 @@ CHOICES = {  # key of run.json -> how the page calls it; what `none` and `soft` 
     **{f"{loss.name}_weight": f"weight of {loss.title}" for loss in INTERNAL.values()},
     "epochs_per_layer": "epochs per layer",
     "classification_epochs": "epochs of classification",
+    "below": "layers below",
     "trains": "classification trains",
 }
 STEPS = {  # key of run.json's `train` -> how the page calls it

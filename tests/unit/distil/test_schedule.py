@@ -68,6 +68,24 @@ def test_classification_is_in_every_phase_where_it_is_always(schedule: str):
 
 
 @pytest.mark.parametrize("schedule", ["pid", "sid"])
+def test_what_is_frozen_below_a_layer_is_compared_no_more(schedule: str):
+    stretch = of(schedule, below="freeze")
+    assert [(phase.internal, phase.frozen) for phase in stretch] == [((1,), 0), ((2,), 1), ((3,), 2), ((), 0)]
+    assert [phase.frozen for phase in of(schedule)] == [0] * 4
+
+
+def test_only_layers_that_were_compared_before_are_frozen(monkeypatch: pytest.MonkeyPatch):
+    groups = ((3,), (2, 3), (1, 2, 3), (1, 2, 3))
+    monkeypatch.setitem(EVERY, "down", Schedule("down", "", "", before=lambda _: groups))
+    stretch = of("down", below="freeze")
+    assert [(phase.internal, phase.frozen) for phase in stretch[:-1]] == [(layers, 0) for layers in groups]
+    pairs = ((1, 2), (1, 2, 3))
+    monkeypatch.setitem(EVERY, "pairs", Schedule("pairs", "", "", before=lambda _: pairs))
+    stretch = of("pairs", below="freeze")
+    assert [(phase.internal, phase.frozen) for phase in stretch[:-1]] == [((1, 2), 0), ((3,), 2)]
+
+
+@pytest.mark.parametrize("schedule", ["pid", "sid"])
 def test_only_the_last_phase_trains_the_head_alone(schedule: str):
     assert [phase.trains for phase in of(schedule, trains="head")] == ["model", "model", "model", "head"]
     assert [phase.trains for phase in of(schedule)] == ["model"] * 4

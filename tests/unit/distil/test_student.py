@@ -55,6 +55,7 @@ KNOBS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "weights": ({"kl": 0.5, "cos": 0.5}, INTERNAL),
     "cosine_threshold": (0.1, ("pid", "sid", "pid-kl", "sid-cos")),
     "classification": ("always", ("pid", "sid", "pid-kl", "sid-cos")),
+    "below": ("freeze", ("pid", "sid", "pid-kl", "sid-cos")),
     "trains": ("head", ("pid", "sid", "pid-kl", "sid-cos")),
 }
 

@@ -23,7 +23,7 @@ from kdcore.distil.schedule import Phase, identity
 from kdcore.distil.training import Trainer, adamw
 from kdcore.errors import UserError
 from kdcore.runs import Run
-from tests import on_disk
+from tests import on_disk, tiny
 from tests.distilling import encoder, examples, objective, phases_of, train, trainer, weights, whole_batch
 
 ROWS, BATCH = 24, 8
@@ -99,6 +99,32 @@ def test_a_layer_ends_at_its_epoch_limit(tmp_path: Path, method: str):
     assert [row["completed"] for row in history] == [None, 1, None, 2, None, None, None]
     assert [row["layer"] for row in history] == [1, 1, 2, 2, None, None, None]
     assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_what_is_frozen_stays_as_the_phase_before_left_it_and_runs_without_dropout(
+    tmp_path: Path, family: str, monkeypatch: pytest.MonkeyPatch
+):
+    student, modes = [encoder(family, layers=2) for _ in range(2)], list[tuple[set[bool], set[bool]]]()
+
+    def look(_: int) -> None:
+        parts = [{module.training for module in part.modules()} for part in student[1].below(1)]
+        modes.append((set().union(*parts), {module.training for module in student[1].layers[1].modules()}))
+
+    stretch, what = phases_of("sid", below="freeze")[:2], objective("sid", encoder(family, seed=1))
+    for one, count in zip(student, (1, 2), strict=True):
+        if count == 2:
+            each_step(monkeypatch, look)
+        knobs = {"learning_rate": 1e-3, "weight_decay": 0.1}
+        trainer(one, examples(family, rows=ROWS), stretch[:count], what, tmp_path / str(count), **knobs).train()
+    before, after = ({**weights(one.model)} for one in student)
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    second = {
+        name for name, _ in student[1].model.named_parameters() if f".{student[1].family.layers}.1." in f".{name}"
+    }
+    assert moved
+    assert moved <= second
+    assert modes == [({True}, {True})] * STEPS + [({False}, {True})] * STEPS
 
 
 @pytest.mark.parametrize("method", ["pid", "sid"])

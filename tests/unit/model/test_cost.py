@@ -62,6 +62,12 @@ def test_the_backward_pass_costs_twice_the_forward_pass_where_the_model_trains()
     assert training_flops(encoder().shape, LENGTHS, trains="head") == forward_flops(encoder().shape, LENGTHS)
 
 
+def test_frozen_layers_have_no_backward_pass():
+    layer = 2 * LAYER * 8 + 4 * (25 + 9) * 32
+    last = 2 * (MAP * 8 + ALONE * 2) + ROW * 8
+    assert training_flops(encoder().shape, LENGTHS, depth=3, frozen=2) == 2 * layer + 3 * last
+
+
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_each_layer_more_costs_the_same_and_examples_add_up(family: str):
     model = encoder(family).shape
