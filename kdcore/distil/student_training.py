@@ -67,6 +67,7 @@ def _untrained(recipe: Recipe) -> Encoder:
         head=student.head,
         mapped=recipe.mapped,
         seed=recipe.seed,
+        dropout=recipe.train.dropout,
         revision=model.revision,
     )
     if need(recipe.weights, "attention"):

@@ -14,6 +14,12 @@ from kdcore.model.encoder import Encoder
 from kdcore.model.layers import layer_map
 from kdcore.model.loading import load_classifier, load_pretrained
 
+# What configs call the rates of dropout in embeddings, layers and attention; a head may have one of its own.
+RATES = (
+    *("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"),
+    *("embedding_dropout", "mlp_dropout"),
+)
+
 
 def build(
     teacher: str | Path,
@@ -24,6 +30,7 @@ def build(
     head: str = "new",
     mapped: str | Sequence[int],
     seed: int,
+    dropout: float | None = None,
     revision: str | None = None,
 ) -> Encoder:
     """A student of `layers` layers with the teacher's labels.
@@ -31,11 +38,15 @@ def build(
     init: `teacher` and `pretrained` copy the layers that `mapped` matches, `teacher_lower` and
     `pretrained_lower` the first ones, `random` none; embeddings and pooler follow the same source. head: with `new` the
     layer that gives the logits is drawn from `seed` before anything is copied, so that students of one seed share it;
-    with `teacher` all above the layers is the teacher's: pooler, or dense layer, and that layer.
+    with `teacher` all above the layers is the teacher's: pooler, or dense layer, and that layer. dropout: its rate
+    below the head; None: the teacher's.
 
     Raises UserError for a bad layer map, or a pre-trained encoder of another shape than the teacher.
     """
     config = load_config(Path(teacher))
+    for name in RATES if dropout is not None else ():
+        if hasattr(config, name):
+            setattr(config, name, dropout)
     matched = layer_map(mapped, layers, config.num_hidden_layers)
     sources = tuple(range(1, layers + 1)) if init.endswith("_lower") else matched  # of each layer, from 1
     with torch.random.fork_rng(devices=[]):

@@ -21,6 +21,7 @@ from kdcore.params.values import (
     Confidence,
     Cosine,
     Count,
+    Dropout,
     Dtype,
     Flag,
     Head,
@@ -96,6 +97,7 @@ class Train(Steps, Shared):
     schedule: Schedule = "per_phase"
     track: Annotated[tuple[Tracker, ...], OPTIONAL] = ()
     keep: Keep = "last"
+    dropout: Dropout = None
 
 
 class Teacher(Steps):

@@ -95,6 +95,7 @@ Cosine = Annotated[float, Strict(), Field(ge=0, le=2), says("a number from 0 to 
 ShareOrNull = Annotated[
     float | None, Strict(), Field(gt=0, lt=1), says("greater than 0 and less than 1, or null for none")
 ]
+Dropout = Annotated[float | None, Strict(), Field(ge=0, lt=1), says("at least 0 and less than 1, or null")]
 Flag = Annotated[bool, Strict(), says("true or false")]
 Confidence = Annotated[float, Strict(), Field(ge=0.5, le=0.9999), says("a number from 0.5 to 0.9999")]
 Score = Annotated[float | None, Strict(), Field(ge=-1, le=1), says("a score from -1 to 1 (0.9 for 90 %), or null")]

@@ -30,7 +30,7 @@ CHOICES = {  # key of run.json -> how the page calls it; what `none` and `soft` 
     "below": "layers below",
     "trains": "classification trains",
 }
-STEPS = {  # key of run.json's `train` -> how the page calls it
+STEPS = {  # key of run.json's `train` -> how the page calls it, where it has a value
     "learning_rate": "learning rate",
     "batch_size": "batch size",
     "accumulate": "micro-batches per step",
@@ -38,6 +38,7 @@ STEPS = {  # key of run.json's `train` -> how the page calls it
     "warmup": "share of warm-up",
     "weight_decay": "weight decay",
     "clip": "largest gradient norm",
+    "dropout": "dropout",
     "precision": "mixed precision",
 }
 
@@ -73,7 +74,7 @@ class Student(BaseModel):
         """What was chosen for it, in words."""
         values = self.model_dump() | {f"{name}_weight": weight for name, weight in self.weights.items()}
         chosen = {title: values[key] for key, title in CHOICES.items() if key in values}
-        return chosen | {title: self.train[key] for key, title in STEPS.items() if key in self.train}
+        return chosen | {title: self.train[key] for key, title in STEPS.items() if self.train.get(key) is not None}
 
     @property
     def made_of(self) -> str:

@@ -97,6 +97,7 @@ OTHER_SETTINGS: dict[str, Any] = {
     "threads": 2,
     "history_rows": 4,
     "keep": "best",
+    "dropout": 0.0,
     "seed": 1,
 }
 

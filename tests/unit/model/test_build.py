@@ -25,7 +25,7 @@ families = pytest.mark.parametrize("family", tiny.FAMILIES)
 
 @pytest.fixture(scope="module")
 def made(tiny_classifier: Callable[..., Path], tiny_folder: Callable[..., Path]) -> Callable[..., Encoder]:
-    """made(family, init, layers=2, mapped="uniform", seed=0, head="new"): a student of a four-layer teacher."""
+    """made(family, init, layers=2, mapped="uniform", seed=0, head="new", …): a student of a four-layer teacher."""
 
     def of(
         family: str,
@@ -34,9 +34,11 @@ def made(tiny_classifier: Callable[..., Path], tiny_folder: Callable[..., Path])
         mapped: str | list[int] = "uniform",
         seed: int = 0,
         head: str = "new",
+        dropout: float | None = None,
     ) -> Encoder:
         teacher, pretrained = tiny_classifier(family, labels=LABELS, seed=1), tiny_folder(family, seed=2)
-        return build(teacher, pretrained, layers=layers, init=init, head=head, mapped=mapped, seed=seed)
+        how = {"layers": layers, "init": init, "head": head, "mapped": mapped, "seed": seed, "dropout": dropout}
+        return build(teacher, pretrained, **how)
 
     return of
 
@@ -153,6 +155,23 @@ def test_another_seed_gives_another_output_layer_and_the_same_copies(made: Calla
         torch.cat([p.flatten() for p in one.layers.parameters()]),
         torch.cat([p.flatten() for p in other.layers.parameters()]),
     )
+
+
+@families
+def test_dropout_is_what_was_asked_for_in_layers_and_maps_or_the_teachers(made: Callable[..., Encoder], family: str):
+    def internals(dropout: float | None, training: bool = True) -> list[Tensor]:
+        student = made(family, "teacher", dropout=dropout).train(training)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            given = student(whole_batch(examples(family)).inputs, 2, (1, 2))
+        return [*given.attention.values(), *given.cls.values()]
+
+    def same(one: list[Tensor], other: list[Tensor]) -> bool:
+        return all(torch.equal(mine, theirs) for mine, theirs in zip(one, other, strict=True))
+
+    assert same(internals(0.0), internals(None, training=False))
+    assert same(internals(None), internals(0.1))  # the tiny teachers'
+    assert not same(internals(0.5), internals(0.1))
 
 
 def test_building_leaves_torch_as_it_was(made: Callable[..., Encoder]):
