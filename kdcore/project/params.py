@@ -17,7 +17,7 @@ NOTES = {
     "tasks": "names under `task:`",
     "data.source": "local | hub",
     "model.name": "local folder | hub name: an encoder, for teacher.finetuned: null and student.init: pretrained",
-    "teacher.finetuned": "local folder | hub name of a classifier that is used as it is; null: model.name is fine-tuned",
+    "teacher.finetuned": "local folder | hub name of a classifier, which is used as it is; null tunes model.name",
     "report.texts": "true: error analysis and attention maps quote validation texts, into metrics/ and so into git",
     "study": "each runs only when named: dvc repro stages/dvc.yaml:depth",
 }

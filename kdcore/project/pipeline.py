@@ -24,7 +24,7 @@ def text(name: str) -> str:
 
 
 def own(name: str) -> str:
-    """One of STAGES as a project of the user's own has it: without the study of GLUE, whose rows and encoder it lacks."""
+    """One of STAGES as a project of the user's own has it: without GLUE's study, whose rows and encoder it lacks."""
     without = re.sub(r"^  glue(-\w+)?:.*\n(?:(?:    .*)?\n)*", "", text(name), flags=re.MULTILINE)
     return re.sub(r"^  - \S+/metrics/glue/.*\n", "", without, flags=re.MULTILINE)
 
