@@ -27,7 +27,7 @@ from transformers.utils import logging
 from kdcore import interrupt, rounding
 from kdcore.artefacts import check_folder, new_folder, write_bytes
 from kdcore.code import code_digest
-from kdcore.console import say
+from kdcore.console import say, speaking_of
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
 from kdcore.data.checks import text_columns
@@ -42,6 +42,7 @@ from kdcore.distil.card import Scores
 from kdcore.distil.finished import Finished
 from kdcore.distil.folder import copy_model
 from kdcore.distil.signals import Live, Teaching
+from kdcore.distil.standing import called
 from kdcore.distil.targets import write_targets
 from kdcore.distil.teacher import adopt
 from kdcore.distil.written import Targets
@@ -219,7 +220,8 @@ def distil(
         mapped = layer_map(own["student"].layer_map, layers, teacher.layers)
         targets = _targets(data, teacher, own["targets"], rows, mapped)
         ingredients = (own["student"], own["distill"], own["train"], model, data, teacher, targets)
-        made = stage.distil(stage.Recipe(method, seed, *ingredients))
+        with speaking_of(called(method, layers, seed)):
+            made = stage.distil(stage.Recipe(method, seed, *ingredients))
         point = read_point(score_run(made, data, teacher, targets, BATCH))
         sanity.check("the student", point, own["student"].floor)
     scores = (point["metric"], point["score"], above["score"], point["fidelity"], point["warnings"])

@@ -17,14 +17,60 @@ class Update(Protocol):
     def __call__(self, advance: int, note: str = "") -> None: ...
 
 
+_asked, _run, _named = "", "", False  # what was asked for; the run that does it, by its name; whether that was said
+
+
+@contextmanager
+def speaking_of(asked: str) -> Iterator[None]:
+    """Within the block every line begins with what was asked for: `movies sid, 3 layers, seed 0`."""
+    global _asked
+    before, _asked = _asked, asked
+    try:
+        yield
+    finally:
+        _asked = before
+
+
+@contextmanager
+def working_on(run: str) -> Iterator[None]:
+    """Within the block that run, by its name, does what was asked for; one inside another is a part of its work.
+
+    The name is said once, before the first line, as one finds its folder by it; a line that begins with it begins with
+    what was asked for instead. Where nothing was, lines stay as they are.
+    """
+    global _run, _named
+    if _run or not _asked:
+        yield
+        return
+    _run, _named = run, False
+    try:
+        yield
+    finally:
+        _run = ""
+
+
 def say(line: str) -> None:
     if processes.speaks():
-        print(line, flush=True)
+        _name_run()
+        print(_headed(line), flush=True)
 
 
 def warn(line: str) -> None:
     if processes.speaks():
-        print(f"warning: {line}", file=sys.stderr, flush=True)
+        _name_run()
+        print(f"warning: {_headed(line)}", file=sys.stderr, flush=True)
+
+
+def _name_run() -> None:
+    global _named
+    if _run and not _named:
+        _named = True
+        print(f"{_asked}: run {_run}", flush=True)
+
+
+def _headed(line: str) -> str:
+    own = line.removeprefix(_run).removeprefix(": ") if _run else line
+    return ": ".join(filter(None, [_asked, own]))
 
 
 def count_of(number: int, noun: str) -> str:
@@ -48,8 +94,11 @@ def in_words(seconds: float) -> str:
 @contextmanager
 def progress(title: str, total: int, done: int = 0, unit: str = "rows") -> Iterator[Update]:
     """Yield update(advance, note): a bar with the rate, which goes at the end, or a plain line every ten seconds."""
-    drawn = _below_the_cell if _in_notebook() else _bar if sys.stderr.isatty() else _lines
-    with (drawn if processes.speaks() else _lines)(title, total, done, unit) as update:
+    if not processes.speaks() or not (_in_notebook() or sys.stderr.isatty()):
+        drawn = _lines(title, total, done, unit)
+    else:
+        drawn = (_below_the_cell if _in_notebook() else _bar)(_headed(title), total, done, unit)
+    with drawn as update:
         yield update
 
 

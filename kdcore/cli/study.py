@@ -48,6 +48,7 @@ def point(
     """Distil one student of a study and score it, in one process."""
     set_up_libraries()
     from kdcore.artefacts import check_file, proved, publish
+    from kdcore.distil.standing import called
     from kdcore.evaluation import sanity
 
     if out.suffix != ".json":
@@ -57,7 +58,7 @@ def point(
     opened = open_all(open_data(task, data), teacher, targets, teacher_of(seed, params.teacher.seeds))
     recipe = recipe_of(params, method, seed, *opened)
     model, scores = distilled(recipe, params.evaluate.batch_size)
-    sanity.check(f"{task}: {method}, seed {seed}", scores)
+    sanity.check(f"{task} {called(method, recipe.student.layers, seed)}", scores)
     own = recipe.student
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
     for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():

@@ -11,7 +11,7 @@ HEAD = """\
 # Change a value, run `dvc repro`, and only what it touches runs again. DVC looks at every key that stands here, so
 # leave them, also where a section is empty.
 """
-COLUMN, WIDTH = 36, 120  # where explanations begin, and where they end: one that is longer is left out
+COLUMN, WIDTH = 36, 120  # where explanations begin; and where those end that stand behind a whole section
 # Of knobs whose line in kdcore's own params.yaml tells of what comes with a clone.
 NOTES = {
     "tasks": "names under `task:`",
@@ -61,4 +61,4 @@ def _parts(key: str, usual: Any, keys: set[str]) -> list[str]:
 def _line(depth: int, text: str, note: str) -> str:
     written = "  " * depth + text
     explained = f"{written:<{COLUMN - 2}}  # {note}"
-    return explained if note and (len(written) < COLUMN or len(explained) <= WIDTH) else written
+    return explained if note and (not text.endswith("}") or len(explained) <= WIDTH) else written

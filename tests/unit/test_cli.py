@@ -246,7 +246,7 @@ def test_a_student_below_its_floor_is_an_error_that_keeps_it_in_the_store_alone(
     made = tiny_ingredients.places
     assert run(monkeypatch, "student", "tiny", "soft", 0, *made, folder / "out") == 2
     *_, last = capsys.readouterr().err.splitlines()
-    assert last.startswith("params.yaml: student.floor: tiny: soft, seed 0 must reach 1.0, found accuracy 0.")
+    assert last.startswith("params.yaml: student.floor: tiny soft, 1 layer, seed 0 must reach 1.0, found accuracy 0.")
     assert last.endswith("It stays in the store, for a lower floor; the others are trained by `dvc repro -k`")
     assert not (folder / "out").exists()
     # A study takes the same student from the store, and shows what it scores.

@@ -11,7 +11,7 @@ import IPython
 import IPython.display
 import pytest
 
-from kdcore.console import in_words, millions, progress, say, warn
+from kdcore.console import in_words, millions, progress, say, speaking_of, warn, working_on
 
 
 class Terminal(io.StringIO):
@@ -65,6 +65,45 @@ def test_a_run_that_goes_on_counts_what_was_done_but_not_as_its_own_speed(
     assert capsys.readouterr().out == "student: 3,100/4,000 rows, 10 rows/s\n"
 
 
+def test_lines_begin_with_what_was_asked_and_name_the_run_that_does_it_once(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+):
+    asked = "movies sid, 3 layers, seed 0"
+    with speaking_of(asked):
+        with working_on("student-0a1b"):
+            with working_on("tokens-2c3d"):  # a part of its work
+                say("tokens-2c3d: process 7 of node3 works on it")
+            say("student-0a1b: goes on at epoch 2, step 7")
+            with progress("student-0a1b", total=4000) as update:
+                clock.now += 10
+                update(100, "layer 1")
+            warn("a checkpoint is damaged")
+        say("it is scored")
+    say("another")
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        f"{asked}: run student-0a1b",
+        f"{asked}: tokens-2c3d: process 7 of node3 works on it",
+        f"{asked}: goes on at epoch 2, step 7",
+        f"{asked}: 100/4,000 rows, 10 rows/s, layer 1",
+        f"{asked}: it is scored",
+        "another",
+    ]
+    assert err == f"warning: {asked}: a checkpoint is damaged\n"
+
+
+def test_a_run_that_nobody_asked_for_by_name_goes_by_its_own(capsys: pytest.CaptureFixture[str]):
+    with working_on("student-0a1b"):
+        say("student-0a1b: goes on at epoch 2, step 7")
+    assert capsys.readouterr().out == "student-0a1b: goes on at epoch 2, step 7\n"
+
+
+def test_a_run_that_is_found_is_not_named(capsys: pytest.CaptureFixture[str]):
+    with speaking_of("movies sid, 3 layers, seed 0"), working_on("student-0a1b"):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_short_run_without_a_terminal_is_silent(capsys: pytest.CaptureFixture[str]):
     with progress("student", total=10) as update:
         update(10)
@@ -76,10 +115,12 @@ def test_a_terminal_gets_a_bar_with_loss_rate_and_time_left(monkeypatch: pytest.
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("TERM", "xterm")
-    with progress("student", total=4000, done=1000, unit="rows") as update:
-        update(500, "layer 1, loss 0.5000")
+    with speaking_of("movies sid"), working_on("student-0a1b"):
+        with progress("student-0a1b", total=4000, done=1000, unit="rows") as update:
+            update(500, "layer 1, loss 0.5000")
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
-    assert "student" in shown
+    assert "movies sid" in shown
+    assert "student-0a1b" not in shown
     assert "1,500/4,000 rows" in shown
     assert re.search(r"[\d,]+ rows/s", shown)
     assert re.search(r"\d:\d\d:\d\d|-:--:--", shown)
