@@ -83,6 +83,17 @@ def millions(count: float, decimals: int) -> str:
     return f"{count / 1e6:.{decimals}f}" if count >= 1e6 else f"{count / 1e6:#.2g}"
 
 
+def short(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def size(count: float) -> str:
+    """Bytes, in the unit that suits: `13.4 GB`, `44.1 MB`, `96 kB`, `none`."""
+    scale, unit = (1e9, "GB") if count >= 1e9 else (1e6, "MB") if count >= 1e6 else (1e3, "kB")
+    return f"{short(count / scale)} {unit}" if count else "none"
+
+
 def in_words(seconds: float) -> str:
     """`40 s`, `12 min`, `3 h 20 min`."""
     minutes = round(seconds / 60)

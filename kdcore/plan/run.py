@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kdcore.artefacts import place_of_store
-from kdcore.console import count_of, millions, warn
+from kdcore.console import count_of, millions, short, size, warn
 from kdcore.data import tasks
 from kdcore.model.names import check_length
 from kdcore.params.overrides import every, for_task
@@ -194,16 +194,6 @@ def grid(heads: Sequence[str], lines: Sequence[Sequence[str]], words: int = 1) -
     page = io.StringIO()
     Console(file=page, width=1000, color_system=None, markup=False, emoji=False, highlight=False).print(table)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines() if line.strip())
-
-
-def short(value: float) -> str:
-    """Three digits, or all before the point."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def size(count: float) -> str:
-    """Bytes, in the unit that suits."""
-    return f"{short(count / 1e9)} GB" if count >= 1e9 else f"{short(count / 1e6)} MB" if count else "none"
 
 
 def duration(seconds: float) -> str:

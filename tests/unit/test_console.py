@@ -11,7 +11,7 @@ import IPython
 import IPython.display
 import pytest
 
-from kdcore.console import in_words, millions, progress, say, speaking_of, warn, working_on
+from kdcore.console import in_words, millions, progress, say, short, size, speaking_of, warn, working_on
 
 
 class Terminal(io.StringIO):
@@ -115,9 +115,9 @@ def test_a_terminal_gets_a_bar_with_loss_rate_and_time_left(monkeypatch: pytest.
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("TERM", "xterm")
-    with speaking_of("movies sid"), working_on("student-0a1b"):
-        with progress("student-0a1b", total=4000, done=1000, unit="rows") as update:
-            update(500, "layer 1, loss 0.5000")
+    bar = progress("student-0a1b", total=4000, done=1000, unit="rows")
+    with speaking_of("movies sid"), working_on("student-0a1b"), bar as update:
+        update(500, "layer 1, loss 0.5000")
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
     assert "movies sid" in shown
     assert "student-0a1b" not in shown
@@ -183,3 +183,17 @@ def test_times_are_said_as_one_would(seconds: float, words: str):
 )
 def test_millions_of_a_small_model_are_not_rounded_away(count: int, words: str):
     assert millions(count, 1) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0123456, "0.0123"), (3.14159, "3.14"), (99.94, "99.9"), (100.4, "100"), (12345.6, "12,346")]
+)
+def test_numbers_have_three_digits_or_all_before_the_point(value: float, text: str):
+    assert short(value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "none"), (96_400, "96.4 kB"), (2_500_000, "2.5 MB"), (117e9, "117 GB"), (3.5e9, "3.5 GB")]
+)
+def test_bytes_have_the_unit_that_suits(count: float, text: str):
+    assert size(count) == text
