@@ -31,7 +31,6 @@ from kdcore.console import say, speaking_of
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
 from kdcore.data.checks import text_columns
-from kdcore.data.metrics import without_labels
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
 from kdcore.data.tables import READERS, Table, own_file
@@ -195,9 +194,10 @@ def distil(
     classifier: a folder or a hub name (`revision`: its commit), whose id2label names the labels; train, validation: a
     pandas DataFrame, a datasets.Dataset, or a csv, tsv, json(l) or parquet file; text: one text column or two, by
     default all that hold texts; label: the column of names or ids, with null where a training row has none, or None
-    where no row has one; metrics: the first is `score` (accuracy; pearson for a regression; by the teacher's answers
-    without labels); pretrained: the encoder that `init="pretrained"` starts from; knobs: any of `student`, `distill`,
-    `train` and `targets` in params.yaml, and `max_length`.
+    where no row has one; metrics: the first is `score` (as `kdcore init` has them: accuracy and f1_macro; pearson and
+    spearman for a regression; by the teacher's answers without labels); pretrained: the encoder that
+    `init="pretrained"` starts from; knobs: any of `student`, `distill`, `train` and `targets` in params.yaml, and
+    `max_length`.
 
     Raises UserError with everything that is wrong with the knobs, with the rows, or with the classifier. Ctrl-C in
     the training loop writes a checkpoint, from which the same call goes on.
@@ -353,13 +353,11 @@ def _prepared(
         _raw_file(split, rows, needed, bool(chosen), named)
         for split, rows in (("train", train), ("validation", validation))
     ]
-    labelled: Sequence[str] = ("accuracy",) if labels else ("pearson", "spearman")
-    usual = labelled if label else (without_labels(labels),)
     given = {
         "text": chosen or _texts(files[0], label or LABEL),
         "label": label or LABEL,
         "labels": labels,
-        "metrics": metrics or usual,
+        "metrics": metrics or tasks.usual_metrics(labels, bool(label)),
     }
     try:
         described = {NAME: sections.TaskEntry.model_validate(given)}

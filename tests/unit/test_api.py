@@ -24,7 +24,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import kdcore
 from kdcore import api, interrupt
 from kdcore.data.prepared import Data
-from kdcore.data.tasks import Task
+from kdcore.data.tasks import Task, usual_metrics
 from kdcore.distil.student import Recipe, distil
 from kdcore.distil.targets import write_targets
 from kdcore.distil.teacher import adopt
@@ -161,6 +161,7 @@ def test_a_student_of_pairs_and_one_of_scores(store: Path, tmp_path: Path, tiny_
     assert made.predict([("the film", "good"), ("the plot", "bad")])["prediction"].isin(["bad", "good"]).all()
     scores = {split: frame.assign(label=(frame["label"] == "good") * 1.0) for split, frame in SPLITS.items()}
     made = kdcore.distil(tiny.save_finetuned(tmp_path / "scores", labels=("score",)), **scores, **QUICK)
+    assert made.task.metrics == usual_metrics((), True)
     assert made.metric == "pearson"
     assert [*made.predict(["good"])] == ["prediction"]
 

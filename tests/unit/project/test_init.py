@@ -15,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from kdcore import __version__
+from kdcore.data.tasks import usual_metrics
 from kdcore.errors import UserError
 from kdcore.params.read import load
 from kdcore.project import init as project
@@ -73,6 +74,7 @@ def test_the_classifier_and_the_rows_say_what_a_project_needs(
     params = made()
     task = params.task["reviews"]
     assert (task.text, task.label, task.labels) == (("review",), "stars", ("bad", "good"))
+    assert task.metrics == usual_metrics(task.labels, labelled=True)
     assert (params.tasks, params.student.layers, params.model.max_length) == (("reviews",), 2, 16)
     assert params.teacher.finetuned == params.model.name == str(tiny_classifier())
     assert (params.student.rows, params.teacher.rows, params.report.texts) == (None, None, False)
