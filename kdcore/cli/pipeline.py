@@ -22,6 +22,7 @@ from kdcore.cli.command import (
 )
 from kdcore.cli.opening import Opened, distilled, open_all, open_data, open_teacher, recipe_of, signals_asked
 from kdcore.params.overrides import for_study, for_task
+from kdcore.params.rules import notices
 from kdcore.params.sections import Params, Shared
 from kdcore.studies import OWN, STUDIES, teacher_of
 
@@ -34,11 +35,14 @@ if TYPE_CHECKING:
 def inputs(params: Params, out: Path, latencies: LatenciesOption = None) -> None:
     """Write what the other stages depend on and DVC cannot see: code, what names of models mean now, what is there."""
     from kdcore.artefacts import check_folder
+    from kdcore.console import warn
     from kdcore.inputs import write_inputs
     from kdcore.project.pipeline import check_asked
 
     check_folder(out, *filter(None, [latencies]))
     check_asked(door.PARAMS)
+    for line in notices(door.headline()):
+        warn(line)
     asked = {"": params} | {study.name: for_study(params, study) for study in STUDIES.values() if study.own}
     write_inputs(
         out,
@@ -79,7 +83,7 @@ def teacher(
     """Fine-tune the teacher, or take one that is fine-tuned already, and score it."""
     set_up_libraries()
     from kdcore.artefacts import check_file, check_folder, link_folder, proved, publish
-    from kdcore.console import speaking_of
+    from kdcore.console import speaking_of, warn
     from kdcore.distil import teacher as stage
     from kdcore.evaluation import sanity
     from kdcore.evaluation.score import read_point, score_run
@@ -87,6 +91,9 @@ def teacher(
     check_folder(out, data)
     check_file(point, data, out)
     own, prepared = params.teacher, open_data(task, data)
+    for asked in [STUDIES[study]] if study else []:  # of the headline run `inputs` says it
+        for line in notices(for_study(door.headline(), asked), asked):
+            warn(line)
     if own.finetuned is not None:
         made = stage.adopt(prepared, own.finetuned, own.revision, params.model, params.train)
     else:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kdcore import door
 from kdcore.cli.command import (
     DataFolder,
     LatenciesOption,
@@ -18,6 +19,7 @@ from kdcore.cli.command import (
 )
 from kdcore.cli.opening import distilled, open_all, open_data, open_teacher, recipe_of, teachers_points, tried
 from kdcore.errors import UserError
+from kdcore.params.rules import notices
 from kdcore.params.sections import Params
 from kdcore.studies import STUDIES, teacher_of
 
@@ -70,8 +72,11 @@ def point(
 @command(reads=("study.tune",))
 def holdout(params: Params, task: str, data: DataFolder, out: Path) -> None:
     """Split a task's training rows: a part to train on, and one to score on while knobs are chosen."""
+    from kdcore.console import warn
     from kdcore.data import prepare as stage
 
+    for line in notices(door.headline(), STUDIES["tune"]):  # before its teachers are trained
+        warn(line)
     stage.holdout(open_data(task, data), params.study["tune"]["share"], out)
 
 

@@ -15,6 +15,7 @@ from kdcore.console import count_of, millions, short, size, warn
 from kdcore.data import tasks
 from kdcore.model.names import check_length
 from kdcore.params.overrides import every, for_task
+from kdcore.params.rules import notices
 from kdcore.params.sections import Params
 from kdcore.plan.lengths import lengths
 from kdcore.plan.rates import Bench, rates
@@ -70,7 +71,7 @@ def write_plan(
         names.append(name)
     title = f"# {f'Study {study.name}' if study else 'The headline run'}\n\n{_models(names, plans)}"
     print(written(title, plans, _rates(plans[0], seconds) if seconds else {}, free))
-    for problem in problems(plans, free):
+    for problem in (*notices(params, study), *problems(plans, free)):
         warn(problem)
 
 

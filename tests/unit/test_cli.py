@@ -47,6 +47,17 @@ def run(monkeypatch: pytest.MonkeyPatch, *args: object) -> int:
     return int(ended.value.code or 0)
 
 
+def test_inputs_names_a_teacher_that_teaches_no_student(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    folder = project(teacher__seeds=[0, 1], seeds=[0, 2])
+    capsys.readouterr()  # of what is saved for the project
+    assert run(monkeypatch, "inputs", folder / "inputs") == 0
+    err = capsys.readouterr().err
+    assert err.startswith("warning: teacher.seeds: 1 teaches no student, and is trained all the same: students with ")
+    assert len(err.splitlines()) == 1
+
+
 def python(code: str, *args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
