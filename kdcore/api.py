@@ -27,7 +27,7 @@ from transformers.utils import logging
 from kdcore import interrupt, rounding
 from kdcore.artefacts import check_folder, new_folder, write_bytes
 from kdcore.code import code_digest
-from kdcore.console import say, speaking_of
+from kdcore.console import say, speaking_of, warn
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
 from kdcore.data.checks import text_columns
@@ -74,6 +74,7 @@ Rows: TypeAlias = pd.DataFrame | Dataset | str | Path  # a path is that of a csv
 SOURCE = "kdcore.distil"  # in messages
 NAME = "own"  # of the task
 BATCH = 64  # rows per forward pass where nothing is trained
+ADVICE = "more rows (rows), more epochs (epochs_per_layer, classification_epochs) or a higher learning_rate may help"
 
 
 class Choice(Section):
@@ -223,9 +224,21 @@ def distil(
         with speaking_of(called(method, layers, seed)):
             made = stage.distil(stage.Recipe(method, seed, *ingredients))
         point = read_point(score_run(made, data, teacher, targets, BATCH))
-        sanity.check("the student", point, own["student"].floor)
+        _check(called(method, layers, seed), point, own["student"].floor)
     scores = (point["metric"], point["score"], above["score"], point["fidelity"], point["warnings"])
     return Student(made.folder, data.task, *scores, teacher.max_length, data.folder)
+
+
+def _check(name: str, point: Mapping[str, Any], floor: float | None) -> None:
+    """Warn of what speaks against a student, with the knobs that may help, as they are called here.
+
+    Raises UserError for one that scores below the floor.
+    """
+    for text in point["warnings"].values():
+        warn(f"{name} {text}; {ADVICE}")
+    if floor is not None and point["score"] < floor:
+        found = f"{name} must reach {floor}, found {point['metric']} {point['score']:.4f} on validation"
+        raise UserError(SOURCE, f"floor: {found}. It stays in the store, for a lower floor")
 
 
 def capture(model: Any, batch: Mapping[str, Tensor]) -> Teaching:
