@@ -27,11 +27,10 @@ from transformers.utils import logging
 from kdcore import interrupt, rounding
 from kdcore.artefacts import check_folder, new_folder, write_bytes
 from kdcore.code import code_digest
-from kdcore.console import say
+from kdcore.console import say, speaking_of, warn
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
 from kdcore.data.checks import text_columns
-from kdcore.data.metrics import without_labels
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
 from kdcore.data.tables import READERS, Table, own_file
@@ -42,6 +41,7 @@ from kdcore.distil.card import Scores
 from kdcore.distil.finished import Finished
 from kdcore.distil.folder import copy_model
 from kdcore.distil.signals import Live, Teaching
+from kdcore.distil.standing import called
 from kdcore.distil.targets import write_targets
 from kdcore.distil.teacher import adopt
 from kdcore.distil.written import Targets
@@ -74,6 +74,7 @@ Rows: TypeAlias = pd.DataFrame | Dataset | str | Path  # a path is that of a csv
 SOURCE = "kdcore.distil"  # in messages
 NAME = "own"  # of the task
 BATCH = 64  # rows per forward pass where nothing is trained
+ADVICE = "more rows (rows), more epochs (epochs_per_layer, classification_epochs) or a higher learning_rate may help"
 
 
 class Choice(Section):
@@ -194,9 +195,10 @@ def distil(
     classifier: a folder or a hub name (`revision`: its commit), whose id2label names the labels; train, validation: a
     pandas DataFrame, a datasets.Dataset, or a csv, tsv, json(l) or parquet file; text: one text column or two, by
     default all that hold texts; label: the column of names or ids, with null where a training row has none, or None
-    where no row has one; metrics: the first is `score` (accuracy; pearson for a regression; by the teacher's answers
-    without labels); pretrained: the encoder that `init="pretrained"` starts from; knobs: any of `student`, `distill`,
-    `train` and `targets` in params.yaml, and `max_length`.
+    where no row has one; metrics: the first is `score` (as `kdcore init` has them: accuracy and f1_macro; pearson and
+    spearman for a regression; by the teacher's answers without labels); pretrained: the encoder that
+    `init="pretrained"` starts from; knobs: any of `student`, `distill`, `train` and `targets` in params.yaml, and
+    `max_length`.
 
     Raises UserError with everything that is wrong with the knobs, with the rows, or with the classifier. Ctrl-C in
     the training loop writes a checkpoint, from which the same call goes on.
@@ -219,11 +221,24 @@ def distil(
         mapped = layer_map(own["student"].layer_map, layers, teacher.layers)
         targets = _targets(data, teacher, own["targets"], rows, mapped)
         ingredients = (own["student"], own["distill"], own["train"], model, data, teacher, targets)
-        made = stage.distil(stage.Recipe(method, seed, *ingredients))
+        with speaking_of(called(method, layers, seed)):
+            made = stage.distil(stage.Recipe(method, seed, *ingredients))
         point = read_point(score_run(made, data, teacher, targets, BATCH))
-        sanity.check("the student", point, own["student"].floor)
+        _check(called(method, layers, seed), point, own["student"].floor)
     scores = (point["metric"], point["score"], above["score"], point["fidelity"], point["warnings"])
     return Student(made.folder, data.task, *scores, teacher.max_length, data.folder)
+
+
+def _check(name: str, point: Mapping[str, Any], floor: float | None) -> None:
+    """Warn of what speaks against a student, with the knobs that may help, as they are called here.
+
+    Raises UserError for one that scores below the floor.
+    """
+    for text in point["warnings"].values():
+        warn(f"{name} {text}; {ADVICE}")
+    if floor is not None and point["score"] < floor:
+        found = f"{name} must reach {floor}, found {point['metric']} {point['score']:.4f} on validation"
+        raise UserError(SOURCE, f"floor: {found}. It stays in the store, for a lower floor")
 
 
 def capture(model: Any, batch: Mapping[str, Tensor]) -> Teaching:
@@ -351,13 +366,11 @@ def _prepared(
         _raw_file(split, rows, needed, bool(chosen), named)
         for split, rows in (("train", train), ("validation", validation))
     ]
-    labelled: Sequence[str] = ("accuracy",) if labels else ("pearson", "spearman")
-    usual = labelled if label else (without_labels(labels),)
     given = {
         "text": chosen or _texts(files[0], label or LABEL),
         "label": label or LABEL,
         "labels": labels,
-        "metrics": metrics or usual,
+        "metrics": metrics or tasks.usual_metrics(labels, bool(label)),
     }
     try:
         described = {NAME: sections.TaskEntry.model_validate(given)}

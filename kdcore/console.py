@@ -17,14 +17,60 @@ class Update(Protocol):
     def __call__(self, advance: int, note: str = "") -> None: ...
 
 
+_asked, _run, _named = "", "", False  # what was asked for; the run that does it, by its name; whether that was said
+
+
+@contextmanager
+def speaking_of(asked: str) -> Iterator[None]:
+    """Within the block every line begins with what was asked for: `movies sid, 3 layers, seed 0`."""
+    global _asked
+    before, _asked = _asked, asked
+    try:
+        yield
+    finally:
+        _asked = before
+
+
+@contextmanager
+def working_on(run: str) -> Iterator[None]:
+    """Within the block that run, by its name, does what was asked for; one inside another is a part of its work.
+
+    The name is said once, before the first line, as one finds its folder by it; a line that begins with it begins with
+    what was asked for instead. Where nothing was, lines stay as they are.
+    """
+    global _run, _named
+    if _run or not _asked:
+        yield
+        return
+    _run, _named = run, False
+    try:
+        yield
+    finally:
+        _run = ""
+
+
 def say(line: str) -> None:
     if processes.speaks():
-        print(line, flush=True)
+        _name_run()
+        print(_headed(line), flush=True)
 
 
 def warn(line: str) -> None:
     if processes.speaks():
-        print(f"warning: {line}", file=sys.stderr, flush=True)
+        _name_run()
+        print(f"warning: {_headed(line)}", file=sys.stderr, flush=True)
+
+
+def _name_run() -> None:
+    global _named
+    if _run and not _named:
+        _named = True
+        print(f"{_asked}: run {_run}", flush=True)
+
+
+def _headed(line: str) -> str:
+    own = line.removeprefix(_run).removeprefix(": ") if _run else line
+    return ": ".join(filter(None, [_asked, own]))
 
 
 def count_of(number: int, noun: str) -> str:
@@ -35,6 +81,17 @@ def count_of(number: int, noun: str) -> str:
 def millions(count: float, decimals: int) -> str:
     """`21.3`; of less than a million the two digits that say something: 41,000 weights are `0.041`, not `0.0`."""
     return f"{count / 1e6:.{decimals}f}" if count >= 1e6 else f"{count / 1e6:#.2g}"
+
+
+def short(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def size(count: float) -> str:
+    """Bytes, in the unit that suits: `13.4 GB`, `44.1 MB`, `96 kB`, `none`."""
+    scale, unit = (1e9, "GB") if count >= 1e9 else (1e6, "MB") if count >= 1e6 else (1e3, "kB")
+    return f"{short(count / scale)} {unit}" if count else "none"
 
 
 def in_words(seconds: float) -> str:
@@ -48,8 +105,11 @@ def in_words(seconds: float) -> str:
 @contextmanager
 def progress(title: str, total: int, done: int = 0, unit: str = "rows") -> Iterator[Update]:
     """Yield update(advance, note): a bar with the rate, which goes at the end, or a plain line every ten seconds."""
-    drawn = _below_the_cell if _in_notebook() else _bar if sys.stderr.isatty() else _lines
-    with (drawn if processes.speaks() else _lines)(title, total, done, unit) as update:
+    if not processes.speaks() or not (_in_notebook() or sys.stderr.isatty()):
+        drawn = _lines(title, total, done, unit)
+    else:
+        drawn = (_below_the_cell if _in_notebook() else _bar)(_headed(title), total, done, unit)
+    with drawn as update:
         yield update
 
 

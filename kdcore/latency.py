@@ -3,6 +3,7 @@
 How long a student takes is decided by its shape, not by its weights: students are built here, none needs to be trained.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdcore.console import count_of, say
+from kdcore.console import count_of, say, warn
 from kdcore.data.batches import Batch, collate
 from kdcore.data.examples import Examples
 from kdcore.data.prepared import Data
@@ -26,6 +27,8 @@ from kdcore.model.encoder import Encoder
 REQUESTS = {1: 200, 32: 40}  # rows of a request -> how many requests
 WARM_UP = 5  # requests that are not counted
 RUNTIMES = ("torch", "ONNX float32", "ONNX int8")
+BUSY = 0.1  # share of the processors' time that others may take before it is said
+STAT = Path("/proc/stat")  # of Linux; elsewhere nobody knows
 
 Answer = Callable[[Batch], object]
 
@@ -34,6 +37,9 @@ def latency(
     data: Data, teacher: Finished, depths: Iterable[int], requests: Mapping[int, int] = REQUESTS
 ) -> dict[str, Any]:
     """The machine, and p50_ms, p95_ms and rows_per_second by depth, runtime, number of threads and rows of a request.
+
+    `others` is the share of the processors' time that other work took meanwhile, None where it is not known; much is
+    said in a warning.
 
     A request is token ids to logits, of validation rows that are drawn at random; each goes to all models, one after
     another, so that whatever else the machine does meets all. depths: of students; those that the teacher has not are
@@ -46,6 +52,7 @@ def latency(
     with tempfile.TemporaryDirectory() as scratch:
         models = _models(teacher, sorted({depth for depth in depths if depth < teacher.layers}))
         folders = _saved(models, Path(scratch), examples)
+        before = _used()
         try:
             for threads in sorted({1, usual}):
                 torch.set_num_threads(threads)
@@ -56,15 +63,35 @@ def latency(
                         measured.append(_row(key, threads, size, seconds))
         finally:
             torch.set_num_threads(usual)
+    others = _others(before, _used())
+    if others is not None and others > BUSY:
+        warn(f"{data.task.name}: other work took {others:.0%} of the processors' time: latencies are too long")
     return {
         "task": data.task.name,
         "machine": machine(usual),
+        "others": others,
         "parameters": {str(layers): model.parameter_counts()["encoder_and_pooler"] for layers, model in models.items()},
         "rows": len(examples),
         "tokens": round(float(examples.lengths.mean()), 1),
         "requests": {str(size): count for size, count in requests.items()},
         "measured": measured,
     }
+
+
+def _used() -> tuple[float, float, float] | None:
+    """Seconds: now; of work by all processors since the start, with what was stolen from them; by this process."""
+    if not STAT.exists():
+        return None
+    user, nice, system, _, _, *rest = map(int, STAT.read_text(encoding="utf-8").split("\n")[0].split()[1:9])
+    return time.monotonic(), (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK"), time.process_time()
+
+
+def _others(before: tuple[float, float, float] | None, after: tuple[float, float, float] | None) -> float | None:
+    """The share of the processors' time between two of `_used` that other processes and other machines took."""
+    if before is None or after is None:
+        return None
+    passed, worked, own = (late - early for early, late in zip(before, after, strict=True))
+    return round(max(0.0, worked - own) / (passed * (os.cpu_count() or 1)), 3)
 
 
 def machine(threads: int) -> dict[str, Any]:

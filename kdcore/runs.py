@@ -13,7 +13,7 @@ from typing import Any
 
 from kdcore import processes
 from kdcore.artefacts import digest, named, new_folder, open_sealed, seal, store, write_json
-from kdcore.console import say, warn
+from kdcore.console import say, warn, working_on
 from kdcore.errors import LeaseLostError, UserError
 from kdcore.store.hold import PARTS, Hold, hold
 from kdcore.store.local import is_whole
@@ -165,7 +165,7 @@ def open_run(kind: str, identity: dict[str, Any]) -> Iterator[Run]:
         return
     held = hold(folder)
     try:
-        with named(folder):
+        with named(folder), working_on(folder.name):
             _take(held, folder.name)
             if processes.first():
                 write_json(folder / "identity.json", identity)

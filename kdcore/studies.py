@@ -239,6 +239,12 @@ def teacher_of(seed: int, teachers: Sequence[int]) -> int:
     return teachers[seed % len(teachers)]
 
 
+def idle_teachers(seeds: Sequence[int], teachers: Sequence[int]) -> list[int]:
+    """The seeds of those teachers that teach no student with one of these seeds."""
+    taught = {teacher_of(seed, teachers) for seed in seeds}
+    return [teacher for teacher in teachers if teacher not in taught]
+
+
 def listed(grid: Grid, axis: Axis) -> Sequence[Any]:
     """The values that params.yaml lists for an axis."""
     section: Any = grid

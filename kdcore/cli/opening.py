@@ -89,10 +89,13 @@ def signals_asked(params: Params, task: str, study: str | None, depth: int) -> t
 
 def distilled(recipe: "Recipe", batch_size: int) -> tuple["Finished", dict[str, Any]]:
     """The student of the recipe, trained now where it is not in the store, and its point."""
+    from kdcore.console import speaking_of
+    from kdcore.distil.standing import called
     from kdcore.distil.student import distil
     from kdcore.evaluation.score import read_point, score_run
 
-    model = distil(recipe)
+    with speaking_of(f"{recipe.data.task.name} {called(recipe.method, recipe.student.layers, recipe.seed)}"):
+        model = distil(recipe)
     return model, read_point(score_run(model, recipe.data, recipe.teacher, recipe.targets, batch_size))
 
 

@@ -22,6 +22,7 @@ from kdcore.cli.command import (
 )
 from kdcore.cli.opening import Opened, distilled, open_all, open_data, open_teacher, recipe_of, signals_asked
 from kdcore.params.overrides import for_study, for_task
+from kdcore.params.rules import notices
 from kdcore.params.sections import Params, Shared
 from kdcore.studies import OWN, STUDIES, teacher_of
 
@@ -34,11 +35,14 @@ if TYPE_CHECKING:
 def inputs(params: Params, out: Path, latencies: LatenciesOption = None) -> None:
     """Write what the other stages depend on and DVC cannot see: code, what names of models mean now, what is there."""
     from kdcore.artefacts import check_folder
+    from kdcore.console import warn
     from kdcore.inputs import write_inputs
     from kdcore.project.pipeline import check_asked
 
     check_folder(out, *filter(None, [latencies]))
     check_asked(door.PARAMS)
+    for line in notices(door.headline()):
+        warn(line)
     asked = {"": params} | {study.name: for_study(params, study) for study in STUDIES.values() if study.own}
     write_inputs(
         out,
@@ -79,6 +83,7 @@ def teacher(
     """Fine-tune the teacher, or take one that is fine-tuned already, and score it."""
     set_up_libraries()
     from kdcore.artefacts import check_file, check_folder, link_folder, proved, publish
+    from kdcore.console import speaking_of, warn
     from kdcore.distil import teacher as stage
     from kdcore.evaluation import sanity
     from kdcore.evaluation.score import read_point, score_run
@@ -86,10 +91,14 @@ def teacher(
     check_folder(out, data)
     check_file(point, data, out)
     own, prepared = params.teacher, open_data(task, data)
+    for asked in [STUDIES[study]] if study else []:  # of the headline run `inputs` says it
+        for line in notices(for_study(door.headline(), asked), asked):
+            warn(line)
     if own.finetuned is not None:
         made = stage.adopt(prepared, own.finetuned, own.revision, params.model, params.train)
     else:
-        made = stage.fine_tune(prepared, params.model, own, params.train, seed)
+        with speaking_of(f"{task} teacher, seed {seed}"):
+            made = stage.fine_tune(prepared, params.model, own, params.train, seed)
     link_folder(made.folder, out)
     scores = read_point(score_run(made, prepared, made, None, params.evaluate.batch_size))
     sanity.check("the teacher", scores, own.floor)
@@ -120,16 +129,18 @@ def targets(
     """
     set_up_libraries()
     from kdcore.artefacts import check_folder
+    from kdcore.console import speaking_of
     from kdcore.distil.targets import write_part, write_targets
 
     check_folder(out, data, teacher)
     made = open_teacher(teacher)
     rows, mapped = signals_asked(params, task, study, made.layers)
-    batch_size = params.evaluate.batch_size
-    if part is None:
-        write_targets(open_data(task, data), made, out, params.targets, rows, batch_size, mapped)
-    else:
-        write_part(open_data(task, data), made, params.targets, rows, batch_size, mapped, part)
+    batch_size, tuned_by = params.evaluate.batch_size, made.facts["seed"]
+    with speaking_of(f"{task} teacher" + ("" if tuned_by is None else f", seed {tuned_by}")):
+        if part is None:
+            write_targets(open_data(task, data), made, out, params.targets, rows, batch_size, mapped)
+        else:
+            write_part(open_data(task, data), made, params.targets, rows, batch_size, mapped, part)
 
 
 @command(
@@ -148,6 +159,7 @@ def student(
     """Distil one student of the headline run, and say what speaks against it."""
     set_up_libraries()
     from kdcore.artefacts import check_folder, link_folder
+    from kdcore.distil.standing import called
     from kdcore.evaluation import sanity
 
     check_folder(out, data, teacher, targets)
@@ -155,7 +167,7 @@ def student(
     opened = {taught_by: open_all(prepared, teacher, targets, taught_by)}
     _say_standing(task, method, seed, opened, lambda one: open_all(prepared, teacher, targets, one))
     model, scores = distilled(recipe_of(params, method, seed, *opened[taught_by]), params.evaluate.batch_size)
-    sanity.check(f"{task}: {method}, seed {seed}", scores, params.student.floor)
+    sanity.check(f"{task} {called(method, params.student.layers, seed)}", scores, params.student.floor)
     link_folder(model.folder, out)
 
 
@@ -167,7 +179,7 @@ def _say_standing(task: str, method: str, seed: int, opened: dict[int, Opened], 
     import json
 
     from kdcore.console import say
-    from kdcore.distil.standing import standing
+    from kdcore.distil.standing import called, standing
     from kdcore.runs import result_here
 
     whole = door.headline()
@@ -180,7 +192,8 @@ def _say_standing(task: str, method: str, seed: int, opened: dict[int, Opened], 
         if result := result_here("student", recipe_of(own, name, number, *opened[taught_by]).identity):
             seconds[name, number] = json.loads((result / "run.json").read_text(encoding="utf-8"))["seconds"]
     if (method, seed) in wanted and (method, seed) not in seconds:
-        say(f"{task}: {method}, seed {seed}: {standing((method, seed), wanted, seconds)}")
+        layers = for_task(whole, task, method).student.layers
+        say(f"{task} {called(method, layers, seed)}: {standing((method, seed), wanted, seconds)}")
 
 
 @command(reads=("methods", "seeds", "teacher.seeds", "evaluate.batch_size"))

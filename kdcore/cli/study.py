@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kdcore import door
 from kdcore.cli.command import (
     DataFolder,
     LatenciesOption,
@@ -18,6 +19,7 @@ from kdcore.cli.command import (
 )
 from kdcore.cli.opening import distilled, open_all, open_data, open_teacher, recipe_of, teachers_points, tried
 from kdcore.errors import UserError
+from kdcore.params.rules import notices
 from kdcore.params.sections import Params
 from kdcore.studies import STUDIES, teacher_of
 
@@ -48,6 +50,7 @@ def point(
     """Distil one student of a study and score it, in one process."""
     set_up_libraries()
     from kdcore.artefacts import check_file, proved, publish
+    from kdcore.distil.standing import called
     from kdcore.evaluation import sanity
 
     if out.suffix != ".json":
@@ -57,7 +60,7 @@ def point(
     opened = open_all(open_data(task, data), teacher, targets, teacher_of(seed, params.teacher.seeds))
     recipe = recipe_of(params, method, seed, *opened)
     model, scores = distilled(recipe, params.evaluate.batch_size)
-    sanity.check(f"{task}: {method}, seed {seed}", scores)
+    sanity.check(f"{task} {called(method, recipe.student.layers, seed)}", scores)
     own = recipe.student
     asked = {"method": method, "init": own.init, "layer_map": own.layer_map, "trains": params.distill.trains}
     for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
@@ -69,8 +72,11 @@ def point(
 @command(reads=("study.tune",))
 def holdout(params: Params, task: str, data: DataFolder, out: Path) -> None:
     """Split a task's training rows: a part to train on, and one to score on while knobs are chosen."""
+    from kdcore.console import warn
     from kdcore.data import prepare as stage
 
+    for line in notices(door.headline(), STUDIES["tune"]):  # before its teachers are trained
+        warn(line)
     stage.holdout(open_data(task, data), params.study["tune"]["share"], out)
 
 

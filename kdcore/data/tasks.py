@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kdcore.data.metrics import METRICS
+from kdcore.data.metrics import METRICS, without_labels
 from kdcore.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -130,6 +130,16 @@ LAYOUTS: dict[str, Layout] = {
 
 MOVIES = Task("movies", ("text",), "label", ("negative", "positive"), ("accuracy",), _same("train", "validation"))
 BUILT_IN: dict[str, Task] = {MOVIES.name: MOVIES, **GLUE}
+
+
+def usual_metrics(labels: Sequence[str], labelled: bool) -> tuple[str, ...]:
+    """The metrics of a user's own task that names none.
+
+    labels: by id, none for a regression; labelled: whether any row has one.
+    """
+    if not labelled:
+        return (without_labels(labels),)
+    return ("accuracy", "f1_macro") if labels else ("pearson", "spearman")
 
 
 def find(name: str, own: Mapping[str, TaskEntry]) -> Task:

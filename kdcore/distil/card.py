@@ -6,7 +6,7 @@ writes it again with what was measured since.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +89,18 @@ method; `run.json` holds every knob and the versions.
 
 @dataclass(frozen=True)
 class Scores:
-    """What was measured of a student on validation rows.
+    """What was measured of a student on validation rows, and on labelled test rows.
 
     metrics: by name, the headline first; teacher: the teacher's headline score; agreement: share of equal answers;
-    seeds: the headline over the seeds in words, e.g. `0.803 ± 0.010 (95% t interval over 3 seeds)`.
+    seeds: the headline over the seeds in words, e.g. `0.803 ± 0.010 (95% t interval over 3 seeds)`; test: the metrics
+    of the test split, by name, none where it has no labels.
     """
 
     metrics: Mapping[str, float]
     teacher: float | None = None
     agreement: float | None = None
     seeds: str = ""
+    test: Mapping[str, float] = field(default_factory=dict)
 
 
 def write_card(folder: Path, scores: Scores | None = None, onnx: Mapping[str, Any] | None = None) -> None:
@@ -163,7 +165,8 @@ def card(facts: Mapping[str, Any], scores: Scores | None = None, onnx: Mapping[s
         probabilities=bool(task.labels),
         by_teacher=task.by_teacher,
         scores=_table(scores) if scores else "",
-        rows_scored="validation rows, which were not trained on",
+        rows_scored="validation rows, which were not trained on"
+        + (", and of the test split, which nothing was chosen by" if scores and scores.test else ""),
         onnx=_onnx_table(onnx) if onnx else "",
         onnx_rows=f"{onnx['rows']:,}" if onnx else "",
         made="\n".join(f"* {name}: {text}" for name, text in _made(facts).items()),
@@ -172,7 +175,7 @@ def card(facts: Mapping[str, Any], scores: Scores | None = None, onnx: Mapping[s
 
 
 def _results(facts: Mapping[str, Any], scores: Scores | None) -> dict[str, Any]:
-    """The hub's model-index: each metric of validation."""
+    """The hub's model-index: each metric of validation, and of a labelled test split."""
     if scores is None:
         return {}
     task, depth = facts["described"]["name"], count_of(facts["layers"], "layer").replace(" ", "-")
@@ -184,11 +187,12 @@ def _results(facts: Mapping[str, Any], scores: Scores | None) -> dict[str, Any]:
             dataset_name=task,
             dataset_config=facts["data"].get("configuration"),
             dataset_revision=facts["data"].get("revision"),
-            dataset_split="validation",
+            dataset_split=split,
             metric_type=HUB_METRICS.get(name, name),
             metric_value=round(value, 6),
         )
-        for name, value in scores.metrics.items()
+        for split, metrics in (("validation", scores.metrics), ("test", scores.test))
+        for name, value in metrics.items()
     ]
     return {"model_name": f"{task}-{facts['method']}-{depth}", "eval_results": results}
 
@@ -202,6 +206,7 @@ def _table(scores: Scores) -> str:
         rows.append((f"{headline} of the teacher", f"{scores.teacher:.4f}"))
     if scores.agreement is not None:
         rows.append(("answers as the teacher", f"{scores.agreement:.1%}"))
+    rows += [(f"{name} on the test split", f"{value:.4f}") for name, value in scores.test.items()]
     return "\n".join(["| on validation | |", "| :--- | ---: |", *(f"| {name} | {text} |" for name, text in rows)])
 
 

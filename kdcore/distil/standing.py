@@ -1,11 +1,16 @@
-"""Where a student stands among those of its task: which are finished, and how long the others may take."""
+"""What a student is called, and where it stands among those of its task: how long the others may take."""
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from kdcore.console import in_words
+from kdcore.console import count_of, in_words
 
 Student = tuple[str, int]  # method and seed
+
+
+def called(method: str, layers: int, seed: int) -> str:
+    """`sid, 3 layers, seed 0`."""
+    return f"{method}, {count_of(layers, 'layer')}, seed {seed}"
 
 
 def standing(own: Student, wanted: Sequence[Student], seconds: Mapping[Student, float]) -> str:

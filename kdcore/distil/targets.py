@@ -15,7 +15,7 @@ import numpy as np
 
 from kdcore.artefacts import link_folder, new_folder, open_sealed, read_manifest, seal, store
 from kdcore.code import code_digest
-from kdcore.console import say
+from kdcore.console import say, size
 from kdcore.data.prepared import Data
 from kdcore.distil.finished import Finished
 from kdcore.distil.shards import join, parts_of, shard_bounds
@@ -198,12 +198,12 @@ def stored_layers(maps: Maps, every: int, mapped: Sequence[int], targets: sectio
     if targets.store == "disk" and not stored:
         raise UserError(
             "targets.store",
-            f"disk needs {each * len(mapped) / 1e9:.1f} GB for the attention maps, and {free / 1e9:.1f} GB are free; "
+            f"disk needs {size(each * len(mapped))} for the attention maps, and {size(free)} are free; "
             "use live, or fewer rows",
         )
     which = "" if len(stored) in (0, every) else f" of layers {', '.join(map(str, stored))}, which students map,"
-    size, where = each * (len(stored) or len(mapped)), "stored" if stored else "live"
-    say(f"targets: {len(maps.lengths):,} rows, attention maps{which} of {size / 1e9:.2f} GB {where}")
+    needed, where = each * (len(stored) or len(mapped)), "stored" if stored else "live"
+    say(f"targets: {len(maps.lengths):,} rows, attention maps{which} of {size(needed)} {where}")
     return stored
 
 

@@ -19,8 +19,8 @@ from kdcore.errors import near, one_line, shown
 from kdcore.model.families import positions
 from kdcore.model.places import local
 from kdcore.params.overrides import of_study, of_task, own_lists, renamed, values, with_changes
-from kdcore.params.sections import Data, Distill, Model, Steps, Student, TaskEntry, Teacher, Train
-from kdcore.studies import STUDIES, Grid, Study, cells
+from kdcore.params.sections import Data, Distill, Model, Params, Steps, Student, TaskEntry, Teacher, Train
+from kdcore.studies import STUDIES, Grid, Study, cells, idle_teachers
 
 Problems: TypeAlias = Iterator[str]
 Tasks: TypeAlias = tuple[str, ...]
@@ -35,6 +35,21 @@ def broken(sections: Mapping[str, Any], study: str | None = None) -> list[str]:
     if study is not None and "study" in sections:
         problems += _of_study(sections, STUDIES[study])
     return list(dict.fromkeys(problems))
+
+
+def notices(params: Params, study: Study | None = None) -> Problems:
+    """What may be meant, and costs what one may not see: teachers that teach no student of the headline run.
+
+    study: in the place of the headline run; the params are then as it has them.
+    """
+    seeds = params.study[study.name]["seeds"] if study and study.tunes else params.seeds
+    teachers = params.teacher.seeds
+    if idle := idle_teachers(seeds, teachers):
+        yield (
+            f"{f'study {study.name}: ' if study else ''}teacher.seeds: {', '.join(map(str, idle))} "
+            f"{'teach' if len(idle) > 1 else 'teaches'} no student, and {'are' if len(idle) > 1 else 'is'} trained all "
+            f"the same: students with seeds {', '.join(map(str, seeds))} take the {len(teachers)} teachers in turn"
+        )
 
 
 def _of(rules: Iterable[Callable[..., Problems]], sections: Mapping[str, Any]) -> Problems:

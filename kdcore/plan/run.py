@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from kdcore.artefacts import place_of_store
-from kdcore.console import count_of, millions, warn
+from kdcore.console import count_of, millions, short, size, warn
 from kdcore.data import tasks
 from kdcore.model.names import check_length
 from kdcore.params.overrides import every, for_task
+from kdcore.params.rules import notices
 from kdcore.params.sections import Params
 from kdcore.plan.lengths import lengths
 from kdcore.plan.rates import Bench, rates
@@ -70,7 +71,7 @@ def write_plan(
         names.append(name)
     title = f"# {f'Study {study.name}' if study else 'The headline run'}\n\n{_models(names, plans)}"
     print(written(title, plans, _rates(plans[0], seconds) if seconds else {}, free))
-    for problem in problems(plans, free):
+    for problem in (*notices(params, study), *problems(plans, free)):
         warn(problem)
 
 
@@ -194,16 +195,6 @@ def grid(heads: Sequence[str], lines: Sequence[Sequence[str]], words: int = 1) -
     page = io.StringIO()
     Console(file=page, width=1000, color_system=None, markup=False, emoji=False, highlight=False).print(table)
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines() if line.strip())
-
-
-def short(value: float) -> str:
-    """Three digits, or all before the point."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def size(count: float) -> str:
-    """Bytes, in the unit that suits."""
-    return f"{short(count / 1e9)} GB" if count >= 1e9 else f"{short(count / 1e6)} MB" if count else "none"
 
 
 def duration(seconds: float) -> str:

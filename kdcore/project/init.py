@@ -116,7 +116,7 @@ def check_free(folder: Path, copies: Mapping[str, bytes] = MappingProxyType({}))
         raise UserError(str(folder), "must be a folder, or nothing, found a file")
     stems = {parted(name)[0] for name in copies}
     names = ["params.yaml", *pipeline.STAGES, *(f"{stem}.{kind}" for stem in sorted(stems) for kind in ENDINGS)]
-    ours = {**{name: pipeline.text(name).encode() for name in pipeline.STAGES}, **copies}
+    ours = {**{name: pipeline.own(name).encode() for name in pipeline.STAGES}, **copies}
     if there := [name for name in names if os.path.lexists(folder / name) and not _is(folder / name, ours.get(name))]:
         problem = "is there already, and nothing is overwritten: move it away, or name another folder"
         raise UserError(str(folder), [f"{name} {problem}" for name in there])
@@ -152,7 +152,7 @@ def _git(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def _write(folder: Path, task: str, params: str, copies: Mapping[str, bytes]) -> None:
-    files = {**copies, **{name: pipeline.text(name).encode() for name in pipeline.STAGES}}
+    files = {**copies, **{name: pipeline.own(name).encode() for name in pipeline.STAGES}}
     for name, content in files.items():
         write_bytes(folder / name, content)
     _append(folder / ".gitignore", (f"/data/{task}/", "/runs/", "/work/", "/dvc_plots/"))

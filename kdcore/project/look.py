@@ -10,9 +10,8 @@ import numpy as np
 from kdcore.console import count_of, say
 from kdcore.data import checks
 from kdcore.data.checks import text_columns
-from kdcore.data.metrics import without_labels
 from kdcore.data.tables import READERS, Cells, own_file
-from kdcore.data.tasks import LABEL
+from kdcore.data.tasks import LABEL, usual_metrics
 from kdcore.errors import UserError, near, shown
 from kdcore.model.config import labels_in, load_config
 from kdcore.model.families import positions
@@ -119,8 +118,7 @@ def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> di
     labels = teacher.labels if teacher.finetuned else rows.labels
     known: dict[str, Any] = {"label": rows.label} if rows.label else {}
     known |= {"labels": list(labels)} if labels else {}
-    labelled = ["accuracy", "f1_macro"] if labels else ["pearson"]
-    known["metrics"] = labelled if rows.label else [without_labels(labels)]
+    known["metrics"] = list(usual_metrics(labels, rows.label is not None))
     use = "used as it is" if teacher.finetuned else "an encoder, which is fine-tuned first"
     say(f"teacher: {teacher.name}, {count_of(teacher.layers, 'layer')}, {use}")
     say(f"rows: {rows.count:,} to train; text: {' and '.join(rows.text)}; label: {rows.label or 'none'}")

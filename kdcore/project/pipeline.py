@@ -23,6 +23,12 @@ def text(name: str) -> str:
     return (folder / name).read_text(encoding="utf-8")
 
 
+def own(name: str) -> str:
+    """One of STAGES as a project of the user's own has it: without GLUE's study, whose rows and encoder it lacks."""
+    without = re.sub(r"^  glue(-\w+)?:.*\n(?:(?:    .*)?\n)*", "", text(name), flags=re.MULTILINE)
+    return re.sub(r"^  - \S+/metrics/glue/.*\n", "", without, flags=re.MULTILINE)
+
+
 def asked(sources: Iterable[str]) -> set[str]:
     """The dotted keys of params.yaml that DVC looks up for these stages: it compares them, or puts them into commands.
 

@@ -37,6 +37,7 @@ def known_scores(facts: Mapping[str, Any], points: Path) -> Scores | None:
         teacher=taught_by[0] if taught_by else None,
         agreement=own["fidelity"].get("agreement"),
         seeds=words if over_seeds.low is not None else "",
+        test=own.get("test", {"scores": {"test": {}}})["scores"]["test"],
     )
 
 

@@ -33,12 +33,13 @@ class Latency(BaseModel):
     """One task's file.
 
     parameters: layers -> weights of encoder and pooler; tokens: of a validation row, the mean; requests: rows of a
-    request -> how many requests.
+    request -> how many requests; others: share of the processors' time that other work took meanwhile, where known.
     """
 
     model_config = ConfigDict(frozen=True)
     task: str
     machine: dict[str, Any]
+    others: float | None = None
     parameters: dict[PositiveInt, PositiveInt] = {}
     rows: PositiveInt
     tokens: PositiveFloat
@@ -62,9 +63,10 @@ class Latency(BaseModel):
         versions = ", ".join(
             f"{name} {machine[name]}" for name in ("torch", "onnxruntime", "python") if name in machine
         )
+        others = f"; other work took {self.others:.0%} of the processors' time" if self.others is not None else ""
         requests = " and ".join(f"{count_of(count, 'request')} of {rows}" for rows, count in self.requests.items())
         return (
-            f"{machine['processor']}, {threads} in all; {versions}. Token ids to logits of "
+            f"{machine['processor']}, {threads} in all{others}; {versions}. Token ids to logits of "
             f"{requests} validation rows ({self.tokens} tokens on average), every request to all models in turn: "
             "compare within the table, and not with another machine's."
         )

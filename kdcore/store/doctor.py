@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from kdcore import __version__
 from kdcore.artefacts import HOST, store
+from kdcore.console import size
 from kdcore.errors import UserError
 from kdcore.store.bucket import Bucket, bucket
 from kdcore.store.hold import bucket_url
@@ -42,7 +43,7 @@ def _bucket(found: Bucket) -> Iterator[str]:
 
 
 def _folder(folder: Path, what: str) -> Iterator[str]:
-    yield f"{what:<11} {folder.resolve()}, {shutil.disk_usage(folder).free / 1e9:.1f} GB free"
+    yield f"{what:<11} {folder.resolve()}, {size(shutil.disk_usage(folder).free)} free"
     locks = locks_of(folder)
     _check_locks(folder)
     if locks.hold is False and what == "store":

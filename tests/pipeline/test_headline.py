@@ -160,7 +160,7 @@ def test_teacher_and_signals_survive_the_loss_of_every_run_as_dvc_has_them(finis
     finished_copy.edit({"methods": ["soft"], "student.layers": 1})
     output = finished_copy.run("dvc", "repro", "evaluate").stdout
     assert ran(output) == [f"targets@{TASK}-0", f"student@{TASK}-soft-0", f"evaluate@{TASK}"]
-    assert f"{TASK}: soft, seed 0: student 1 of 1\n" in output
+    assert f"{TASK} soft, 1 layer, seed 0: student 1 of 1\n" in output
 
 
 # That it can be read, here and in a clone

@@ -92,13 +92,13 @@ class Student:
             text=True,
         )
 
-    def wait_for(self, start: str) -> str:
-        """The next line of its output that starts so."""
+    def wait_for(self, part: str) -> str:
+        """The next line of its output with that in it."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if line.startswith(start):
+            if part in line:
                 return line
-        pytest.fail(f"ended with {self.process.wait()} before a line {start!r}: {self.process.stderr.read()}")  # type: ignore[union-attr]
+        pytest.fail(f"ended with {self.process.wait()} before a line with {part!r}: {self.process.stderr.read()}")  # type: ignore[union-attr]
 
     def end(self, signum: int) -> tuple[int, str]:
         """Send the signal, wait, and give the exit code and the last line of stderr."""
@@ -129,7 +129,7 @@ def test_an_orphan_keeps_its_run_and_who_waits_for_it_says_so_and_can_be_stopped
     orphan.process.send_signal(signal.SIGSTOP)
     other = student()
     owner = f"process {orphan.process.pid} of {HOST}"
-    assert f": {owner} works on it; waiting until it is done, or is stopped" in other.wait_for("student-")
+    assert f": {owner} works on it; waiting until it is done, or is stopped" in other.wait_for("waiting")
     assert other.end(INT) == (130, f"stopped by SIGINT: {KEPT}")
     orphan.process.send_signal(signal.SIGCONT)
     orphan.wait_for("epoch ")

@@ -65,7 +65,7 @@ class Launched:
         return err
 
     def epochs(self) -> list[str]:
-        return [line.split()[1] for line in self.lines if line.startswith("epoch ")]
+        return [found[1] for line in self.lines if (found := re.search(r": epoch (\d+) \(", line))]
 
 
 def pending(pid: int, signum: int) -> bool:

@@ -38,7 +38,7 @@ def ran(output: str) -> list[str]:
 
 
 def epochs_said(output: str) -> int:
-    return len(re.findall(r"^epoch \d+ \(", output, re.MULTILINE))
+    return len(re.findall(r": epoch \d+ \(", output))
 
 
 def epochs_kept(project: Project) -> dict[str, int]:

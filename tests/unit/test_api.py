@@ -24,7 +24,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import kdcore
 from kdcore import api, interrupt
 from kdcore.data.prepared import Data
-from kdcore.data.tasks import Task
+from kdcore.data.tasks import Task, usual_metrics
 from kdcore.distil.student import Recipe, distil
 from kdcore.distil.targets import write_targets
 from kdcore.distil.teacher import adopt
@@ -99,6 +99,25 @@ def test_the_student_is_the_pipelines(
     assert (point["metric"], point["score"], point["fidelity"]) == (ours.metric, ours.score, ours.fidelity)
 
 
+def test_what_is_said_of_a_student_begins_with_it_and_names_the_knobs_of_python(
+    student: Callable[..., kdcore.Student], capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(
+        UserError, match=r"^kdcore\.distil: floor: sid, 2 layers, seed 0 must reach 1\.0, found accuracy "
+    ):
+        student(floor=1.0)
+    out = capsys.readouterr().out
+    assert re.findall(r"^sid, 2 layers, seed 0: (run student|epoch \d)", out, re.MULTILINE) == [
+        *("run student", "epoch 1", "epoch 2", "epoch 3")
+    ]
+    api._check("sid, 2 layers, seed 0", {"warnings": {"chance": "is no better than one answer for all"}}, None)
+    err = capsys.readouterr().err
+    assert err.startswith(
+        "warning: sid, 2 layers, seed 0 is no better than one answer for all; more rows (rows), more "
+    )
+    assert "dvc" not in err
+
+
 def test_a_student_may_start_from_a_pretrained_encoder(
     student: Callable[..., kdcore.Student], tiny_folder: Callable[..., Path]
 ):
@@ -161,6 +180,7 @@ def test_a_student_of_pairs_and_one_of_scores(store: Path, tmp_path: Path, tiny_
     assert made.predict([("the film", "good"), ("the plot", "bad")])["prediction"].isin(["bad", "good"]).all()
     scores = {split: frame.assign(label=(frame["label"] == "good") * 1.0) for split, frame in SPLITS.items()}
     made = kdcore.distil(tiny.save_finetuned(tmp_path / "scores", labels=("score",)), **scores, **QUICK)
+    assert made.task.metrics == usual_metrics((), True)
     assert made.metric == "pearson"
     assert [*made.predict(["good"])] == ["prediction"]
 

@@ -47,6 +47,17 @@ def run(monkeypatch: pytest.MonkeyPatch, *args: object) -> int:
     return int(ended.value.code or 0)
 
 
+def test_inputs_names_a_teacher_that_teaches_no_student(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    folder = project(teacher__seeds=[0, 1], seeds=[0, 2])
+    capsys.readouterr()  # of what is saved for the project
+    assert run(monkeypatch, "inputs", folder / "inputs") == 0
+    err = capsys.readouterr().err
+    assert err.startswith("warning: teacher.seeds: 1 teaches no student, and is trained all the same: students with ")
+    assert len(err.splitlines()) == 1
+
+
 def python(code: str, *args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -246,7 +257,7 @@ def test_a_student_below_its_floor_is_an_error_that_keeps_it_in_the_store_alone(
     made = tiny_ingredients.places
     assert run(monkeypatch, "student", "tiny", "soft", 0, *made, folder / "out") == 2
     *_, last = capsys.readouterr().err.splitlines()
-    assert last.startswith("params.yaml: student.floor: tiny: soft, seed 0 must reach 1.0, found accuracy 0.")
+    assert last.startswith("params.yaml: student.floor: tiny soft, 1 layer, seed 0 must reach 1.0, found accuracy 0.")
     assert last.endswith("It stays in the store, for a lower floor; the others are trained by `dvc repro -k`")
     assert not (folder / "out").exists()
     # A study takes the same student from the store, and shows what it scores.

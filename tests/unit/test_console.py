@@ -11,7 +11,7 @@ import IPython
 import IPython.display
 import pytest
 
-from kdcore.console import in_words, millions, progress, say, warn
+from kdcore.console import in_words, millions, progress, say, short, size, speaking_of, warn, working_on
 
 
 class Terminal(io.StringIO):
@@ -65,6 +65,45 @@ def test_a_run_that_goes_on_counts_what_was_done_but_not_as_its_own_speed(
     assert capsys.readouterr().out == "student: 3,100/4,000 rows, 10 rows/s\n"
 
 
+def test_lines_begin_with_what_was_asked_and_name_the_run_that_does_it_once(
+    capsys: pytest.CaptureFixture[str], clock: Clock
+):
+    asked = "movies sid, 3 layers, seed 0"
+    with speaking_of(asked):
+        with working_on("student-0a1b"):
+            with working_on("tokens-2c3d"):  # a part of its work
+                say("tokens-2c3d: process 7 of node3 works on it")
+            say("student-0a1b: goes on at epoch 2, step 7")
+            with progress("student-0a1b", total=4000) as update:
+                clock.now += 10
+                update(100, "layer 1")
+            warn("a checkpoint is damaged")
+        say("it is scored")
+    say("another")
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        f"{asked}: run student-0a1b",
+        f"{asked}: tokens-2c3d: process 7 of node3 works on it",
+        f"{asked}: goes on at epoch 2, step 7",
+        f"{asked}: 100/4,000 rows, 10 rows/s, layer 1",
+        f"{asked}: it is scored",
+        "another",
+    ]
+    assert err == f"warning: {asked}: a checkpoint is damaged\n"
+
+
+def test_a_run_that_nobody_asked_for_by_name_goes_by_its_own(capsys: pytest.CaptureFixture[str]):
+    with working_on("student-0a1b"):
+        say("student-0a1b: goes on at epoch 2, step 7")
+    assert capsys.readouterr().out == "student-0a1b: goes on at epoch 2, step 7\n"
+
+
+def test_a_run_that_is_found_is_not_named(capsys: pytest.CaptureFixture[str]):
+    with speaking_of("movies sid, 3 layers, seed 0"), working_on("student-0a1b"):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_short_run_without_a_terminal_is_silent(capsys: pytest.CaptureFixture[str]):
     with progress("student", total=10) as update:
         update(10)
@@ -76,10 +115,12 @@ def test_a_terminal_gets_a_bar_with_loss_rate_and_time_left(monkeypatch: pytest.
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("TERM", "xterm")
-    with progress("student", total=4000, done=1000, unit="rows") as update:
+    bar = progress("student-0a1b", total=4000, done=1000, unit="rows")
+    with speaking_of("movies sid"), working_on("student-0a1b"), bar as update:
         update(500, "layer 1, loss 0.5000")
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
-    assert "student" in shown
+    assert "movies sid" in shown
+    assert "student-0a1b" not in shown
     assert "1,500/4,000 rows" in shown
     assert re.search(r"[\d,]+ rows/s", shown)
     assert re.search(r"\d:\d\d:\d\d|-:--:--", shown)
@@ -142,3 +183,17 @@ def test_times_are_said_as_one_would(seconds: float, words: str):
 )
 def test_millions_of_a_small_model_are_not_rounded_away(count: int, words: str):
     assert millions(count, 1) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0123456, "0.0123"), (3.14159, "3.14"), (99.94, "99.9"), (100.4, "100"), (12345.6, "12,346")]
+)
+def test_numbers_have_three_digits_or_all_before_the_point(value: float, text: str):
+    assert short(value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "none"), (96_400, "96.4 kB"), (2_500_000, "2.5 MB"), (117e9, "117 GB"), (3.5e9, "3.5 GB")]
+)
+def test_bytes_have_the_unit_that_suits(count: float, text: str):
+    assert size(count) == text

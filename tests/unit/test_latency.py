@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -72,6 +73,28 @@ def test_the_file_names_the_machine_and_what_was_asked(measured: Path):
     assert facts["machine"]["threads"] == 2
     assert (facts["rows"], facts["requests"]) == (24, {"1": 4, "8": 2})
     assert facts["machine"]["processor"] in measured.with_suffix(".md").read_text()
+
+
+def test_what_other_work_took_meanwhile_is_kept_and_told(measured: Path):
+    facts = json.loads(measured.read_text())
+    assert 0 <= facts["others"] <= 1
+    assert f"other work took {facts['others']:.0%} of the processors' time" in measured.with_suffix(".md").read_text()
+
+
+def test_other_work_is_all_that_processors_did_but_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """By hand: user, nice, system, irq, softirq, steal; two processors work 6 s in ten, 1 s of which is ours."""
+    stat = tmp_path / "stat"
+    monkeypatch.setattr(measuring, "STAT", stat)
+    assert measuring._used() is None
+    tick = os.sysconf("SC_CLK_TCK")
+    stat.write_text(f"cpu  {tick} {tick} {tick} {99 * tick} {99 * tick} {tick} {tick} {tick} 7 7\ncpu0 1\n")
+    used = measuring._used()
+    assert used is not None
+    assert used[1] == 6
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert measuring._others((0, 0, 0), (10, 6, 1)) == 0.25
+    assert measuring._others((0, 0, 0), (10, 6, 6.5)) == 0
+    assert measuring._others(None, used) is None
 
 
 def test_without_the_extra_its_name_is_said(tiny_ingredients: on_disk.Ingredients, monkeypatch: pytest.MonkeyPatch):

@@ -101,6 +101,7 @@ def test_the_card_has_the_scores_of_the_students_own_point_and_of_its_seeds(
     points.mkdir(parents=True)
     for seed, score in enumerate((0.75, 0.85)):  # mean 0.8, half width 12.706 × 0.0707 / √2 = 0.635, cut at 1
         point = own | {"seed": seed, "score": score, "scores": {"validation": {"accuracy": score}}}
+        point["test"] = {"scores": {"test": {"accuracy": score - 0.25}}}
         (points / f"sid-s{seed}.json").write_text(json.dumps(point))
     other = own | {"method": "soft", "epochs": 99, "score": 0.1, "scores": {"validation": {"accuracy": 0.1}}}
     (points / "soft-s0.json").write_text(json.dumps(other))
@@ -111,7 +112,8 @@ def test_the_card_has_the_scores_of_the_students_own_point_and_of_its_seeds(
     assert hub.private == {"me/scored"}
     assert hub.repositories["me/scored"]["main"] == {}
     card = ModelCard(hub.repositories["me/scored"]["next"]["README.md"].decode())
-    assert [(result.metric_type, result.metric_value) for result in card.data.eval_results] == [("accuracy", 0.75)]
+    results = [(result.dataset_split, result.metric_type, result.metric_value) for result in card.data.eval_results]
+    assert results == [("validation", "accuracy", 0.75), ("test", "accuracy", 0.5)]
     assert "| accuracy, this recipe over seeds | 0.800 [0.165, 1.000] (95% t interval over 2 seeds) |" in card.text
     assert "| accuracy of the teacher | 0.9500 |" in card.text
     assert "| answers as the teacher | 90.0% |" in card.text

@@ -3,7 +3,7 @@
 import pytest
 
 from kdcore.data import tasks
-from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, Task
+from kdcore.data.tasks import BUILT_IN, GLUE, MOVIES, Task, usual_metrics
 from kdcore.errors import UserError
 from kdcore.params.sections import TaskEntry
 
@@ -86,3 +86,18 @@ def test_only_test_splits_may_lack_labels():
     mnli = GLUE["mnli"]
     assert {split for split in mnli.splits if mnli.optional(split)} == {"test", "test_mismatched"}
     assert mnli.optional("test") == ("label",)
+
+
+@pytest.mark.parametrize(
+    ("labels", "labelled", "metrics"),
+    [
+        (("bad", "good"), True, ("accuracy", "f1_macro")),
+        ((), True, ("pearson", "spearman")),
+        (("bad", "good"), False, ("teacher_agreement",)),
+        ((), False, ("teacher_spearman",)),
+    ],
+)
+def test_a_task_that_names_no_metrics_has_the_usual_ones(
+    labels: tuple[str, ...], labelled: bool, metrics: tuple[str, ...]
+):
+    assert usual_metrics(labels, labelled) == metrics

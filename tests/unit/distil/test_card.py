@@ -81,6 +81,15 @@ def test_base_model_licence_language_and_data_are_named_where_they_are_known(stu
     assert "teacher of 12 layers ([bert-base-uncased](https://huggingface.co/bert-base-uncased), fine" in made.text
 
 
+def test_scores_of_a_labelled_test_split_stand_apart_from_those_of_validation(student: Path):
+    told = card(facts(student), Scores({"accuracy": 0.8125}, teacher=0.9, test={"accuracy": 0.75, "f1": 0.5}))
+    results = [(one.dataset_split, one.metric_type, one.metric_value) for one in ModelCard(told).data.eval_results]
+    assert results == [("validation", "accuracy", 0.8125), ("test", "accuracy", 0.75), ("test", "f1", 0.5)]
+    assert "\n| accuracy of the teacher | 0.9000 |\n| accuracy on the test split | 0.7500 |\n| f1 on the test" in told
+    assert "Of validation rows, which were not trained on, and of the test split, which nothing was chosen by." in told
+    assert "test split" not in card(facts(student), Scores({"accuracy": 0.8125}))
+
+
 @pytest.mark.parametrize("method", ["none", "soft", "sid-kl"])
 def test_what_a_method_does_not_use_is_not_told(student: Path, method: str):
     text = card(facts(student, method=method))

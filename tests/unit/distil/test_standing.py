@@ -1,8 +1,12 @@
 """A student says how many of its task are finished and how long the others take, by what those took."""
 
-from kdcore.distil.standing import standing
+from kdcore.distil.standing import called, standing
 
 WANTED = [("none", 0), ("none", 1), ("sid", 0), ("sid", 1)]
+
+
+def test_a_student_is_called_by_what_was_asked_for():
+    assert [called("sid", 3, 0), called("soft", 1, 7)] == ["sid, 3 layers, seed 0", "soft, 1 layer, seed 7"]
 
 
 def test_the_first_says_nothing_of_time():

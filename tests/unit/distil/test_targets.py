@@ -203,8 +203,17 @@ def test_a_full_disk_is_refused_where_maps_must_be_stored_and_passed_over_where_
     assert stored("auto", "float16", 20.0) == stored("disk", "float16", 20.0) == MAPPED
     free(monkeypatch, need // 2 - 1)
     assert stored("auto", "float16", 20.0) == LIVE
-    with pytest.raises(UserError, match=r"targets\.store: disk needs .* GB are free; use live, or fewer rows"):
+    with pytest.raises(UserError, match=r"targets\.store: disk needs .* kB are free; use live, or fewer rows"):
         stored("disk", "float16", 20.0)
+
+
+def test_maps_of_few_rows_are_said_in_the_unit_that_suits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    free(monkeypatch, 10**9)
+    stored("auto", "float16", 20.0)
+    need = attention_bytes(examples().lengths, LAYERS, HEADS, 2)
+    assert f"attention maps of {need / 1e3:.3g} kB stored" in capsys.readouterr().out
 
 
 def test_maps_that_are_there_already_take_no_room(monkeypatch: pytest.MonkeyPatch):

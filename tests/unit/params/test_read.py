@@ -13,6 +13,9 @@ from kdcore.data import embedded
 from kdcore.data.tasks import BUILT_IN
 from kdcore.errors import UserError
 from kdcore.params import read as params
+from kdcore.params.overrides import for_study
+from kdcore.params.rules import notices
+from kdcore.studies import STUDIES
 from tests.unit.raw_files import ROOT, all_params, write_params
 
 OWN = {"text": ["review"], "label": "stars", "labels": ["bad", "good"], "metrics": ["accuracy", "f1"]}
@@ -310,3 +313,28 @@ def test_what_is_wrong_is_said_as_it_would_be_of_the_file():
 def test_a_change_that_is_none_is_refused(change: str, problem: str):
     with pytest.raises(UserError, match=problem):
         params.load(FILE, [change])
+
+
+# What is allowed, and said
+
+
+@pytest.mark.parametrize(
+    ("study", "changes", "said"),
+    [
+        (None, {"seeds": [0, 2], "teacher.seeds": [0, 1]}, ["teacher.seeds: 1 teaches no student, and is trained "]),
+        (None, {"seeds": [0], "teacher.seeds": [3, 4, 5]}, ["teacher.seeds: 4, 5 teach no student, and are trained "]),
+        (None, {"seeds": [0, 1, 2], "teacher.seeds": [7, 8]}, []),
+        (None, {"seeds": [5, 7], "teacher.seeds": [0, 1]}, ["teacher.seeds: 0 teaches no student, and is trained "]),
+        ("tune", {"teacher.seeds": [0, 1, 2]}, ["study tune: teacher.seeds: 0 teaches no student, and is "]),
+        ("glue", {"study.glue.seeds": [0]}, ["study glue: teacher.seeds: 1, 2, 3, 4 teach no student, and are "]),
+        ("glue", {"seeds": [0], "teacher.seeds": [0, 1]}, []),
+        ("depth", {"seeds": [0], "teacher.seeds": [0, 1]}, ["study depth: teacher.seeds: 1 teaches no student, and "]),
+    ],
+)
+def test_teachers_that_teach_no_student_are_named(
+    tmp_path: Path, study: str | None, changes: dict[str, Any], said: list[str]
+):
+    """By hand: the student with seed s has the teacher number s modulo their number; tune's seeds are 1000 and 1001."""
+    found, asked = load(tmp_path, **changes), STUDIES[study] if study else None
+    lines = list(notices(for_study(found, asked) if asked else found, asked))
+    assert [line[: len(start)] for line, start in zip(lines, said, strict=True)] == said

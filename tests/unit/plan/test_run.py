@@ -2,7 +2,8 @@
 
 import pytest
 
-from kdcore.plan.run import duration, grid, problems, short, size, written
+from kdcore.console import short
+from kdcore.plan.run import duration, grid, problems, written
 from kdcore.plan.work import TaskPlan
 from tests.unit.plan.test_work import PLENTY, lines, plan
 
@@ -13,18 +14,6 @@ def test_a_grid_is_markdown_and_aligned():
     assert grid(["what", "size"], [["maps", "1"], ["all", "1,000"]]) == (
         "| what |  size |\n|------|-------|\n| maps |     1 |\n| all  | 1,000 |"
     )
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0123456, "0.0123"), (3.14159, "3.14"), (99.94, "99.9"), (100.4, "100"), (12345.6, "12,346")]
-)
-def test_numbers_have_three_digits_or_all_before_the_point(value: float, text: str):
-    assert short(value) == text
-
-
-@pytest.mark.parametrize(("count", "text"), [(0, "none"), (2_500_000, "2.5 MB"), (117e9, "117 GB"), (3.5e9, "3.5 GB")])
-def test_bytes_have_the_unit_that_suits(count: float, text: str):
-    assert size(count) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(4.2, "4.2 s"), (600, "10 min"), (7200, "2.0 h"), (36e6, "10,000.0 h")])

@@ -15,12 +15,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from kdcore import __version__
+from kdcore.data.tasks import usual_metrics
 from kdcore.errors import UserError
 from kdcore.params.read import load
 from kdcore.project import init as project
 from kdcore.project.init import Wish, init
 from kdcore.project.look import Rows
-from kdcore.project.pipeline import STAGES, asked, check_asked, explained, flow, text
+from kdcore.project.pipeline import STAGES, asked, check_asked, explained, flow, own, text
 from kdcore.studies import STUDIES
 from tests import tiny
 from tests.unit.raw_files import ROOT
@@ -73,6 +74,7 @@ def test_the_classifier_and_the_rows_say_what_a_project_needs(
     params = made()
     task = params.task["reviews"]
     assert (task.text, task.label, task.labels) == (("review",), "stars", ("bad", "good"))
+    assert task.metrics == usual_metrics(task.labels, labelled=True)
     assert (params.tasks, params.student.layers, params.model.max_length) == (("reviews",), 2, 16)
     assert params.teacher.finetuned == params.model.name == str(tiny_classifier())
     assert (params.student.rows, params.teacher.rows, params.report.texts) == (None, None, False)
@@ -166,11 +168,21 @@ def test_without_labels_no_method_learns_from_labels_only(made: Callable[..., An
 def test_dvc_finds_every_key_that_it_looks_up(made: Callable[..., Any], tmp_path: Path):
     made()
     written = YAML(typ="safe", pure=True).load((tmp_path / "own/params.yaml").read_text())
-    for key in asked(map(text, STAGES)):
+    for key in asked(map(own, STAGES)):
         section = written
         for part in key.split("."):
             assert part in section, key
             section = section[part]
+
+
+def test_params_yaml_is_short_and_names_nothing_that_only_a_clone_has(made: Callable[..., Any], tmp_path: Path):
+    made(quoted=True)
+    lines = (tmp_path / "own/params.yaml").read_text().splitlines()
+    assert len(lines) < 45
+    words = ("glue", "cola", "embedded", "movies", "make ")
+    assert [line for line in lines if any(word in line for word in words)] == []
+    assert "  depth: {layers: [1, 2, 3], methods: [none, soft, sid]}" in "\n".join(lines)
+    assert any(line.startswith("  max_length: 16 ") and "tokens per example" in line for line in lines)
 
 
 def test_every_knob_is_explained_as_in_params_yaml():
@@ -188,11 +200,16 @@ def test_a_value_in_one_line_comes_back_as_it_was(value: Any):
     assert YAML(typ="safe", pure=True).load(f"x: {flow(value)}")["x"] == value
 
 
-def test_the_pipeline_is_the_clones_and_the_rows_are_copied(made: Callable[..., Any], tmp_path: Path, rows: Path):
+def test_the_pipeline_is_the_clones_without_glue_and_the_rows_are_copied(
+    made: Callable[..., Any], tmp_path: Path, rows: Path
+):
     made()
     own = tmp_path / "own"
     for name in STAGES:
-        assert (own / name).read_text(encoding="utf-8") == text(name)
+        mine, clones = (YAML(typ="safe").load(file) for file in ((own / name).read_text(encoding="utf-8"), text(name)))
+        assert mine["stages"] == {stage: body for stage, body in clones["stages"].items() if "glue" not in stage}
+        assert mine["plots"] == [plot for plot in clones["plots"] if "glue" not in plot]
+        assert "glue" not in (own / name).read_text(encoding="utf-8")
     assert (own / "data/raw/reviews/train.csv").read_bytes() == (rows / "train.csv").read_bytes()
     assert (own / "requirements.txt").read_text() == f"kdcore=={__version__}\n"
     assert "/data/reviews/" in (own / ".gitignore").read_text().splitlines()
@@ -268,8 +285,8 @@ def test_a_key_that_dvc_would_miss_once_a_student_is_trained_is_named_at_the_sta
     made()
     check_asked("params.yaml")
     path = tmp_path / "own/params.yaml"
-    lines = [line for line in path.read_text().splitlines(keepends=True) if not line.startswith("distill: {}")]
-    path.write_text("".join(line for line in lines if "confidence" not in line))
+    whole = path.read_text()
+    path.write_text(whole.replace("distill: {}\n", "").replace(", confidence: 0.95", ""))
     with pytest.raises(UserError) as error:
         check_asked("params.yaml")
     assert error.value.problems == [
