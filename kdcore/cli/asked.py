@@ -182,12 +182,15 @@ def _parts_there(
 ) -> Iterator[bool]:
     """Of each part, or of the signals that were put together of it, with maps or without as targets.store says;
     `auto`: whichever there was room for. bounds: by split, of the shards of the signals."""
+    from kdcore.distil.choice import known, made_by
     from kdcore.distil.targets import Signals, identities
     from kdcore.runs import is_finished
 
     data, teacher = _data(Path(arguments["data"])), _finished(Path(arguments["teacher"]))
     assert data is not None and teacher is not None  # noqa: PT018, S101 - jobs before this one, which are found
-    may = {"auto": (True, False), "disk": (True,), "live": (False,)}[params.targets.store]
+    choice = known(made_by(teacher, data, params.targets)) if params.targets.store == "auto" else None
+    targets = choice.applied(params.targets) if choice else params.targets
+    may = {"auto": (True, False), "disk": (True,), "live": (False,)}[targets.store]
     for split, cut in bounds.items():
         names = identities(data, teacher, split, cut[-1], params.targets, mapped)
         choices = [
