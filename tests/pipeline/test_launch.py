@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psutil
@@ -19,8 +21,21 @@ import pytest
 
 from kdcore.artefacts import published
 from kdcore.grid.jobs import Job, take_over
-from tests.pipeline.clusters import has_slurm, kill, of_ray_node, of_slurm_node, ray_cluster, slurm_cluster, wait_until
-from tests.pipeline.conftest import TASK, Project
+from kdcore.grid.launch import launch
+from kdcore.grid.on_slurm import Slurm
+from tests.pipeline.clusters import (
+    daemons,
+    has_slurm,
+    kill,
+    of_ray_node,
+    of_slurm_node,
+    ray_cluster,
+    sbin,
+    slurm_cluster,
+    slurm_controller,
+    wait_until,
+)
+from tests.pipeline.conftest import ROOT, TASK, Project
 
 LONG: dict[str, Any] = {
     "methods": ["soft", "sid"],
@@ -274,6 +289,45 @@ def test_sigterm_leaves_checkpoints_and_the_same_command_goes_on(
     assert code == 0, said
     assert re.search(r"^student@tiny-\w+-0: done on .*, went on at epoch \d+, step \d+$", said, re.MULTILINE), said
     assert results(fresh) == results(plain)
+
+
+@pytest.mark.skipif(not has_slurm(), reason="munged, slurmctld and slurmd are not installed")
+def test_more_jobs_than_an_array_takes_while_slurms_controller_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """An array takes ten here, and two wait for one of them; the controller says nothing of the jobs that run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    line = ("python", "-m", "kdcore", "--version")
+    jobs = [Job(f"job {number}", line, ("job 0",) if number > 10 else ()) for number in range(13)]
+    said, ended = "", Event()
+
+    def has_said(words: str) -> bool:
+        nonlocal said
+        said += "".join(capfd.readouterr())
+        return words in said or ended.is_set()
+
+    with slurm_cluster(2, size=11) as environment, daemons(tmp_path / "log") as start, ThreadPoolExecutor(1) as thread:
+        monkeypatch.setenv("SLURM_CONF", environment["SLURM_CONF"])
+
+        def restart() -> None:
+            wait_until(lambda: has_said(": on n"), "the first job")
+            slurm_controller(environment).terminate()
+            wait_until(lambda: has_said("warning: launch: squeue: "), "the launcher to miss it")
+            start([sbin("slurmctld"), "-D"], **environment)
+
+        restarted = thread.submit(restart)
+        try:
+            assert launch(jobs, Slurm(0, ""))
+        finally:
+            ended.set()
+            restarted.result()
+    assert has_said("launch: 13 of 13 jobs done in ")
+    assert "launch: 3 arrays, as one takes 10 jobs here\n" in said
+    assert said.count("warning: ") == said.count("launch: Slurm answers again\n") == 1
+    logs = {log.name: log.read_text() for log in tmp_path.glob("work/launch/*/*.log")}
+    assert {*logs} == {f"{number}.log" for number in range(13)}
+    assert all("kdcore " in text for text in logs.values())
 
 
 def test_in_a_clone_a_job_may_replace_what_dvc_lock_has_and_nothing_else(
