@@ -112,6 +112,25 @@ def test_a_studys_jobs_are_those_that_nothing_else_made(plain: Project):
     assert all(job["runs"] and not (plain.root / "work" / job["runs"][0]).exists() for job in jobs)
 
 
+def test_a_student_that_two_stages_ask_for_is_one_job(plain: Project, tmp_path: Path):
+    """Of one layer, pid and sid are the same; so it is before there is a teacher. Of two they differ."""
+    project = plain.copy(tmp_path)
+    project.edit({"study.depth.methods": ["pid", "sid"], "student.layers": 1, "study.depth.layers": [1, 2]})
+    points = [f"depth-point@{TASK}-pid-1-0", f"depth-point@{TASK}-sid-1-0"]
+
+    def found() -> dict[str, Any]:
+        return {job["stage"].partition(":")[2]: job for job in listed(project, "depth") if "point@" in job["stage"]}
+
+    jobs = found()
+    assert [*jobs] == [points[0], *(f"depth-point@{TASK}-{method}-2-0" for method in ("pid", "sid"))]
+    assert [job.get("serves") for job in jobs.values()] == [[f"stages/dvc.yaml:{points[1]}"], None, None]
+    shutil.rmtree(project.root / "runs/teacher")
+    assert [job["runs"] for job in found().values()] == [None] * 3
+    assert {name: job.get("serves") for name, job in found().items()} == {
+        name: job.get("serves") for name, job in jobs.items()
+    }
+
+
 def test_before_anything_ran_a_job_names_what_it_waits_for(fresh: Project):
     jobs = listed(fresh)
     assert [job["stage"] for job in jobs if job["stage"] in PARTS] == []  # nobody knows how many rows there are
