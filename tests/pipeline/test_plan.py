@@ -162,5 +162,5 @@ def test_a_choice_of_live_maps_that_another_machine_made_holds_in_every_command(
     signals = Targets.open(Path(arguments[-1]), Data.open(Path("data") / TASK), teacher)
     assert signals.precision("train") == "float16, live attention"
     assert read_manifest(Path(arguments[-1]), "")["choice"] == choice.facts
-    (job,) = [job for job in project.run("python", "-m", "kdcore", "jobs").stdout.splitlines() if '"targets@' in job]
-    assert json.loads(job)["found"]
+    jobs = map(json.loads, project.run("python", "-m", "kdcore", "jobs").stdout.splitlines())
+    assert [job["found"] for job in jobs if job["stage"].startswith("targets@")] == [True]
