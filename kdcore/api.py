@@ -25,7 +25,7 @@ from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 from transformers.utils import logging
 
 from kdcore import interrupt, rounding
-from kdcore.artefacts import check_folder, new_folder, write_bytes
+from kdcore.artefacts import check_folder, new_folder, seal, write_bytes
 from kdcore.code import code_digest
 from kdcore.console import say, speaking_of, warn
 from kdcore.data import checks, tasks
@@ -38,6 +38,7 @@ from kdcore.data.tasks import LABEL, Task
 from kdcore.data.tokens import tokenised
 from kdcore.distil import student as stage
 from kdcore.distil.card import Scores
+from kdcore.distil.choice import chosen
 from kdcore.distil.finished import Finished
 from kdcore.distil.folder import copy_model
 from kdcore.distil.signals import Live, Teaching
@@ -219,7 +220,7 @@ def distil(
         above = read_point(score_run(teacher, data, teacher, None, BATCH))
         sanity.check("the teacher", above)
         mapped = layer_map(own["student"].layer_map, layers, teacher.layers)
-        targets = _targets(data, teacher, own["targets"], rows, mapped)
+        targets = _targets(data, teacher, own["targets"], rows, mapped, own["train"])
         ingredients = (own["student"], own["distill"], own["train"], model, data, teacher, targets)
         with speaking_of(called(method, layers, seed)):
             made = stage.distil(stage.Recipe(method, seed, *ingredients))
@@ -436,12 +437,21 @@ def _texts(file: RawFile, label: str) -> tuple[str, ...]:
 
 
 def _targets(
-    data: Data, teacher: Finished, section: sections.Targets, rows: int | None, mapped: tuple[int, ...]
+    data: Data,
+    teacher: Finished,
+    section: sections.Targets,
+    rows: int | None,
+    mapped: tuple[int, ...],
+    train: sections.Train,
 ) -> Targets:
     """The teacher's signals of the first `rows` training rows, written where they are not in the store."""
+    if choice := chosen(data, teacher, section, rows, mapped, BATCH, train):
+        section = choice.applied(section)
     owners = {"data": data.fingerprint, "teacher": teacher.fingerprint}
     what = {**owners, "rows": data.used(rows), "mapped": mapped}
     with open_run("signals", what | section.model_dump()) as run:
         folder = run.folder / "targets"
         write_targets(data, teacher, folder, section, rows, BATCH, mapped)
+        if choice:
+            seal(folder, choice=choice.facts)
         return Targets.open(folder, data, teacher)

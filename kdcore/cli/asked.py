@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from kdcore.cli.command import given_to, parsed
@@ -34,6 +35,8 @@ def asked(job: Job, missing: Sequence[str]) -> Asked:
     if name == "targets":
         return _signals(params, arguments, own)
     gflop = _gflop(name, params, arguments) if trains else None
+    if name in ("student", "point"):  # which no other job waits for
+        own = replace(own, alike=_alike(params, arguments))
     if missing:
         return replace(own, gflop=gflop)
     match name:
@@ -56,6 +59,30 @@ def _recipes(
         return (recipe for _, _, recipe in tried(params, method, by_seed))
     seed = arguments["seed"]
     return [recipe_of(params, method, seed, *opened(teacher_of(seed, params.teacher.seeds)))]
+
+
+def _alike(params: Params, arguments: Mapping[str, Any]) -> str | None:
+    """A hash of all that determines a student, told before its teacher is there: by the places of what it is made from.
+
+    None before the data are there, or where nothing on this machine tells how deep the teacher is.
+    """
+    from kdcore.artefacts import digest
+    from kdcore.plan.jobs import UntoldError
+
+    if (arithmetic := _arithmetic(arguments)) is None:
+        return None
+    try:
+        teacher = SimpleNamespace(fingerprint="", layers=arithmetic.layers)
+    except UntoldError:
+        return None
+    places = [str(arguments[name]) for name in ("data", "teacher", "targets")]
+    places.append(str(teacher_of(arguments["seed"], params.teacher.seeds)))
+    signals = SimpleNamespace(precision=lambda _: "")
+    recipe = recipe_of(params, arguments["method"], arguments["seed"], arithmetic.data, teacher, signals)
+    start = [recipe.student.init, params.model.name, params.model.revision] if recipe.starts_pretrained else None
+    # What it starts from stands by its name: nothing is hashed here.
+    own = recipe.student.model_copy(update={"init": "teacher"}) if start else recipe.student
+    return digest([places, start, replace(recipe, student=own).identity])
 
 
 def _gflop(name: str, params: Params, arguments: Mapping[str, Any]) -> float | None:
@@ -182,12 +209,15 @@ def _parts_there(
 ) -> Iterator[bool]:
     """Of each part, or of the signals that were put together of it, with maps or without as targets.store says;
     `auto`: whichever there was room for. bounds: by split, of the shards of the signals."""
+    from kdcore.distil.choice import known, made_by
     from kdcore.distil.targets import Signals, identities
     from kdcore.runs import is_finished
 
     data, teacher = _data(Path(arguments["data"])), _finished(Path(arguments["teacher"]))
     assert data is not None and teacher is not None  # noqa: PT018, S101 - jobs before this one, which are found
-    may = {"auto": (True, False), "disk": (True,), "live": (False,)}[params.targets.store]
+    choice = known(made_by(teacher, data, params.targets)) if params.targets.store == "auto" else None
+    targets = choice.applied(params.targets) if choice else params.targets
+    may = {"auto": (True, False), "disk": (True,), "live": (False,)}[targets.store]
     for split, cut in bounds.items():
         names = identities(data, teacher, split, cut[-1], params.targets, mapped)
         choices = [

@@ -51,6 +51,9 @@ def launch(
     chosen = _engine(engine, gpus, sbatch)
     prepare(study)
     missing = [job for job in listed(study, asked) if not job.asked.found]
+    for job in missing:
+        if job.serves:
+            say(f"{job.stage}: one run for {', '.join(job.serves)} too")
     take_over(missing)
     if missing and not run(missing, chosen):
         raise UserError("launch", "some jobs failed, as said above; the same command tries those again")

@@ -18,6 +18,7 @@ from kdcore.cli.command import (
     TeachersFolder,
     command,
     declared,
+    given_to,
     set_up_libraries,
 )
 from kdcore.cli.opening import Opened, distilled, open_all, open_data, open_teacher, recipe_of, signals_asked
@@ -128,19 +129,26 @@ def targets(
     are put together of parts, which are made here where they are not in the store.
     """
     set_up_libraries()
-    from kdcore.artefacts import check_folder
+    from kdcore.artefacts import check_folder, seal
     from kdcore.console import speaking_of
+    from kdcore.distil.choice import chosen
     from kdcore.distil.targets import write_part, write_targets
 
     check_folder(out, data, teacher)
-    made = open_teacher(teacher)
+    prepared, made = open_data(task, data), open_teacher(teacher)
     rows, mapped = signals_asked(params, task, study, made.layers)
     batch_size, tuned_by = params.evaluate.batch_size, made.facts["seed"]
+    # Students' batches are asked for only to time them: what is decided is kept, and found again.
+    train = given_to("point", {"study": study, "task": task}).params.train
     with speaking_of(f"{task} teacher" + ("" if tuned_by is None else f", seed {tuned_by}")):
-        if part is None:
-            write_targets(open_data(task, data), made, out, params.targets, rows, batch_size, mapped)
-        else:
-            write_part(open_data(task, data), made, params.targets, rows, batch_size, mapped, part)
+        choice = chosen(prepared, made, params.targets, rows, mapped, batch_size, train)
+        obeyed = choice.applied(params.targets) if choice else params.targets
+        if part is not None:
+            write_part(prepared, made, obeyed, rows, batch_size, mapped, part)
+            return
+        write_targets(prepared, made, out, obeyed, rows, batch_size, mapped)
+    if choice:
+        seal(out, choice=choice.facts)
 
 
 @command(

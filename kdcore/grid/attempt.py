@@ -20,6 +20,7 @@ from kdcore.__main__ import main as kdcore
 
 CANCELLED = "cancelled"  # the file in FOLDER that says so
 STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)  # exit codes of a command that can go on
+REQUESTS = 20  # two seconds apart, within the time that Slurm gives to a job that it stopped
 RESUMED = re.compile(r"goes on at (epoch \d+, step \d+)")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -37,8 +38,16 @@ def attempt(folder: Path, number: int, place: str) -> int:
     seconds = round(time.monotonic() - start, 1)
     _note(folder, number, event="ended", place=place, code=code, seconds=seconds, resumed=found[1] if found else None)
     if code in STOPPED and not (folder / CANCELLED).exists() and "SLURM_JOB_ID" in os.environ:
-        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False)  # noqa: S603, S607
+        _requeue(os.environ["SLURM_JOB_ID"])
     return code
+
+
+def _requeue(job: str) -> None:
+    """Have Slurm try the job again; its controller may be away for a while."""
+    for _ in range(REQUESTS):
+        if subprocess.run(["scontrol", "requeue", job], check=False).returncode == 0:  # noqa: S603, S607
+            return
+        time.sleep(2)
 
 
 def _run(line: list[str], log: Path) -> int:

@@ -28,7 +28,7 @@ class Asked:
     runs: their names, none where they depend on what is not there yet (unknown: on what); found: whether all that the
     job makes is there; threads: CPUs that it computes with; gflop: what its models compute, None where none does or it
     can't be told yet; parts: what a job of its own asks for that makes one of several parts, which this one puts
-    together.
+    together; alike: equal for jobs that ask for one same student, None where nothing tells.
     """
 
     runs: tuple[str, ...] = ()
@@ -37,19 +37,22 @@ class Asked:
     threads: int = 1
     gflop: float | None = None
     parts: tuple["Asked", ...] = ()
+    alike: str | None = None
 
 
 @dataclass(frozen=True)
 class Job:
     """A stage to run, as DVC would, or a part of it.
 
-    stage: its address, and which part; command: its command line; after: the jobs, by stage, that it waits for.
+    stage: its address, and which part; command: its command line; after: the jobs, by stage, that it waits for; serves:
+    other stages that ask for the same run, and find it once this job is done.
     """
 
     stage: str
     command: tuple[str, ...]
     after: tuple[str, ...] = ()
     asked: Asked = field(default_factory=Asked)
+    serves: tuple[str, ...] = ()
 
     @property
     def line(self) -> tuple[str, ...]:
@@ -66,6 +69,7 @@ class Job:
             **({"unknown": own.unknown} if own.unknown else {}),
             "found": own.found,
             "after": self.after,
+            **({"serves": self.serves} if self.serves else {}),
             "threads": own.threads,
             "gflop": own.gflop if own.gflop is None else round(own.gflop, 3),
         }
@@ -74,13 +78,22 @@ class Job:
 def jobs(study: str | None, asked: Callable[[Job, Sequence[str]], Asked]) -> list[Job]:
     """The jobs of the headline run, or of a study with all that it needs, each after those that it waits for.
 
+    Stages that ask for one same student are one job, of the first: the others would wait for it, and keep their CPUs.
+
     asked: what a job asks the store for, given the stages before it that are not found. Raises UserError where DVC
     can't read its stages.
     """
     made: dict[str, Job] = {}
+    first: dict[str, str] = {}  # what jobs that are alike share -> the stage that stands for them
     for job in _stages(study):
         missing = [stage for stage in job.after if not made[stage].asked.found]
         own = asked(job, missing)
+        if own.alike in first:
+            one = made[first[own.alike]]
+            made[one.stage] = replace(one, serves=(*one.serves, job.stage))
+            continue
+        if own.alike:
+            first[own.alike] = job.stage
         parts = []
         for number, part in enumerate(own.parts, 1):
             stage = f"{job.stage}, part {number} of {len(own.parts)}"

@@ -14,7 +14,8 @@ from kdcore.console import count_of, in_words, say, warn
 from kdcore.grid.attempt import CANCELLED
 from kdcore.grid.jobs import Job
 
-POLL = 0.5  # seconds between two looks
+POLL = 0.5  # seconds between two looks at what the jobs note in their folder
+SOON, LATER = 2.0, 10.0  # seconds between two questions to the engine: after news, and at most
 LOGS = Path("work/launch")  # of the project, which the machines share even where its store is a bucket
 
 
@@ -26,7 +27,8 @@ class Engine(Protocol):
         its machine is lost. An attempt is `python -m kdcore.grid.attempt <folder> <number of the job> <place>`."""
 
     def unfinished(self) -> Collection[int]:
-        """The numbers of the jobs that still wait or run."""
+        """The numbers of the jobs that still wait or run; all of them while the engine does not answer, which is said
+        once."""
 
     def why(self, number: int) -> str:
         """Why a job that ended could not be started, where the engine knows; else nothing."""
@@ -63,6 +65,7 @@ def launch(jobs: Sequence[Job], engine: Engine) -> bool:
     engine.submit(folder, jobs)
     say(f"launch: {count_of(len(jobs), 'job')}, each with a log in {folder}")
     seen, started, stopping = [Seen() for _ in jobs], time.monotonic(), False
+    pause, asked = POLL, started
     with interrupt.listening():
         while not all(one.settled for one in seen):
             if interrupt.requested() and not stopping:
@@ -70,13 +73,16 @@ def launch(jobs: Sequence[Job], engine: Engine) -> bool:
                 say("launch: the jobs that run write a checkpoint, the others are taken back")
                 (folder / CANCELLED).touch()
                 engine.cancel()
-            unfinished = engine.unfinished()
             for number, (job, one) in enumerate(zip(jobs, seen, strict=True)):
-                _look(folder, number, job, one)
-                if number not in unfinished and not one.settled:
-                    _look(folder, number, job, one)  # it may have ended since
-                    one.settled = True
-                    _say_end(folder, number, job, one, stopping, engine)
+                if not one.settled and _look(folder, number, job, one):
+                    pause = min(pause, SOON)
+            if time.monotonic() - asked >= pause:
+                unfinished, asked, pause = engine.unfinished(), time.monotonic(), min(1.5 * pause, LATER)
+                for number, (job, one) in enumerate(zip(jobs, seen, strict=True)):
+                    if number not in unfinished and not one.settled:
+                        _look(folder, number, job, one)  # it may have ended since
+                        one.settled = True
+                        _say_end(folder, number, job, one, stopping, engine)
             time.sleep(POLL)
     engine.close()
     _summarise(jobs, seen, time.monotonic() - started)
@@ -85,15 +91,16 @@ def launch(jobs: Sequence[Job], engine: Engine) -> bool:
     return all(one.done for one in seen)
 
 
-def _look(folder: Path, number: int, job: Job, one: Seen) -> None:
-    """Read what was noted of a job, and say where it started, or started again."""
+def _look(folder: Path, number: int, job: Job, one: Seen) -> bool:
+    """Read what was noted of a job, and say where it started, or started again; whether anything was new."""
     path = folder / f"{number}.events"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     one.events = [json.loads(line) for line in lines if line.endswith("\n")]
     for event in one.events[one.told :]:
         if event["event"] == "started":
             say(f"{job.stage}: {'again, ' if event is not one.events[0] else ''}on {event['place']}")
-    one.told = len(one.events)
+    news, one.told = len(one.events) > one.told, len(one.events)
+    return news
 
 
 def _say_end(folder: Path, number: int, job: Job, one: Seen, stopping: bool, engine: Engine) -> None:

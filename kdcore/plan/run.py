@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -13,6 +14,8 @@ from rich.table import Table
 from kdcore.artefacts import place_of_store
 from kdcore.console import count_of, millions, short, size, warn
 from kdcore.data import tasks
+from kdcore.data.prepared import PROVENANCE, Data
+from kdcore.distil.choice import Choice, known, on_gpu, what_for
 from kdcore.model.names import check_length
 from kdcore.params.overrides import every, for_task
 from kdcore.params.rules import notices
@@ -58,21 +61,39 @@ def write_plan(
         planned = students(params, study, task)
         counts = [one.student.rows for one in planned]
         signals = None if None in counts else max(filter(None, counts))
-        known = lengths(
-            tasks.find(task, params.task),
-            (study.data if study else Path("data")) / task,
-            named,
-            model.max_length,
-            rows,
-            tokens,
-        )
+        folder = (study.data if study else Path("data")) / task
+        counts_of = lengths(tasks.find(task, params.task), folder, named, model.max_length, rows, tokens)
         left = free - sum(plan.disk for plan in plans)
-        plans.append(TaskPlan(own, planned, config, signals, known, left, seeds))
+        choice = _choice(folder, config, own) if own.targets.store == "auto" else None
+        if choice:
+            own = own.model_copy(update={"targets": choice.applied(own.targets)})
+        plans.append(TaskPlan(own, planned, config, signals, counts_of, left, seeds))
+        plans[-1].note = _note(choice, plans[-1])
         names.append(name)
     title = f"# {f'Study {study.name}' if study else 'The headline run'}\n\n{_models(names, plans)}"
     print(written(title, plans, _rates(plans[0], seconds) if seconds else {}, free))
     for problem in (*notices(params, study), *problems(plans, free)):
         warn(problem)
+
+
+def _choice(folder: Path, config: Any, params: Params) -> Choice | None:
+    """What was decided of the task's maps, where its data are prepared and their signals were made before."""
+    if not (folder / PROVENANCE).is_file():
+        return None
+    what = (Data.open(folder).fingerprint, config.to_dict(), params.model.max_length, params.targets.dtype)
+    return known(what_for(*what))
+
+
+def _note(choice: Choice | None, plan: TaskPlan) -> str:
+    """Where the task's maps come from, if seconds decided that, or will."""
+    if choice:
+        return f"Attention maps: {choice}."
+    if plan.params.targets.store == "auto" and plan.stored["train"] and on_gpu():
+        return (
+            "Attention maps: stored, unless the teacher computes them faster on this GPU than they are read: that is "
+            "measured when signals are first made."
+        )
+    return ""
 
 
 def _models(names: Sequence[str], plans: Sequence[TaskPlan]) -> str:
@@ -154,7 +175,8 @@ def _own(plan: TaskPlan) -> list[str]:
     """What is other for this task than in the sections of params.yaml."""
     task = plan.lengths.task.name
     own = [f"{one.key} {one.value}" for one in every(task, plan.params.task.get(task))]
-    return [f"Of this task alone: {', '.join(own)}."] if own else []
+    said = f"Of this task alone: {', '.join(own)}." if own else ""
+    return [*filter(None, [said, plan.note])]
 
 
 def _works(works: Sequence[Work], speeds: Mapping[Kind, float], total_only: bool = False) -> str:

@@ -159,6 +159,7 @@ class TaskPlan:
         self.map_bytes: dict[str, int] = {}  # at least needed, wherever the maps then come from
         self.stored: dict[str, bool] = {}
         self.kept: dict[str, int] = {}  # layers whose maps are stored
+        self.note = ""  # what else is to be said of where they come from
         self.signals: dict[str, SignalBytes] = {}
         how = params.targets
         for split, tokens in self.splits.items():

@@ -133,6 +133,7 @@ SwitchType=switch/none
 MpiDefault=none
 ReturnToService=2
 SlurmdTimeout=5
+MaxArraySize={size}
 KillWait=30
 SlurmdParameters=config_overrides
 SelectType=select/linear
@@ -142,14 +143,18 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 @contextmanager
-def slurm_cluster(nodes: int) -> Iterator[dict[str, str]]:
-    """munged, slurmctld and a slurmd for each of the nodes n1, n2, …; yields what Slurm's commands need."""
+def slurm_cluster(nodes: int, size: int = 1001) -> Iterator[dict[str, str]]:
+    """munged, slurmctld and a slurmd for each of the nodes n1, n2, …; yields what Slurm's commands need.
+
+    size: its MaxArraySize.
+    """
     folder = Path(tempfile.mkdtemp(prefix="slurm", dir="/tmp"))
     first = next(port for port in iter(lambda: free_ports(1)[0], None) if not any(map(_listens, range(port, port + 9))))
     ports = [first, first + 1]
     (folder / "state").mkdir()
     host, user = socket.gethostname().partition(".")[0], psutil.Process().username()
-    text = SLURM.format(host=host, user=user, folder=folder, ports=ports, nodes=nodes, last=first + nodes)
+    named = {"host": host, "user": user, "folder": folder, "ports": ports, "nodes": nodes, "last": first + nodes}
+    text = SLURM.format(**named, size=size)
     (folder / "slurm.conf").write_text(text)
     key = folder / "munge.key"
     key.touch(mode=0o600)
@@ -159,23 +164,29 @@ def slurm_cluster(nodes: int) -> Iterator[dict[str, str]]:
         with daemons(folder / "log") as start:
             files = {"key-file": key, "socket": folder / "munge.socket", "pid-file": folder / "munged.pid"}
             files |= {"log-file": folder / "munged.log", "seed-file": folder / "munged.seed"}
-            start([_sbin("munged"), "--foreground", "--force", *(f"--{name}={file}" for name, file in files.items())])
+            start([sbin("munged"), "--foreground", "--force", *(f"--{name}={file}" for name, file in files.items())])
             wait_until((folder / "munge.socket").exists, "munged")
-            start([_sbin("slurmctld"), "-D"], **environment)
+            start([sbin("slurmctld"), "-D"], **environment)
             for node in range(1, nodes + 1):
-                start([_sbin("slurmd"), "-D", "-N", f"n{node}"], **environment)
+                start([sbin("slurmd"), "-D", "-N", f"n{node}"], **environment)
             wait_until(lambda: _idle(environment) == nodes, "the nodes of Slurm")
             yield environment
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sbin(name: str) -> str:
+def slurm_controller(environment: dict[str, str]) -> psutil.Process:
+    """The cluster's slurmctld."""
+    alike = [one for one in psutil.process_iter() if one.name() == "slurmctld"]
+    return next(one for one in alike if one.environ().get("SLURM_CONF") == environment["SLURM_CONF"])
+
+
+def sbin(name: str) -> str:
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") or name
 
 
 def has_slurm() -> bool:
-    return all(Path(_sbin(name)).is_absolute() for name in ("munged", "slurmctld", "slurmd"))
+    return all(Path(sbin(name)).is_absolute() for name in ("munged", "slurmctld", "slurmd"))
 
 
 def _idle(environment: dict[str, str]) -> int:

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psutil
@@ -19,8 +21,21 @@ import pytest
 
 from kdcore.artefacts import published
 from kdcore.grid.jobs import Job, take_over
-from tests.pipeline.clusters import has_slurm, kill, of_ray_node, of_slurm_node, ray_cluster, slurm_cluster, wait_until
-from tests.pipeline.conftest import TASK, Project
+from kdcore.grid.launch import launch
+from kdcore.grid.on_slurm import Slurm
+from tests.pipeline.clusters import (
+    daemons,
+    has_slurm,
+    kill,
+    of_ray_node,
+    of_slurm_node,
+    ray_cluster,
+    sbin,
+    slurm_cluster,
+    slurm_controller,
+    wait_until,
+)
+from tests.pipeline.conftest import ROOT, TASK, Project
 
 LONG: dict[str, Any] = {
     "methods": ["soft", "sid"],
@@ -95,6 +110,25 @@ def test_a_studys_jobs_are_those_that_nothing_else_made(plain: Project):
     jobs = listed(plain, "depth", "--missing")
     assert [job["stage"].partition("@")[2] for job in jobs] == [f"{TASK}-sid-1-0", f"{TASK}-soft-1-0"]
     assert all(job["runs"] and not (plain.root / "work" / job["runs"][0]).exists() for job in jobs)
+
+
+def test_a_student_that_two_stages_ask_for_is_one_job(plain: Project, tmp_path: Path):
+    """Of one layer, pid and sid are the same; so it is before there is a teacher. Of two they differ."""
+    project = plain.copy(tmp_path)
+    project.edit({"study.depth.methods": ["pid", "sid"], "student.layers": 1, "study.depth.layers": [1, 2]})
+    points = [f"depth-point@{TASK}-pid-1-0", f"depth-point@{TASK}-sid-1-0"]
+
+    def found() -> dict[str, Any]:
+        return {job["stage"].partition(":")[2]: job for job in listed(project, "depth") if "point@" in job["stage"]}
+
+    jobs = found()
+    assert [*jobs] == [points[0], *(f"depth-point@{TASK}-{method}-2-0" for method in ("pid", "sid"))]
+    assert [job.get("serves") for job in jobs.values()] == [[f"stages/dvc.yaml:{points[1]}"], None, None]
+    shutil.rmtree(project.root / "runs/teacher")
+    assert [job["runs"] for job in found().values()] == [None] * 3
+    assert {name: job.get("serves") for name, job in found().items()} == {
+        name: job.get("serves") for name, job in jobs.items()
+    }
 
 
 def test_before_anything_ran_a_job_names_what_it_waits_for(fresh: Project):
@@ -274,6 +308,45 @@ def test_sigterm_leaves_checkpoints_and_the_same_command_goes_on(
     assert code == 0, said
     assert re.search(r"^student@tiny-\w+-0: done on .*, went on at epoch \d+, step \d+$", said, re.MULTILINE), said
     assert results(fresh) == results(plain)
+
+
+@pytest.mark.skipif(not has_slurm(), reason="munged, slurmctld and slurmd are not installed")
+def test_more_jobs_than_an_array_takes_while_slurms_controller_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    """An array takes ten here, and two wait for one of them; the controller says nothing of the jobs that run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    line = ("python", "-m", "kdcore", "--version")
+    jobs = [Job(f"job {number}", line, ("job 0",) if number > 10 else ()) for number in range(13)]
+    said, ended = "", Event()
+
+    def has_said(words: str) -> bool:
+        nonlocal said
+        said += "".join(capfd.readouterr())
+        return words in said or ended.is_set()
+
+    with slurm_cluster(2, size=11) as environment, daemons(tmp_path / "log") as start, ThreadPoolExecutor(1) as thread:
+        monkeypatch.setenv("SLURM_CONF", environment["SLURM_CONF"])
+
+        def restart() -> None:
+            wait_until(lambda: has_said(": on n"), "the first job")
+            slurm_controller(environment).terminate()
+            wait_until(lambda: has_said("warning: launch: squeue: "), "the launcher to miss it")
+            start([sbin("slurmctld"), "-D"], **environment)
+
+        restarted = thread.submit(restart)
+        try:
+            assert launch(jobs, Slurm(0, ""))
+        finally:
+            ended.set()
+            restarted.result()
+    assert has_said("launch: 13 of 13 jobs done in ")
+    assert "launch: 3 arrays, as one takes 10 jobs here\n" in said
+    assert said.count("warning: ") == said.count("launch: Slurm answers again\n") == 1
+    logs = {log.name: log.read_text() for log in tmp_path.glob("work/launch/*/*.log")}
+    assert {*logs} == {f"{number}.log" for number in range(13)}
+    assert all("kdcore " in text for text in logs.values())
 
 
 def test_in_a_clone_a_job_may_replace_what_dvc_lock_has_and_nothing_else(

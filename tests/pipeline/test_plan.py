@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from kdcore import cli
+from kdcore.artefacts import read_manifest, write_json
+from kdcore.data.prepared import Data
+from kdcore.distil.choice import FILE, Choice, made_by
+from kdcore.distil.finished import Finished
+from kdcore.distil.written import Targets
 from kdcore.errors import UserError
+from kdcore.params.read import load
+from kdcore.runs import name_of, open_run
 from tests.pipeline.conftest import SMALL, TASK, Project
 
 HUB = (
@@ -129,3 +136,30 @@ def test_what_is_wrong_is_one_message(
 def new_plain(new_project: Callable[..., Project]) -> Path:
     """A tiny project in which nothing has run, for reading only."""
     return new_project().root
+
+
+def test_a_choice_of_live_maps_that_another_machine_made_holds_in_every_command(
+    finished_copy: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A GPU measured and decided; this machine has none. Students then ask the teacher itself, under another name."""
+    project = finished_copy
+    monkeypatch.chdir(project.root)
+    monkeypatch.setenv("KDCORE_WORK", str(project.root / "work"))
+    teacher = Finished.open(Path(f"runs/teacher/{TASK}/s0"), "")
+    what = made_by(teacher, Data.open(Path("data") / TASK), load(Path("params.yaml")).targets)
+    choice = Choice(0.001, 0.002, 0.0005, 10, "disk", "a GPU", "bf16", name_of("choice", what))
+    assert not any("Attention maps" in line for line in planned(project.root, monkeypatch, capsys))
+    with open_run("choice", what) as run:
+        run.finish(lambda folder: write_json(folder / FILE, choice.facts))
+    lines = planned(project.root, monkeypatch, capsys)
+    assert f"Attention maps: {choice}." in lines
+    assert cells(lines, "signals, train")[1] == "live teacher"
+    assert int(cells(lines, "student", "live teacher")[2]) > 0
+    arguments = (TASK, f"data/{TASK}", f"runs/teacher/{TASK}/s0", f"runs/targets/{TASK}/s0")
+    said = project.run("python", "-m", "kdcore", "targets", *arguments).stdout
+    assert f"targets: attention maps {choice}\n" in said
+    signals = Targets.open(Path(arguments[-1]), Data.open(Path("data") / TASK), teacher)
+    assert signals.precision("train") == "float16, live attention"
+    assert read_manifest(Path(arguments[-1]), "")["choice"] == choice.facts
+    jobs = map(json.loads, project.run("python", "-m", "kdcore", "jobs").stdout.splitlines())
+    assert [job["found"] for job in jobs if job["stage"].startswith("targets@")] == [True]

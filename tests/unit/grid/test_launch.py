@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +20,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The project's `work/launch`; the test runs in the project."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr("kdcore.grid.launch.SOON", 0.1)  # this engine does nothing between two questions
     return tmp_path / "work/launch"
 
 
@@ -86,6 +90,31 @@ def test_a_failure_is_named_with_its_log_and_what_waits_for_it_does_not_start(
 
 def test_all_jobs_done_is_a_launch_that_went_well(work: Path):
     assert launch([job("fine", "--version")], Here())
+
+
+def test_the_engine_is_asked_ever_more_seldom_and_soon_after_news(work: Path, monkeypatch: pytest.MonkeyPatch):
+    """The clock here is the launcher's own sleep."""
+    clock, asked = [0.0], list[float]()
+
+    class Slow(Here):
+        def unfinished(self) -> Collection[int]:
+            asked.append(clock[0])
+            if clock[0] < 40:
+                return [0]
+            (self.folder / "0.events").write_text(
+                '{"event": "ended", "place": "n1", "code": 0, "seconds": 1, "resumed": null}\n'
+            )
+            return [0] if clock[0] < 50 else []
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr("kdcore.grid.launch.SOON", 2.0)
+    own = SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0], strftime=time.strftime)
+    monkeypatch.setattr("kdcore.grid.launch.time", own)
+    launch([job("fine", "--version")], Slow())
+    pauses = [round(after - before, 1) for before, after in pairwise(asked)]
+    assert pauses == [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 10.0, 10.0, 2.0, 3.0]
 
 
 def test_an_attempt_that_leaves_without_a_word_was_lost(work: Path, capfd: pytest.CaptureFixture[str]):
