@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -84,6 +85,20 @@ def test_what_was_tried_on_held_out_rows_is_that_of_its_points():
         assert (made["init"], made["method"]) == (start.strip("`"), method)
         own = (made["score"], made["fidelity"]["agreement"], made["fidelity"]["soft_label_kl"], kl(made))
         assert numbers == [f"{number:.3f}" for number in own]
+
+
+def test_what_keeps_the_attention_kl_up_is_that_of_its_points():
+    found = rows("glue_fidelity", "training rows")
+    assert len(found) == 7
+    for n, method, _, *numbers, trained, held_out, name in found:
+        made = point("glue_fidelity", name)
+        assert (f"{made['rows']:,}", made["method"]) == (n, method)
+        assert numbers == [f"{number:.3f}" for number in (made["score"], made["fidelity"]["agreement"])]
+        assert held_out == f"{kl(made):.3f}"
+        if trained:
+            history = pd.read_csv((ROOT / "metrics/glue_fidelity" / name).with_suffix(".csv"))
+            (last,) = history[history["completed"] == made["layers"]].to_dict("records")
+            assert trained == f"{sum(last[f'attention_kl_{layer}'] for layer in range(1, made['layers'] + 1)):.3f}"
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
