@@ -41,11 +41,14 @@ def own_file(path: Path, task: Task, columns: Mapping[str, str]) -> pd.DataFrame
     table = tables.read([path], own, layout=LAYOUTS.get(task.name))
     if table.cut:
         raise UserError(str(path), f"must have a prediction for every row, found {table.cut} that end too early")
-    findings = checks.Findings()
-    if table.frame.empty:
-        findings.problems.append("must have at least 1 row, found 0")
-    texts = [checks.texts(task, "test", table, column, findings) for column in task.text]
-    if findings.problems:
-        raise UserError(str(path), [problem.removeprefix(f"{table.file}: ") for problem in findings.problems])
+    found = {column: checks.Column() for column in task.text}
+    texts: list[list[str]] = [[] for _ in task.text]
+    for block in table.blocks():
+        for cells, (column, one) in zip(texts, found.items(), strict=True):
+            cells += checks.texts(task, block, column, one)
+    problems = [] if table.count else ["must have at least 1 row, found 0"]
+    problems += [problem.removeprefix(f"{table.file}: ") for one in found.values() for problem in one.problems]
+    if problems:
+        raise UserError(str(path), problems)
     second = texts[1] if len(texts) == 2 else [None] * len(texts[0])
     return pd.DataFrame({"text_a": texts[0], "text_b": second, "label": np.full(len(texts[0]), np.nan)})

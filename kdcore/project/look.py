@@ -11,7 +11,7 @@ from kdcore.console import count_of, say
 from kdcore.data import checks
 from kdcore.data.checks import text_columns
 from kdcore.data.metrics import without_labels
-from kdcore.data.tables import READERS, Cells, own_file
+from kdcore.data.tables import Cells, cells_of, own_file
 from kdcore.data.tasks import LABEL
 from kdcore.errors import UserError, near, shown
 from kdcore.model.config import labels_in, load_config
@@ -103,7 +103,7 @@ def _scores(cells: Sequence[Any]) -> bool:
 
 def _cells(path: Path) -> Cells:
     kind, raw = own_file(path)
-    return READERS[kind](raw, str(path), None)
+    return cells_of(kind, raw, str(path))
 
 
 def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> dict[str, Any]:

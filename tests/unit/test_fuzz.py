@@ -87,7 +87,7 @@ def read(kind: str, raw: bytes) -> None:
             assert error.source == f"train.{kind}"
         else:
             assert table.frame.columns.tolist() == ["review", "stars"]
-            assert table.lines is None or len(table.lines) == len(table.frame)
+            assert table.count == len(table.frame)
 
 
 @few
