@@ -31,10 +31,11 @@ from kdcore.console import say
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
 from kdcore.data.checks import text_columns
+from kdcore.data.formats import READERS, cells_of, own_file
 from kdcore.data.metrics import without_labels
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
-from kdcore.data.tables import READERS, Block, cells_of, own_file
+from kdcore.data.tables import Block
 from kdcore.data.tasks import LABEL, Task
 from kdcore.data.tokens import tokenised
 from kdcore.distil import student as stage

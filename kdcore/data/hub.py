@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdcore.data import tables
-from kdcore.data.tables import BLOCK, Block, Raw, Table
+from kdcore.data.formats import BLOCK, by_name
+from kdcore.data.tables import Block, Raw, Table
 from kdcore.data.tasks import GLUE, NEEDED, Task
 from kdcore.errors import UserError, one_line
 from kdcore.hub import commit
@@ -90,7 +91,7 @@ def _table(dataset: Any, name: str, columns: Mapping[str, str], optional: tuple[
 
     def blocks() -> Iterator[Block]:
         for start in range(0, max(1, len(used)), BLOCK):
-            cells = {column: tables.by_name(own, names[column]) for column, own in used[start : start + BLOCK].items()}
+            cells = {column: by_name(own, names[column]) for column, own in used[start : start + BLOCK].items()}
             rows = range(start, min(start + BLOCK, len(used)))
             yield Block(tables.under_our_names(chosen, cells, len(rows)), rows, name)
 

@@ -17,8 +17,9 @@ import pandas as pd
 
 from kdcore.console import say
 from kdcore.data import checks, embedded, hub, tables
+from kdcore.data.formats import ENDINGS, READERS, File, parted
 from kdcore.data.order import digests, nested
-from kdcore.data.tables import ENDINGS, READERS, File, Raw, Table, parted
+from kdcore.data.tables import Raw, Table
 from kdcore.data.tasks import GLUE, LAYOUTS, NEEDED, SPLITS, Task
 from kdcore.errors import UserError, shown
 

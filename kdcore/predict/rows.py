@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdcore.data import checks, tables
+from kdcore.data import checks, formats, tables
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import LAYOUTS, Task
 from kdcore.errors import UserError
@@ -36,7 +36,7 @@ def own_file(path: Path, task: Task, columns: Mapping[str, str]) -> pd.DataFrame
 
     columns: our column -> the file's, where they differ. Raises UserError with every problem of every row.
     """
-    tables.check_ending(path)
+    formats.check_ending(path)
     own = {column: columns.get(column, column) for column in task.text}
     table = tables.read([path], own, layout=LAYOUTS.get(task.name))
     if table.cut:

@@ -19,9 +19,9 @@ from ruamel.yaml import YAML
 
 from kdcore.data import tables
 from kdcore.data.checks import class_id, fault, number
+from kdcore.data.formats import READERS
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
-from kdcore.data.tables import READERS
 from kdcore.errors import UserError, shown
 from kdcore.params import read as params
 from tests.unit.raw_files import REVIEWS, ROOT, VALIDATION, all_params, data, write

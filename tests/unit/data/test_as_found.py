@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdcore.data.checks import check, class_id, number
+from kdcore.data.formats import READERS, cells_of
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
 from kdcore.data.sources import read
-from kdcore.data.tables import READERS, cells_of
 from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError
 from tests.unit.raw_files import GOOD, REVIEWS, SCORES, VALIDATION, data, write

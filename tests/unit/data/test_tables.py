@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kdcore.data import tables
-from kdcore.data.tables import READERS, Cells, cells_of
+from kdcore.data import formats
+from kdcore.data.formats import READERS, Cells, cells_of
 from kdcore.errors import UserError
 
 TEXTS = [
@@ -130,8 +130,8 @@ def test_parts_are_those_of_the_whole(kind: str, monkeypatch: pytest.MonkeyPatch
     raw = written(kind, TEXTS * 3)
     if kind == "json":
         raw = json.dumps([{"a": text, "b": str(i)} for i, text in enumerate(TEXTS * 3)], indent=1, ensure_ascii=False)
-    monkeypatch.setattr(tables, "BLOCK", 4)
-    monkeypatch.setattr(tables, "PIECE", 7)
+    monkeypatch.setattr(formats, "BLOCK", 4)
+    monkeypatch.setattr(formats, "PIECE", 7)
     cells = read(kind, raw)
     assert {part.count for part in cells.parts(["a"])} == {4, 3}
     assert [text for part in cells.parts(["a"]) for text in part.columns["a"]] == TEXTS * 3
