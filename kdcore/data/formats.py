@@ -374,8 +374,9 @@ def _square(records: Records, file: str, layout: Layout | None) -> Cells:
 def json_lines(unpacked: Open, file: str, layout: Layout | None = None) -> Cells:
     """One object per line, or one list of objects; a key that a row has not got is null there."""
     text = Text.of(unpacked, file)
-    start = next((line for line in text.lines("\n") if line.strip()), "")
-    objects = _listed if start.lstrip().startswith("[") else _line_by_line
+    starts = chain([text.start], text.lines("\n"))  # a list may be one line, which is not to be in memory
+    first = next((some.lstrip() for some in starts if some.strip()), "")
+    objects = _listed if first.startswith("[") else _line_by_line
 
     def parts(columns: Sequence[str]) -> Iterator[Part]:
         rows = objects(text, file)
@@ -488,22 +489,20 @@ class Text:
         """Raises UserError where it is no text."""
         decoder, start, lines, quotes = codecs.getincrementaldecoder("utf-8-sig")(), "", 0, False
         with readable(file), unpacked() as raw:
-            piece = raw.read(PIECE)
-            if known := [what for first, what in OTHER_FILES.items() if piece.startswith(first)]:
+            pieces = iter(lambda: raw.read(PIECE), b"")
+            head = next(pieces, b"")
+            if known := [what for first, what in OTHER_FILES.items() if head.startswith(first)]:
                 raise UserError(file, known[0])
-            while True:
+            for piece in chain([head], pieces, [b""]):
                 try:
                     text = decoder.decode(piece, final=not piece)
                 except UnicodeDecodeError as error:
                     line = lines + error.object.count(b"\n", 0, error.start) + 1
                     byte = f"found byte 0x{error.object[error.start]:02x}"
                     raise UserError(file, f"line {line}: is not UTF-8, {byte}; save the file as UTF-8") from error
-                if not piece:
-                    break
                 start += text[: 10_000 - len(start)]
                 lines += piece.count(b"\n")
                 quotes = quotes or b'"' in piece
-                piece = raw.read(PIECE)
         return cls(unpacked, start if lines else start.replace("\r", "\n"), quotes, by_returns=not lines)
 
     def opened(self, newline: str) -> io.TextIOWrapper:

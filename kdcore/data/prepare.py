@@ -37,7 +37,7 @@ def prepare(task: Task, data: sections.Data, out: Path | str) -> None:
     check_folder(folder, *([Path(data.path) / task.name] if data.source == "local" else []))
     raw = sources.read(task, data)
     with new_folder(folder) as aside:
-        rows, odd = checks.check(task, raw, aside)
+        rows, odd = checks.check(task, raw, aside.parent)
         for split, counts in odd.items():
             for what, times in counts.items():
                 warn(f"{raw.where}: {split}: {what}: {times:,}")
@@ -62,7 +62,7 @@ def holdout(data: Data, share: float, out: Path) -> None:
         few = f"a share of {share} of {len(known)} rows that can be scored leaves none for {' and '.join(empty)}"
         raise UserError(str(data.folder), few)
     with new_folder(out) as aside:
-        rows = {name: _some(data, part, aside) for name, part in parts.items()}
+        rows = {name: _some(data, part, aside.parent) for name, part in parts.items()}
         _write(aside, data.task, rows, {"training rows of": data.folder.name, "share": share}, {})
 
 

@@ -18,7 +18,8 @@ class Rows:
     """
 
     def __init__(self, folder: Path, texts: int) -> None:
-        """folder: where there is room for the texts; no file is seen there, and none stays there after a kill."""
+        """folder: where there is room for the texts. Their files have no names, so none stays there after a kill; a
+        network's file system shows them while they are open, so it is no folder that is to be sealed."""
         self._row, self._label = array("q"), array("d")
         self._texts = [Texts(folder) for _ in range(texts)]
 

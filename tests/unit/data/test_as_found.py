@@ -641,6 +641,13 @@ def test_a_problem_in_a_held_out_row_is_named_where_it_is(tmp_path: Path):
     assert rows == [i + 1 for i in range(80) if i % 4 == 0]
 
 
+def test_a_missing_text_is_named_where_a_share_validates(tmp_path: Path):
+    rows = [*({"review": f"text {i}", "stars": i % 2} for i in range(8)), {"review": None, "stars": 1}]
+    write(tmp_path, "reviews", {"train.jsonl": "\n".join(map(json.dumps, rows))})
+    with pytest.raises(UserError, match=r"train.jsonl: row 9 \(line 9\), column review: has no text"):
+        labels(REVIEWS, tmp_path, validation_share=0.5)
+
+
 def test_the_hub_has_configurations_and_splits_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     datasets = pytest.importorskip("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
