@@ -31,9 +31,10 @@ from kdcore.console import say, speaking_of, warn
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
 from kdcore.data.checks import text_columns
+from kdcore.data.formats import READERS, cells_of, own_file
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
-from kdcore.data.tables import READERS, Table, own_file
+from kdcore.data.tables import Block
 from kdcore.data.tasks import LABEL, Task
 from kdcore.data.tokens import tokenised
 from kdcore.distil import student as stage
@@ -133,12 +134,12 @@ class Student:
         texts: strings, or pairs of them for a task of pairs. Raises UserError with every text that is none.
         """
         columns = [list(texts)] if len(self.task.text) == 1 else [[pair[k] for pair in texts] for k in (0, 1)]
-        frame = pd.DataFrame(dict(zip(self.task.text, columns, strict=True)), dtype=object)
-        findings = checks.Findings([] if len(frame) else ["must have at least 1 text, found 0"])
+        block = Block(dict(zip(self.task.text, columns, strict=True)), range(len(columns[0])), "texts")
+        found = checks.Column([] if block.rows else ["must have at least 1 text, found 0"])
         for column in self.task.text:
-            checks.texts(self.task, "test", Table(frame, "texts"), column, findings)
-        if findings.problems:
-            raise UserError("predict", findings.problems)
+            checks.texts(self.task, block, column, found)
+        if found.problems:
+            raise UserError("predict", found.problems)
         second = columns[1] if len(columns) == 2 else None
         rows = pd.DataFrame({"text_a": columns[0], "text_b": second, "label": np.nan})
         return table(self.task, open_classifier(self.path).logits(rows, BATCH)).drop(columns="row")
@@ -347,7 +348,7 @@ class RawFile:
 
     @cached_property
     def columns(self) -> Mapping[str, list[Any]]:
-        return READERS[self.kind](self.content, self.name, None).columns
+        return cells_of(self.kind, self.content, self.name).columns
 
 
 def _prepared(

@@ -2,20 +2,25 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from kdcore.data.metrics import without_labels
-from kdcore.data.tables import Raw, Table
+from kdcore.data.order import digests, halves
+from kdcore.data.rows import Rows
+from kdcore.data.tables import Block, Raw, Table
 from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError, near, shown
 
 MOST_BYTES = 1_000_000
 LARGEST = 3.4e38  # of a score: models compute in float32
 NOTHING = ("nan", "none", "null", "n/a", "<na>")  # what a missing text becomes in a table that is turned into text
+LONGEST = max(map(len, NOTHING))
 HIDDEN = ("-1", "-1.0")  # the id of a row without a label, as it is written
 EMPTY, CONTROL, OTHER = "empty", "control", "other"
 CONTROLS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]")  # not tab, line feed, carriage return
@@ -27,6 +32,7 @@ BLANK = re.compile(
 
 
 Odd = dict[str, dict[str, int]]  # split -> what -> how often
+TURNED = "texts that say only nan, None or null, as missing ones do that were turned into text"
 
 
 @dataclass
@@ -42,123 +48,174 @@ class Findings:
             counts[what] = counts.get(what, 0) + times
 
 
-def check(task: Task, raw: Raw) -> tuple[dict[str, pd.DataFrame], Odd]:
-    """Our split name -> frame of row, text_a, text_b and label, and the counts of what is odd.
+@dataclass
+class Column:
+    """What is found in a column of one split, in the order of its rows."""
 
-    label: Int64 ids or float64, null where there is none. Raises UserError with the problems of all splits.
+    problems: list[str] = field(default_factory=list)
+    odd: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Checked:
+    """A split whose cells were read. texts: a digest of each row's; minus_one: whether a label that counts as none is
+    -1."""
+
+    table: Table
+    rows: Rows
+    columns: dict[str, Column]
+    texts: bytearray = field(default_factory=bytearray)
+    minus_one: bool = False
+
+
+def check(task: Task, raw: Raw, folder: Path) -> tuple[dict[str, Rows], Odd]:
+    """Our split name -> its rows, and the counts of what is odd.
+
+    folder: where there is room for the texts. Raises UserError with the problems of all splits.
     """
     findings = Findings()
     for split, table in raw.tables.items():
         findings.count(split, "rows that end too early and are left out", table.cut)
-    frames = {split: _split(task, split, table, findings) for split, table in raw.tables.items()}
+    splits = {split: _split(task, split, table, folder) for split, table in raw.tables.items()}
+    for split, own in splits.items():
+        if not own.table.count:
+            findings.problems.append(f"{own.table.file}: must have at least 1 row, found 0")
+        for column in own.columns.values():
+            findings.problems += column.problems
+            for what, times in column.odd.items():
+                findings.count(split, what, times)
     if not findings.problems:
-        for split, frame in frames.items():
-            _balance(task, split, frame, raw.tables[split], findings)
+        for split, own in splits.items():
+            _balance(task, split, own, findings)
     if findings.problems:
         raise UserError(raw.where, findings.problems)
-    _repeats(frames, findings)
-    return frames, findings.odd
+    _repeats(splits, findings)
+    return {split: own.rows for split, own in splits.items()}, findings.odd
 
 
-def _split(task: Task, split: str, table: Table, findings: Findings) -> pd.DataFrame:
-    if table.frame.empty:
-        findings.problems.append(f"{table.file}: must have at least 1 row, found 0")
-    pair = [texts(task, split, table, column, findings) for column in task.text]
-    label = _labels(task, split, table, findings)
-    columns = {
-        "row": pd.Series(table.frame.index.tolist(), dtype="int64"),
-        "text_a": pd.Series(pair[0], dtype=object),
-        "text_b": pd.Series(pair[1] if len(pair) == 2 else [None] * len(label), dtype=object),
-        "label": pd.Series(label, dtype="float64") if task.regression else pd.Series(label, dtype="Int64"),
-    }
-    return pd.DataFrame(columns)
+def _split(task: Task, split: str, table: Table, folder: Path) -> Checked:
+    """Reads a split block by block. Its rows are all there where nothing is wrong with them."""
+    parse: Callable[[Any], float | None] = number if task.regression else class_id(task.labels)
+    if task.regression and hidden(cell for block in table.blocks() for cell in block.columns[task.label]):
+        parse = _nothing
+    own = Checked(table, Rows(folder, len(task.text)), {column: Column() for column in task.columns})
+    for block in table.blocks():
+        pair = [texts(task, block, column, own.columns[column]) for column in task.text]
+        labels = _labels(task, split, block, parse, own)
+        if not any(column.problems for column in own.columns.values()):
+            own.rows.add(block.rows, pair, labels)
+            own.texts += digests(map("\0".join, zip(*pair, strict=True)))  # no text has a NUL
+    return own
 
 
-def texts(task: Task, split: str, table: Table, column: str, findings: Findings) -> list[Any]:
+def _nothing(cell: Any) -> None:
+    """What every label of a hidden test set says."""
+
+
+def texts(task: Task, block: Block, column: str, found: Column) -> list[Any]:
     """The cells of one text column.
 
     GLUE is taken as it is published, with stray control characters and pairs of which one half is empty; they
     are counted. Anyone's own data can be put right, so there both are problems.
     """
-    values = table.frame[column].tolist()
-    said = sum(isinstance(value, str) and value.strip().casefold() in NOTHING for value in values)
-    findings.count(split, "texts that say only nan, None or null, as missing ones do that were turned into text", said)
-    partner = next((table.frame[name].tolist() for name in task.text if name != column), [""] * len(values))
+    values = block.columns[column]
+    short = (text for value in values if isinstance(value, str) and len(text := value.strip()) <= LONGEST)
+    found.odd[TURNED] += sum(text.casefold() in NOTHING for text in short)
+    partner = next((block.columns[name] for name in task.text if name != column), [""] * len(values))
     for i, value in enumerate(values):
         problem = fault(value)
         if problem is None:
             continue
         kind, message = problem
         if task.name in GLUE and kind == CONTROL:
-            findings.count(split, "texts with control characters")
+            found.odd["texts with control characters"] += 1
         elif task.name in GLUE and kind == EMPTY and fault(partner[i]) is None:
-            findings.count(split, "pairs of which one half is empty")
+            found.odd["pairs of which one half is empty"] += 1
         else:
-            findings.problems.append(f"{table.place(i, column)}: {message}")
+            found.problems.append(f"{block.place(i, column)}: {message}")
     return values
 
 
-def _labels(task: Task, split: str, table: Table, findings: Findings) -> list[Any]:
+def _labels(
+    task: Task, split: str, block: Block, parse: Callable[[Any], float | None], own: Checked
+) -> list[float | None]:
     """Class ids or numbers, None where there is none; a validation row without one is a problem if it is to be scored
     by its label."""
-    values = table.frame[task.label].tolist()
-    parse: Callable[[Any], float | None] = number if task.regression else class_id(task.labels)
-    unknown = task.regression and hidden(values)
-    labels: list[Any] = []
-    for i, value in enumerate(values):
+    needed = split.startswith("validation") and not task.by_teacher
+    labels: list[float | None] = []
+    for i, value in enumerate(block.columns[task.label]):
+        label = None
         try:
-            labels.append(None if unknown or absent(value) else parse(value))
-            if labels[-1] is None and split.startswith("validation") and not task.by_teacher:
+            label = None if absent(value) else parse(value)
+            own.minus_one = own.minus_one or (label is None and str(value) in HIDDEN)
+            if label is None and needed:
                 raise ValueError(
                     f"must have a label, as every row for validation, found {shown(value)}; without labels, students "
                     f"are scored by their teacher's answers (metrics: [{without_labels(task.labels)}])"
                 )
         except ValueError as error:
-            findings.problems.append(f"{table.place(i, task.label)}: {error}")
-    return labels if len(labels) == len(values) else [None] * len(values)
+            own.columns[task.label].problems.append(f"{block.place(i, task.label)}: {error}")
+        labels.append(label)
+    return labels
 
 
-def _balance(task: Task, split: str, frame: pd.DataFrame, table: Table, findings: Findings) -> None:
+def _balance(task: Task, split: str, own: Checked, findings: Findings) -> None:
     """A train split that teaches one answer only is refused, and one whose -1 seems to be a class: ids from -1 on.
 
     Classes without a row are odd, and so are scores to validate with that are all one.
     """
-    seen = frame["label"].dropna().unique().tolist()
+    rows, file = own.rows, own.table.file
+    seen = _distinct(rows.label[rows.labelled])
     lacking = [name for i, name in enumerate(task.labels) if i not in seen]
-    unlabelled = table.frame[task.label][frame["label"].isna().to_numpy()]
-    if split == "train" and seen and not task.by_teacher:
-        findings.count(split, "rows without a label, of which students learn from the teacher alone", len(unlabelled))
-    if split == "train" and not seen:
-        findings.count(split, "rows, none of which has a label", len(frame))
+    if split == "train" and len(seen) and not task.by_teacher:
+        unlabelled = len(rows) - int(rows.labelled.sum())
+        findings.count(split, "rows without a label, of which students learn from the teacher alone", unlabelled)
+    if split == "train" and not len(seen):
+        findings.count(split, "rows, none of which has a label", len(rows))
     elif split == "train" and len(seen) == 1:
-        only = shown(seen[0] if task.regression else task.labels[int(seen[0])])
+        only = shown(float(seen[0]) if task.regression else task.labels[int(seen[0])])
         needs = "2 values" if task.regression else f"2 of {', '.join(task.labels)}"
-        findings.problems.append(f"{table.file}: column {task.label}: must have at least {needs}, found only {only}")
-    elif split == "train" and lacking and any(str(cell) in HIDDEN for cell in unlabelled):
+        findings.problems.append(f"{file}: column {task.label}: must have at least {needs}, found only {only}")
+    elif split == "train" and lacking and own.minus_one:
         findings.problems.append(
-            f"{table.file}: column {task.label}: -1 means unlabelled, and no row is {lacking[0]}; where -1 is a class, "
+            f"{file}: column {task.label}: -1 means unlabelled, and no row is {lacking[0]}; where -1 is a class, "
             "number the classes from 0, or write their names"
         )
     elif split.startswith("validation") and task.regression and len(seen) == 1:
-        findings.count(split, f"rows, all with the score {seen[0]:g}: every correlation is 0", len(frame))
-    elif lacking and seen:
+        findings.count(split, f"rows, all with the score {seen[0]:g}: every correlation is 0", len(rows))
+    elif lacking and len(seen):
         findings.count(split, f"classes without a row: {', '.join(lacking)}", len(lacking))
 
 
-def _repeats(frames: dict[str, pd.DataFrame], findings: Findings) -> None:
+def _repeats(splits: Mapping[str, Checked], findings: Findings) -> None:
     """Counts rows that are there twice, texts with two labels, and validation texts that train has seen."""
-    train, texts = frames["train"], ["text_a", "text_b"]
-    findings.count("train", "duplicate rows", int(train.duplicated([*texts, "label"]).sum()))
-    answers = train[train["label"].notna()].drop_duplicates([*texts, "label"])
-    findings.count("train", "texts with more than one label", int(answers.duplicated(texts).sum()))
-    pairs = {split: list(_pairs(frame)) for split, frame in frames.items() if split.startswith("validation")}
-    seen = set().union(*pairs.values()).intersection(_pairs(train))
-    for split, own in pairs.items():
-        findings.count(split, "rows whose text is also in train", sum(pair in seen for pair in own))
+    names = ["train", *(split for split in splits if split.startswith("validation"))]
+    ends = np.cumsum([len(splits[name].rows) for name in names])
+    train, *others = np.split(_numbered(halves(b"".join(splits[name].texts for name in names))), ends[:-1])
+    known, label = splits["train"].rows.labelled, splits["train"].rows.label
+    labels, label = np.unique(label, return_inverse=True)
+    pairs = train * len(labels) + label
+    findings.count("train", "duplicate rows", len(pairs) - len(_distinct(pairs)))
+    twice = len(_distinct(pairs[known])) - len(_distinct(train[known]))
+    findings.count("train", "texts with more than one label", twice)
+    for name, own in zip(names[1:], others, strict=True):
+        findings.count(name, "rows whose text is also in train", int(np.isin(own, train).sum()))
 
 
-def _pairs(frame: pd.DataFrame) -> Iterator[tuple[Any, Any]]:
-    return zip(frame["text_a"], frame["text_b"], strict=True)
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """Each value once, in order; the hash table of np.unique takes more memory, and several times as long."""
+    values = np.sort(values)
+    return values[np.append(values[1:] != values[:-1], True)[: len(values)]]
+
+
+def _numbered(columns: np.ndarray) -> np.ndarray:
+    """(K, N) -> (N,) a number for each row, one for those that are equal."""
+    order, new = np.lexsort(columns), np.zeros(columns.shape[1], bool)
+    for column in columns:
+        new[1:] |= column[order[1:]] != column[order[:-1]]
+    numbers = np.empty(len(order), np.int64)
+    numbers[order] = np.cumsum(new)
+    return numbers
 
 
 # One cell -> a text, a class id or a number, or what is wrong with it.
@@ -175,6 +232,8 @@ def fault(text: Any) -> tuple[str, str] | None:
         return OTHER, "has no text" if absent(text) else f"must be text, found {shown(text)}"
     if BLANK.fullmatch(text):
         return EMPTY, f"must have text, found {shown(text)}"
+    if text.isprintable() and len(text) <= MOST_BYTES // 4:  # as most are: what is looked for below is not in it
+        return None
     if len(text) > MOST_BYTES // 4 and (size := len(text.encode(errors="surrogatepass"))) > MOST_BYTES:
         return OTHER, f"must be at most {MOST_BYTES:,} bytes, found {size:,}"
     if SURROGATES.search(text):
@@ -208,7 +267,7 @@ def class_id(names: tuple[str, ...]) -> Callable[[Any], int | None]:
         truths = {word: [*named, str(TRUTHS[word])] for word, named in truths.items()}
 
     def parse(value: Any) -> int | None:
-        for text in _spellings(value, truths):
+        for text in _spellings(value, truths):  # the first of them, as a rule
             if text in ids:
                 return ids[text]
             if text == "-1":
@@ -226,17 +285,18 @@ def _otherwise(names: list[str]) -> bool:
     return any(words.get(name, i) != i for i, name in enumerate(names))
 
 
-def _spellings(value: Any, truths: Mapping[str, list[str]]) -> list[str]:
+def _spellings(value: Any, truths: Mapping[str, list[str]]) -> Iterator[str]:
     """What a cell may stand for, itself first. 1.0 is also 1, in text files too, as columns with nulls are floats.
 
     truths: what true and false stand for. Python writes them True and False, a spreadsheet TRUE and FALSE.
     """
     text = str(value)
+    yield text
     word = text.lower()
     if word in TRUTHS and text in (word, word.capitalize(), word.upper()):
-        return [text, *truths[word]]
-    whole = re.fullmatch(r"(-?(?:0|[1-9][0-9]*))\.0+", text)
-    return [text, str(int(whole[1]))] if whole else [text]
+        yield from truths[word]
+    elif whole := re.fullmatch(r"(-?(?:0|[1-9][0-9]*))\.0+", text):
+        yield str(int(whole[1]))
 
 
 def _numeric(name: str) -> bool:
@@ -260,9 +320,10 @@ def number(value: Any) -> float:
     return score
 
 
-def hidden(values: list[Any]) -> bool:
+def hidden(values: Iterable[Any]) -> bool:
     """Whether a regression's labels are all -1, which is how GLUE hides those of its test sets."""
-    return bool(values) and all(str(value) in HIDDEN for value in values)
+    others = iter(values)
+    return str(next(others, None)) in HIDDEN and all(str(value) in HIDDEN for value in others)
 
 
 def text_columns(columns: Mapping[str, Sequence[Any]], label: str) -> tuple[str, ...]:

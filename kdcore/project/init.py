@@ -14,8 +14,8 @@ from types import MappingProxyType
 from kdcore import __version__
 from kdcore.artefacts import write_bytes
 from kdcore.console import say
+from kdcore.data.formats import ENDINGS, parted
 from kdcore.data.sources import ALSO
-from kdcore.data.tables import ENDINGS, parted
 from kdcore.data.tasks import BUILT_IN, RESERVED
 from kdcore.errors import UserError, one_line, shown
 from kdcore.model.places import local

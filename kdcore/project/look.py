@@ -10,7 +10,7 @@ import numpy as np
 from kdcore.console import count_of, say
 from kdcore.data import checks
 from kdcore.data.checks import text_columns
-from kdcore.data.tables import READERS, Cells, own_file
+from kdcore.data.formats import Cells, cells_of, own_file
 from kdcore.data.tasks import LABEL, usual_metrics
 from kdcore.errors import UserError, near, shown
 from kdcore.model.config import labels_in, load_config
@@ -102,7 +102,7 @@ def _scores(cells: Sequence[Any]) -> bool:
 
 def _cells(path: Path) -> Cells:
     kind, raw = own_file(path)
-    return READERS[kind](raw, str(path), None)
+    return cells_of(kind, raw, str(path))
 
 
 def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from ruamel.yaml import YAML
 
 from kdcore.data import tables
 from kdcore.data.checks import class_id, fault, number
+from kdcore.data.formats import READERS
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
-from kdcore.data.tables import READERS
 from kdcore.errors import UserError, shown
 from kdcore.params import read as params
 from tests.unit.raw_files import REVIEWS, ROOT, VALIDATION, all_params, data, write
@@ -87,7 +87,7 @@ def read(kind: str, raw: bytes) -> None:
             assert error.source == f"train.{kind}"
         else:
             assert table.frame.columns.tolist() == ["review", "stars"]
-            assert table.lines is None or len(table.lines) == len(table.frame)
+            assert table.count == len(table.frame)
 
 
 @few

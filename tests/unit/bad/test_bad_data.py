@@ -169,6 +169,9 @@ DATA = [
         (HEAD + "café\tgood\n").encode("latin-1"),
         "train.tsv: line 2: is not UTF-8, found byte 0xe9",
     ),
+    train(
+        "Latin-1 after a mark", b"\xef\xbb\xbf" + (HEAD + "caf\u00e9\tgood\n").encode("latin-1"), "line 2", "byte 0xe9"
+    ),
     train("UTF-16", GOOD.encode("utf-16"), "is UTF-16; save it as UTF-8"),
     train("a csv that gzip packed", gzip.compress(GOOD.encode()), "is packed by gzip; add .gz to its name", kind="csv"),
     train("a spreadsheet that is called csv", b"PK\x03\x04\x14\0", "is a zip, as a spreadsheet is", kind="csv"),

@@ -11,24 +11,25 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from kdcore.data.checks import check, class_id, number
+from kdcore.data.formats import READERS, cells_of
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
 from kdcore.data.sources import read
-from kdcore.data.tables import READERS
 from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError
 from tests.unit.raw_files import GOOD, REVIEWS, SCORES, VALIDATION, data, write
 
 
-def labels(task: Task, raw: Path, split: str = "train", **changes: Any) -> list[int | float]:
-    """The ids that a task's rows get, in the order of the source."""
-    return check(task, read(task, data(raw).model_copy(update=changes)))[0][split]["label"].tolist()
+def labels(task: Task, raw: Path, split: str = "train", **changes: Any) -> list[float]:
+    """The ids that a task's rows get, in the order of the source; NaN where there is none."""
+    return check(task, read(task, data(raw).model_copy(update=changes)), raw)[0][split].label.tolist()
 
 
 def class_label(names: Any, ids: list[Any], kind: str = "ClassLabel") -> bytes:
@@ -72,8 +73,7 @@ def test_ids_with_nulls_are_floats_and_mean_the_same(tmp_path: Path):
 
 def test_unlabelled_ids_stay_so(tmp_path: Path):
     files = {"train.parquet": class_label(["good", "bad"], [0, -1, None, 1]), "validation.tsv": VALIDATION}
-    train = check(REVIEWS, read(REVIEWS, data(write(tmp_path, "reviews", files))))[0]["train"]["label"]
-    assert train.fillna(-1).tolist() == [1, -1, -1, 0]
+    assert pd.Series(labels(REVIEWS, write(tmp_path, "reviews", files))).fillna(-1).tolist() == [1, -1, -1, 0]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_json_file_has_lines_or_a_list(tmp_path: Path):
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
 def test_lines_may_end_as_on_old_macs(kind: str):
     text = {"csv": "review,stars\ra,1\r", "tsv": "review\tstars\ra\t1\r", "jsonl": '{"review": "a", "stars": "1"}\r'}
-    cells = READERS[kind](text[kind].encode(), f"train.{kind}", None).columns
+    cells = cells_of(kind, text[kind].encode(), f"train.{kind}").columns
     assert dict(cells) == {"review": ["a"], "stars": ["1"]}
 
 
@@ -234,7 +234,7 @@ TEXTS = ['he said "well"', "a\ttab", "two\nlines", "plain", "it's", '"all of it"
 @pytest.mark.parametrize("texts", [TEXTS, ['he said "well"', "plain"], ['"', "plain"], ["a\ttab", "b"]])
 def test_a_tsv_that_was_written_with_quotes_is_read_with_them(quoting: int, texts: list[str]):
     text = quoted_tsv([(text, "good") for text in texts], quoting)
-    assert READERS["tsv"](text.encode(), "train.tsv", None).columns["review"] == texts
+    assert cells_of("tsv", text.encode(), "train.tsv").columns["review"] == texts
 
 
 @pytest.mark.parametrize(
@@ -248,9 +248,9 @@ def test_a_tsv_that_was_written_with_quotes_is_read_with_them(quoting: int, text
 )
 def test_a_tsv_without_quotes_keeps_every_character(texts: list[str]):
     text = "review\tstars\n" + "".join(f"{text}\tgood\n" for text in texts)
-    assert READERS["tsv"](text.encode(), "train.tsv", None).columns["review"] == texts
+    assert cells_of("tsv", text.encode(), "train.tsv").columns["review"] == texts
     turned = "stars\treview\n" + "".join(f"good\t{text}\n" for text in texts)
-    assert READERS["tsv"](turned.encode(), "train.tsv", None).columns["review"] == texts
+    assert cells_of("tsv", turned.encode(), "train.tsv").columns["review"] == texts
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_a_tsv_without_quotes_keeps_every_character(texts: list[str]):
 )
 def test_another_separator_is_named(kind: str, text: str, problem: str):
     with pytest.raises(UserError, match=f"train.{kind}: line 1: its cells are {problem}"):
-        READERS[kind](text.encode(), f"train.{kind}", None)
+        cells_of(kind, text.encode(), f"train.{kind}")
 
 
 # Shards and folders of `datasets`
@@ -449,10 +449,10 @@ def test_glues_own_files_are_read(tmp_path: Path, task: str, packed: str):
                 archive.writestr(name if packed == "flat zip" else f"{FOLDERS[task]}/{name}", text)
     else:
         write(tmp_path, f"{place}/{FOLDERS[task]}" if "folder" in packed else task, own_files(task))
-    frames, odd = check(GLUE[task], read(GLUE[task], data(tmp_path)))
-    assert frames["train"]["text_a"].tolist() == OWN[task][1]
-    assert frames["train"]["label"].tolist() == OWN[task][2]
-    assert set(frames) == {"train", "validation", *(["validation_mismatched"] if task == "mnli" else [])}
+    splits, odd = check(GLUE[task], read(GLUE[task], data(tmp_path)), tmp_path)
+    assert splits["train"].texts(np.arange(2))[0] == OWN[task][1]
+    assert splits["train"].label.tolist() == OWN[task][2]
+    assert set(splits) == {"train", "validation", *(["validation_mismatched"] if task == "mnli" else [])}
     left_out = {"rows that end too early and are left out": 1} if task == "qqp" else {}
     assert {what: n for what, n in odd.get("train", {}).items() if "early" in what} == left_out
 
@@ -639,6 +639,13 @@ def test_a_problem_in_a_held_out_row_is_named_where_it_is(tmp_path: Path):
         labels(REVIEWS, tmp_path, validation_share=0.5)
     rows = sorted(int(problem.split("row ")[1].split(" ")[0]) for problem in error.value.problems)
     assert rows == [i + 1 for i in range(80) if i % 4 == 0]
+
+
+def test_a_missing_text_is_named_where_a_share_validates(tmp_path: Path):
+    rows = [*({"review": f"text {i}", "stars": i % 2} for i in range(8)), {"review": None, "stars": 1}]
+    write(tmp_path, "reviews", {"train.jsonl": "\n".join(map(json.dumps, rows))})
+    with pytest.raises(UserError, match=r"train.jsonl: row 9 \(line 9\), column review: has no text"):
+        labels(REVIEWS, tmp_path, validation_share=0.5)
 
 
 def test_the_hub_has_configurations_and_splits_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

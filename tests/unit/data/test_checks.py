@@ -1,7 +1,9 @@
 """What is only odd is counted and warned about, never refused; GLUE is taken as it is published."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,7 +18,7 @@ THREE = replace(REVIEWS, labels=("bad", "fair", "good"))
 
 def raw(task: Task, **splits: list[tuple]) -> Raw:
     tables = {
-        split: Table(pd.DataFrame(rows, columns=list(task.columns), dtype=object), f"{split}.tsv")
+        split: Table.of(pd.DataFrame(rows, columns=list(task.columns), dtype=object), f"{split}.tsv")
         for split, rows in splits.items()
     }
     return Raw(tables, "here", {})
@@ -77,43 +79,43 @@ BASE = [("a", "bad"), ("b", "good")]
         ),
     ],
 )
-def test_odd_things_are_counted(task: Task, train: list, validation: list, odd: dict):
-    assert check(task, raw(task, train=train, validation=validation))[1] == odd
+def test_odd_things_are_counted(tmp_path: Path, task: Task, train: list, validation: list, odd: dict):
+    assert check(task, raw(task, train=train, validation=validation), tmp_path)[1] == odd
 
 
-def test_glue_keeps_control_characters_and_empty_halves():
+def test_glue_keeps_control_characters_and_empty_halves(tmp_path: Path):
     rows = [("a\x08", "b", 1), ("c", "", 0), ("d\x7f", "\x12e", 0)]
-    frames, odd = check(GLUE["mrpc"], raw(GLUE["mrpc"], train=rows, validation=[("x", "y", 1), ("z", "y", 0)]))
-    assert frames["train"]["text_a"].tolist() == ["a\x08", "c", "d\x7f"]
+    validation = [("x", "y", 1), ("z", "y", 0)]
+    splits, odd = check(GLUE["mrpc"], raw(GLUE["mrpc"], train=rows, validation=validation), tmp_path)
+    assert splits["train"].texts(np.arange(3)) == [["a\x08", "c", "d\x7f"], ["b", "", "\x12e"]]
     assert odd == {"train": {"texts with control characters": 3, "pairs of which one half is empty": 1}}
 
 
 @pytest.mark.parametrize("pair", [("", " "), ("", "\x00"), (None, "a")])
-def test_glue_needs_one_good_half(pair: tuple):
+def test_glue_needs_one_good_half(tmp_path: Path, pair: tuple):
+    rows = raw(GLUE["mrpc"], train=[(*pair, 1), ("c", "d", 0)], validation=[("x", "y", 1)])
     with pytest.raises(UserError, match=r"train.tsv: row 1, column sentence1"):
-        check(GLUE["mrpc"], raw(GLUE["mrpc"], train=[(*pair, 1), ("c", "d", 0)], validation=[("x", "y", 1)]))
+        check(GLUE["mrpc"], rows, tmp_path)
 
 
-def test_frames_have_our_columns_and_types():
-    frames, _ = check(REVIEWS, raw(REVIEWS, train=[*BASE, ("c", None)], validation=[("d", "1")]))
-    train = frames["train"]
-    assert train.columns.tolist() == ["row", "text_a", "text_b", "label"]
-    assert train["label"].dtype == "Int64"
-    assert train["label"].tolist()[:2] == [0, 1]
-    assert train["label"].isna().tolist() == [False, False, True]
-    assert train["text_b"].tolist() == [None, None, None]
+def test_rows_without_a_label_have_none(tmp_path: Path):
+    rows = raw(REVIEWS, train=[*BASE, ("c", None)], validation=[("d", "1")])
+    train = check(REVIEWS, rows, tmp_path)[0]["train"]
+    assert train.label.tolist()[:2] == [0, 1]
+    assert train.labelled.tolist() == [True, True, False]
+    assert train.texts(np.array([2, 0])) == [["c", "a"]]
 
 
-def test_scores_are_floats_and_hidden_test_scores_are_null():
+def test_hidden_test_scores_are_none(tmp_path: Path):
     rows = [("a", "b", "1.5"), ("c", "d", -1), ("e", "f", None)]
-    frames, _ = check(SCORES, raw(SCORES, train=rows, validation=[("x", "y", 2)], test=[("z", "z", -1)] * 2))
-    assert frames["train"]["label"].dtype == "float64"
-    assert frames["train"]["label"].tolist()[:2] == [1.5, -1.0]
-    assert frames["train"]["label"].isna().sum() == 1
-    assert frames["test"]["label"].isna().all()
+    tables = raw(SCORES, train=rows, validation=[("x", "y", 2)], test=[("z", "z", -1)] * 2)
+    splits, _ = check(SCORES, tables, tmp_path)
+    assert splits["train"].label.tolist()[:2] == [1.5, -1.0]
+    assert splits["train"].labelled.tolist() == [True, True, False]
+    assert not splits["test"].labelled.any()
 
 
-def test_row_is_the_position_in_the_source():
-    table = Table(pd.DataFrame(BASE, columns=["review", "stars"], index=[7, 3], dtype=object), "f")
-    frames, _ = check(REVIEWS, Raw({"train": table, "validation": table}, "here", {}))
-    assert frames["train"]["row"].tolist() == [7, 3]
+def test_row_is_the_position_in_the_source(tmp_path: Path):
+    table = Table.of(pd.DataFrame(BASE, columns=["review", "stars"], index=[7, 3], dtype=object), "f")
+    splits, _ = check(REVIEWS, Raw({"train": table, "validation": table}, "here", {}), tmp_path)
+    assert splits["train"].row.tolist() == [7, 3]

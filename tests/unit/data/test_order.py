@@ -12,7 +12,7 @@ from kdcore.data import order
 
 
 def nested(strata: Sequence[Hashable], keys: Iterable[str]) -> list[int]:
-    return order.nested(strata, keys).tolist()
+    return order.nested(strata, order.digests(keys)).tolist()
 
 
 def keys(rows: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from kdcore.data import embedded, tasks
+from kdcore.data import checks, embedded, sources, tasks
 from kdcore.data.prepare import holdout, prepare
 from kdcore.data.prepared import Data
 from kdcore.errors import UserError
@@ -75,6 +76,33 @@ def test_the_first_rows_are_read_and_no_other_group(tmp_path: Path, monkeypatch:
         assert read == groups
         read.clear()
     assert found.frame("train", 5, ["row", "label"]).equals(whole.loc[:4, ["row", "label"]])
+
+
+def test_a_row_takes_few_bytes_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Its position, label, digest and place in the order; its text alone would take 150."""
+    monkeypatch.setattr("kdcore.data.prepare.GROUP", 256)
+
+    def peak(rows: int) -> int:
+        text = "".join(f"{i} {'w' * 100}\t{'good' if i % 3 else 'bad'}\n" for i in range(rows))
+        raw = write(tmp_path / str(rows), "reviews", {"train.tsv": f"review\tstars\n{text}", "dev.tsv": VALIDATION})
+        tracemalloc.start()
+        try:
+            prepare(REVIEWS, data(raw), tmp_path / "out")
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert (peak(18_000) - peak(6_000)) / 12_000 < 100
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(reviews: Path, tmp_path: Path):
+    """Its sha256 would be that of other rows."""
+    for text in (GOOD + "one more\tbad\n", GOOD + "one cell\n"):
+        write(reviews, "reviews", {"train.tsv": GOOD})
+        raw = sources.read(REVIEWS, data(reviews))
+        write(reviews, "reviews", {"train.tsv": text})
+        with pytest.raises(UserError, match=r"train.tsv: was changed while it was read; run this again"):
+            checks.check(REVIEWS, raw, tmp_path)
 
 
 def test_types(reviews: Path, tmp_path: Path):

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kdcore.data.tables import READERS, Cells
+from kdcore.data import formats
+from kdcore.data.formats import READERS, Cells, cells_of
 from kdcore.errors import UserError
 
 TEXTS = [
@@ -27,7 +28,11 @@ TEXTS = [
 
 
 def read(kind: str, raw: str | bytes) -> Cells:
-    return READERS[kind](raw.encode() if isinstance(raw, str) else raw, f"train.{kind}", None)
+    return cells_of(kind, raw.encode() if isinstance(raw, str) else raw, f"train.{kind}")
+
+
+def lines(kind: str, text: str) -> list[int]:
+    return [line for part in read(kind, text).parts([]) for line in part.lines or ()]
 
 
 def written(kind: str, texts: list[str]) -> str | bytes:
@@ -60,7 +65,8 @@ def test_line_ends_and_marks_change_nothing(kind: str, change: str):
         "no last line end": text.rstrip("\n"),
         "blank lines at the end": text + "\n\r\n",
     }[change]
-    assert read(kind, changed) == read(kind, text)
+    assert read(kind, changed).columns == read(kind, text).columns
+    assert lines(kind, changed) == lines(kind, text)
 
 
 def test_tsv_has_no_quotes():
@@ -69,14 +75,14 @@ def test_tsv_has_no_quotes():
 
 
 def test_csv_has_quotes():
-    cells = read("csv", 'a,b\n"x, ""y""\nz",1\r\nplain,2\n')
-    assert cells.columns == {"a": ['x, "y"\nz', "plain"], "b": ["1", "2"]}
-    assert [*cells.lines] == [2, 4]  # the first row takes lines 2 and 3
+    text = 'a,b\n"x, ""y""\nz",1\r\nplain,2\n'
+    assert read("csv", text).columns == {"a": ['x, "y"\nz', "plain"], "b": ["1", "2"]}
+    assert lines("csv", text) == [2, 4]  # the first row takes lines 2 and 3
 
 
 def test_rows_know_their_lines():
-    assert [*read("tsv", "a\tb\nx\t1\ny\t2\n").lines] == [2, 3]
-    assert [*read("jsonl", '{"a": 1}\n\n{"a": 2}\n').lines] == [1, 3]
+    assert lines("tsv", "a\tb\nx\t1\ny\t2\n") == [2, 3]
+    assert lines("jsonl", '{"a": 1}\n\n{"a": 2}\n') == [1, 3]
 
 
 def test_tsv_keeps_spaces():
@@ -118,23 +124,35 @@ def test_a_cell_of_a_megabyte_is_read():
     assert len(read("csv", f"a,b\n{'x' * 10**6},1\n").columns["a"][0]) == 10**6
 
 
-@pytest.mark.parametrize(("kind", "most"), [("csv", 260), ("tsv", 260), ("jsonl", 420)])
-def test_rows_take_a_few_times_their_letters_while_they_are_read(kind: str, most: int):
+@pytest.mark.parametrize("kind", READERS)
+def test_parts_are_those_of_the_whole(kind: str, monkeypatch: pytest.MonkeyPatch):
+    """However few rows, letters or bytes are read at once."""
+    raw = written(kind, TEXTS * 3)
+    if kind == "json":
+        raw = json.dumps([{"a": text, "b": str(i)} for i, text in enumerate(TEXTS * 3)], indent=1, ensure_ascii=False)
+    monkeypatch.setattr(formats, "BLOCK", 4)
+    monkeypatch.setattr(formats, "PIECE", 7)
+    cells = read(kind, raw)
+    assert {part.count for part in cells.parts(["a"])} == {4, 3}
+    assert [text for part in cells.parts(["a"]) for text in part.columns["a"]] == TEXTS * 3
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json"])
+def test_rows_take_no_memory_while_they_are_read(kind: str):
     """Bytes a row at the peak, beside the file's own; a text of 50 letters alone takes 100."""
-    rows = 10_000
-    labels = ["good", "bad"] * (rows // 2)
-    texts = [f"{row:06d} {'w' * 43}" for row in range(rows)]
-    if kind == "jsonl":
-        lines = [json.dumps({"text": text, "label": label}) for text, label in zip(texts, labels, strict=True)]
+    rows = 50_000
+    texts = [(f"{row:06d} {'w' * 43}", ("good", "bad")[row % 2]) for row in range(rows)]
+    if kind.startswith("json"):
+        objects = [json.dumps({"text": text, "label": label}) for text, label in texts]
+        raw = ("\n".join(objects) if kind == "jsonl" else f"[{', '.join(objects)}]").encode()
+        del objects
     else:
-        split = {"csv": ",", "tsv": "\t"}[kind]
-        lines = [f"text{split}label", *map(split.join, zip(texts, labels, strict=True))]
-    raw = "\n".join(lines).encode()
-    del lines
+        raw = "\n".join(map({"csv": ",", "tsv": "\t"}[kind].join, [("text", "label"), *texts])).encode()
+    del texts
     tracemalloc.start()
     try:
-        assert read(kind, raw).columns == {"text": texts, "label": labels}
+        assert sum(part.count for part in read(kind, raw).parts(["text", "label"])) == rows
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak / rows < most
+    assert peak / rows < 100
