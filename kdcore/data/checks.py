@@ -87,8 +87,8 @@ def check(task: Task, raw: Raw, folder: Path) -> tuple[dict[str, Rows], Odd]:
     if not findings.problems:
         for split, own in splits.items():
             _balance(task, split, own, findings)
-    if findings.problems:
-        raise UserError(raw.where, findings.problems)
+    if findings.problems:  # two splits of one file have some in common
+        raise UserError(raw.where, list(dict.fromkeys(findings.problems)))
     _repeats(splits, findings)
     return {split: own.rows for split, own in splits.items()}, findings.odd
 
