@@ -1,10 +1,10 @@
-"""`python -m kdcore …` and `dvc …` forked from a process that has loaded their libraries once.
+"""`python -m kdcore …`, `kdcore …` and `dvc …`, forked from a process that has loaded their libraries once.
 
 Nine tenths of a stage in a tiny project are the import of torch, of transformers and of what they import. What is run
 `warm` has that behind it; its command line, environment, folder, output and exit code are its own, and so is kdcore,
 which is the project's. It has the namespaces, the limits and the process group of the server, though: where a test is
-about these, about signals or about the start of a process, the process starts as a user's does. Such tests are also
-what holds the finished project, which is made warm, against processes of a user's: test_determinism.py, test_kills.py.
+about these, about signals, about several processes or about the start of one, they start as a user's do. Such tests
+also hold the finished project, which is made warm, against a user's processes: test_determinism.py, test_kills.py.
 """
 
 import gc
@@ -18,9 +18,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 LIBRARIES = (
     *("torch", "transformers.models.bert.modeling_bert", "transformers.models.auto.tokenization_auto", "accelerate"),
@@ -29,6 +31,8 @@ LIBRARIES = (
     *("pydantic.type_adapter", "ruamel.yaml", "typer"),
     *("dvc.cli.parser", "dvc.repo.experiments", "dvc.repo.index", "dvc.repo.plots", "dvc.repo.reproduce", "networkx"),
 )
+# As it is before a test changes it for itself: a server outlives the test that first asks for it.
+ENVIRONMENT = os.environ | {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
 
 # In place of `python`, `kdcore` and `dvc`: hands itself over to a fork, and ends as that does.
 CLIENT = """#!{python} -IS
@@ -63,7 +67,7 @@ def _server() -> tuple[Path, subprocess.Popen[bytes]]:
         listener.listen()
         started = subprocess.Popen(
             [sys.executable, __file__, str(listener.fileno()), str(folder)],
-            env=os.environ | {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"},
+            env=ENVIRONMENT,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=(listener.fileno(),),
@@ -76,8 +80,8 @@ def commands() -> Path:
     return _server()[0]
 
 
-def serve(listener: socket.socket, folder: Path) -> socket.socket:
-    """Returns in each fork, with its connection; ends the server with its stdin."""
+def serve(listener: socket.socket, folder: Path) -> tuple[list[int], list[Any]]:
+    """Returns in each fork, with its client's files and what it asks for; ends the server with its stdin."""
     for library in LIBRARIES:
         import_module(library)
     gc.freeze()
@@ -89,22 +93,28 @@ def serve(listener: socket.socket, folder: Path) -> socket.socket:
         connection, _ = listener.accept()
         if os.fork() == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            files = socket.recv_fds(connection, 1, 3)[1]
+            asked = json.loads(connection.makefile().readline())
             if (child := os.fork()) == 0:
-                return connection
+                connection.close()
+                return files, asked
+            for file in files:
+                os.close(file)
+            ended = os.pidfd_open(child)
+            if connection in select.select([connection, ended], [], [])[0]:
+                os.kill(child, signal.SIGKILL)  # its client was killed
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            connection.sendall(str(code).encode())
+            with suppress(BrokenPipeError):
+                connection.sendall(str(code).encode())
             os._exit(0)
         connection.close()
 
 
-def become(connection: socket.socket) -> None:
+def become(files: list[int], place: str, name: str, words: list[str], folder: str, environment: dict[str, str]) -> None:
     """Be the command that the client was given, to its end."""
-    files = socket.recv_fds(connection, 1, 3)[1]
-    place, name, words, folder, environment = json.loads(connection.makefile().readline())
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    connection.close()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -114,6 +124,6 @@ def become(connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    with socket.socket(fileno=int(sys.argv[1])) as asked:
-        begun = serve(asked, Path(sys.argv[2]))
-    become(begun)
+    with socket.socket(fileno=int(sys.argv[1])) as listening:
+        given, said = serve(listening, Path(sys.argv[2]))
+    become(given, *said)
