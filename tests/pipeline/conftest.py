@@ -54,6 +54,17 @@ SMALL: dict[str, Any] = {
     "study.depth.methods": ["soft", "sid"],
     "study.data_size.rows": [16, 32],
     "study.data_size.methods": ["soft", "sid"],
+    # Few points: DVC looks at every stage of every study at each of its commands.
+    "study.methods.methods": ["soft", "sid"],
+    "study.glue.tasks": ["cola"],
+    "study.glue.methods": ["sid"],
+    "study.glue.seeds": [0],
+    "study.glue.teacher.seeds": [0],
+    "study.convergence.methods": ["soft", "sid"],
+    "study.convergence.head": ["sid"],
+    "study.ablation.methods": ["sid"],
+    "study.ablation.inits": ["teacher"],
+    "study.tune.methods": ["none", "sid"],
 }
 
 
