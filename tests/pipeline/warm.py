@@ -31,8 +31,13 @@ LIBRARIES = (
     *("pydantic.type_adapter", "ruamel.yaml", "typer"),
     *("dvc.cli.parser", "dvc.repo.experiments", "dvc.repo.index", "dvc.repo.plots", "dvc.repo.reproduce", "networkx"),
 )
-# As it is before a test changes it for itself: a server outlives the test that first asks for it.
-ENVIRONMENT = os.environ | {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
+# As it is before a test changes it for itself: a server outlives the test that first asks for it. What libraries read
+# while they load is as a command sets it: kdcore/cli/command.py.
+ENVIRONMENT = os.environ | {
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
 
 # In place of `python`, `kdcore` and `dvc`: hands itself over to a fork, and ends as that does.
 CLIENT = """#!{python} -IS
