@@ -57,7 +57,7 @@ $(PACKAGES): pyproject.toml constraints.txt
 	@[ -x $(BIN)/python ] || $(PYTHON) -c '$(PYTHON_CHECK)'
 	@mkdir -p .venv && touch $(UNFINISHED)
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --no-compile -c constraints.txt -e '.[dev]'
 	@mv $(UNFINISHED) $@
 
 # --target keeps these wheels, whose own dependencies are not wanted, out of .venv's packages.

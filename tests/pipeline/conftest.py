@@ -14,6 +14,7 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 from tests import tiny
+from tests.pipeline import warm as warmed
 
 ROOT = Path(__file__).parents[2]
 # What a clone brings; data, runs, work and metrics are made by the pipeline.
@@ -53,6 +54,17 @@ SMALL: dict[str, Any] = {
     "study.depth.methods": ["soft", "sid"],
     "study.data_size.rows": [16, 32],
     "study.data_size.methods": ["soft", "sid"],
+    # Few points: DVC looks at every stage of every study at each of its commands.
+    "study.methods.methods": ["soft", "sid"],
+    "study.glue.tasks": ["cola"],
+    "study.glue.methods": ["sid"],
+    "study.glue.seeds": [0],
+    "study.glue.teacher.seeds": [0],
+    "study.convergence.methods": ["soft", "sid"],
+    "study.convergence.head": ["sid"],
+    "study.ablation.methods": ["sid"],
+    "study.ablation.inits": ["teacher"],
+    "study.tune.methods": ["none", "sid"],
 }
 
 
@@ -62,15 +74,18 @@ class Project:
 
     root: Path
 
-    def run(self, *args: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *args: str, check: bool = True, warm: bool = False, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run `dvc …`, `python -m kdcore …` or `git …` in the project, as a terminal with .venv active would.
 
-        Fails the test, with all output, where the command fails and check is set.
+        Fails the test, with all output, where the command fails and check is set. warm: it, and the stages that it
+        runs, begin with torch and DVC loaded: tests/pipeline/warm.py.
         """
         result = subprocess.run(
             args,
             cwd=self.root,
-            env=self.environment() | environment,
+            env=self.environment(warm) | environment,
             capture_output=True,
             text=True,
             check=False,
@@ -79,9 +94,11 @@ class Project:
             pytest.fail(f"{' '.join(args)}: exit code {result.returncode}\n{result.stdout}\n{result.stderr}")
         return result
 
-    def environment(self) -> dict[str, str]:
+    def environment(self, warm: bool = False) -> dict[str, str]:
         """This process's, with .venv's commands first, and DVC's own state beside the project."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        if warm:
+            path = f"{warmed.commands()}{os.pathsep}{path}"
         state = str(self.root.parent / "dvc-state")
         return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": state}
 
@@ -202,7 +219,7 @@ def finished(new_project: Callable[..., Project], tmp_path_factory: pytest.TempP
 
     def make(folder: Path) -> None:
         project = new_project()
-        project.run("dvc", "repro")
+        project.run("dvc", "repro", warm=True)
         project.commit("Results")
         project.copy(folder)
 

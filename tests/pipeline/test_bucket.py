@@ -41,7 +41,7 @@ def place(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
 def expected(place: Project) -> bytes:
     """The student's weights, by one command that nothing disturbs, with its runs in a folder."""
     where = place.root.parent
-    place.run(*command(where / "expected"), KDCORE_WORK=str(where / "work"))
+    place.run(*command(where / "expected"), KDCORE_WORK=str(where / "work"), warm=True)
     return (where / "expected/model.safetensors").read_bytes()
 
 

@@ -70,7 +70,7 @@ def test_every_command_of_readme_runs(small: Project, tmp_path: Path):
     folder = glue(tmp_path / "glue")
     run = [command for command in commands(README.read_text(encoding="utf-8")) if skipped(command) is None]
     for command in run:
-        small.run("bash", "-euc", command.replace(GLUE, str(folder)))
+        small.run("bash", "-euc", command.replace(GLUE, str(folder)), warm=True)
     assert len(run) >= 6
 
 

@@ -20,7 +20,7 @@ def students(project: Project) -> set[str]:
 
 def repro(project: Project, study: str) -> list[str]:
     """Run a study; returns the stages that ran, without the path of their file; `inputs` always does."""
-    output = project.run("dvc", "repro", f"stages/dvc.yaml:{study}").stdout
+    output = project.run("dvc", "repro", f"stages/dvc.yaml:{study}", warm=True).stdout
     return re.findall(r"^Running stage '(?!inputs')(?:[^':]+:)?([^']+)'", output, re.MULTILINE)
 
 

@@ -79,7 +79,7 @@ def grown(changed: Callable[..., Project]) -> Project:
     titles = ("A loss on [CLS]", "A schedule", "A task metric", "A study")
     methods, knobs = ["soft", "sid-mse", "two-mse"], {"student.rows": 16, f"task.{TASK}.metrics": ["balanced"]}
     project = changed(*titles, methods=methods, **knobs, **{"study.temperature.methods": ["soft"]})
-    project.run("dvc", "repro", "plots", "stages/dvc.yaml:temperature")
+    project.run("dvc", "repro", "plots", "stages/dvc.yaml:temperature", warm=True)
     return project
 
 
@@ -107,7 +107,7 @@ def test_a_loss_on_cls_and_a_schedule_train_and_are_in_every_table(grown: Projec
 def test_a_loss_on_hidden_states_is_what_plain_hugging_face_code_computes(changed: Callable[..., Project]):
     """The point's value, of validation rows in padded batches, against one text at a time without kdcore's capture."""
     project = changed("A loss on all tokens' hidden states", methods=["none", "sid-hid"])
-    project.run("dvc", "repro", f"evaluate@{TASK}")
+    project.run("dvc", "repro", f"evaluate@{TASK}", warm=True)
     assert float(history(project, "sid-hid")[0]["hidden_mse_1"]) > 0
     point = json.loads((project.root / f"metrics/main/points/{TASK}/sid-hid-s0.json").read_text())
     texts = pd.read_parquet(project.root / f"data/{TASK}/validation.parquet")["text_a"]

@@ -199,7 +199,7 @@ def test_a_loss_that_diverges_ends_in_one_line_with_phase_step_and_term_and_keep
     project = eager.copy(tmp_path)
     project.edit({"train.learning_rate": 10.0, "train.weight_decay": 1e6})  # weights grow ten millionfold in a step
     command = STAGES["student"].command(tmp_path / "out")
-    said = refusal(project.run(*command, check=False, KDCORE_WORK=str(tmp_path / "work")))
+    said = refusal(project.run(*command, check=False, warm=True, KDCORE_WORK=str(tmp_path / "work")))
     found = re.fullmatch(
         r"(student-\w+): (\w+) is (nan|inf) in phase '(.+)', step (\d+): training has diverged; "
         r"lower the learning rate \(now 10\.0\)\. The last checkpoint is kept",
@@ -230,7 +230,7 @@ def test_a_wrong_option_is_said_once_by_two_processes(eager: Project):
 def test_a_value_that_cannot_be_ends_dvc_with_the_same_message(finished_copy: Project):
     there = content(finished_copy.root / "metrics")
     changes = ("-S", "student.layers=99", "-S", "train.batch_size=0")
-    found = finished_copy.run("dvc", "exp", "run", *changes, check=False)
+    found = finished_copy.run("dvc", "exp", "run", *changes, check=False, warm=True)
     assert found.returncode != 0
     said = found.stdout + found.stderr
     assert said.count("student.layers: must be at most 4, the teacher's layers (model.name), found 99") == 1, said
@@ -256,12 +256,12 @@ def test_what_the_messages_about_damaged_results_say_to_run_heals_them(finished_
         whole = file.read_bytes()
         file.chmod(0o644)
         file.write_bytes(b"x" + whole[1:])
-        refused = project.run("dvc", "repro", "-f", "-s", stage, check=False)
+        refused = project.run("dvc", "repro", "-f", "-s", stage, check=False, warm=True)
         assert refused.returncode != 0, name
         said = next(line for line in refused.stderr.splitlines() if Path(name).name in line)
         advised = re.search(r"`(dvc repro[^`]*)`", said)
         assert advised, said
-        project.run(*advised[1].split())
+        project.run(*advised[1].split(), warm=True)
         assert file.read_bytes() == whole, name
 
 
@@ -277,10 +277,10 @@ def test_what_the_message_about_a_damaged_student_says_to_run_makes_it_whole_aga
         opened.write(bytes([whole[0] ^ 1]))
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     file.chmod(status.st_mode)
-    refused = finished_copy.run("dvc", "repro", "-f", "-s", "evaluate", check=False)
+    refused = finished_copy.run("dvc", "repro", "-f", "-s", "evaluate", check=False, warm=True)
     advised = re.search(r"model\.safetensors: its content is not what was written .*; run `([^`]+)`", refused.stderr)
     assert refused.returncode != 0
     assert advised, refused.stderr
-    finished_copy.run(*advised[1].split())
+    finished_copy.run(*advised[1].split(), warm=True)
     assert file.read_bytes() == whole
-    finished_copy.run("dvc", "repro", "-f", "-s", "evaluate")
+    finished_copy.run("dvc", "repro", "-f", "-s", "evaluate", warm=True)

@@ -25,7 +25,7 @@ def experiment(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> t
     """A copy of the finished project in which one layer was tried and put on a branch; and the stages that it ran."""
     project = Project(tmp_path_factory.mktemp("experiment") / "repository")
     shutil.copytree(finished.root, project.root, symlinks=True)
-    stages = ran(project.run("dvc", "exp", "run", "-S", "student.layers=1").stdout)
+    stages = ran(project.run("dvc", "exp", "run", "-S", "student.layers=1", warm=True).stdout)
     project.run("git", "checkout", "--quiet", "-b", BRANCH)
     project.commit("One layer")
     project.run("git", "checkout", "--quiet", "main")
@@ -111,7 +111,7 @@ def test_it_leaves_no_checkpoint_and_nothing_half_written(finished: Project):
 
 
 def test_a_second_repro_runs_nothing(finished_copy: Project):
-    assert ran(finished_copy.run("dvc", "repro").stdout) == []
+    assert ran(finished_copy.run("dvc", "repro", warm=True).stdout) == []
     assert finished_copy.run("git", "status", "--porcelain").stdout == ""
 
 
@@ -158,7 +158,7 @@ def test_teacher_and_signals_survive_the_loss_of_every_run_as_dvc_has_them(finis
     """work/ is not DVC's: without it a new depth still needs no teacher, only its signals."""
     shutil.rmtree(finished_copy.root / "work")
     finished_copy.edit({"methods": ["soft"], "student.layers": 1})
-    output = finished_copy.run("dvc", "repro", "evaluate").stdout
+    output = finished_copy.run("dvc", "repro", "evaluate", warm=True).stdout
     assert ran(output) == [f"targets@{TASK}-0", f"student@{TASK}-soft-0", f"evaluate@{TASK}"]
     assert f"{TASK} soft, 1 layer, seed 0: student 1 of 1\n" in output
 

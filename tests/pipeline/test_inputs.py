@@ -18,13 +18,13 @@ def own(new_project: Callable[..., Project], tiny_classifier: Callable[..., Path
     project = new_project({"methods": ["soft"], "student.layers": 1, "student.rows": 8})
     shutil.copytree(tiny_classifier(), project.root / "classifier")
     project.edit({"teacher.finetuned": "classifier", "model.name": "classifier"})
-    project.run("dvc", "repro", "student")
+    project.run("dvc", "repro", "student", warm=True)
     return project
 
 
 def ran(project: Project) -> set[str]:
     """The stages that `dvc repro` runs, and does not skip."""
-    lines = project.run("dvc", "repro", "student").stdout.splitlines()
+    lines = project.run("dvc", "repro", "student", warm=True).stdout.splitlines()
     said = {line.split("'")[1].partition("@")[0] for line in lines if line.startswith("Running stage '")}
     assert said <= set(STAGES)
     return said

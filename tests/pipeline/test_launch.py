@@ -62,7 +62,7 @@ def with_parts(project: Project) -> Project:
 def plain(new_project: Callable[..., Project]) -> Project:
     """The project after `dvc repro student`, one stage after another on this machine."""
     project = with_parts(new_project(LONG))
-    project.run("dvc", "repro", "student")
+    project.run("dvc", "repro", "student", warm=True)
     return project
 
 
@@ -150,7 +150,7 @@ def test_a_job_says_the_gflop_that_its_run_writes_down(plain: Project):
 def test_it_is_known_as_soon_as_the_rows_are_prepared(plain: Project, fresh: Project):
     """One model, the teacher, is still to be made; before the rows are there nobody knows how long they are."""
     assert [job["gflop"] for job in listed(fresh)] == [None] * 5
-    fresh.run("dvc", "repro", f"prepare@{TASK}")
+    fresh.run("dvc", "repro", f"prepare@{TASK}", warm=True)
     jobs = listed(fresh)
     assert [job["found"] for job in jobs] == [True] + [False] * 8
     assert [job["gflop"] for job in jobs] == [job["gflop"] for job in listed(plain)]
@@ -269,7 +269,7 @@ def test_a_node_is_lost_and_the_results_are_those_of_one_machine(
     )
     assert said.endswith("now `dvc repro` assembles the results, and trains nothing\n")
     assert results(fresh) == results(plain)
-    repro = fresh.run("dvc", "repro", "student")
+    repro = fresh.run("dvc", "repro", "student", warm=True)
     assert not re.search(r": epoch \d+ \(", repro.stdout + repro.stderr)
     assert results(fresh) == results(plain)
     assert listed(fresh, "--missing") == []

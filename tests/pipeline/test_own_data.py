@@ -28,15 +28,15 @@ def own(project: Project, request: pytest.FixtureRequest) -> Project:
 
 def test_experiments_in_a_workspace_of_their_own_find_the_rows(own: Project):
     assert own.run("git", "status", "--short").stdout == ""
-    own.run("dvc", "exp", "run", "--temp", "prepare")
+    own.run("dvc", "exp", "run", "--temp", "prepare", warm=True)
     own.run("dvc", "exp", "run", "--queue", "--set-param", "task.tiny.metrics=[f1]", "prepare")
-    own.run("dvc", "exp", "run", "--run-all")
+    own.run("dvc", "exp", "run", "--run-all", warm=True)
     assert len(own.run("dvc", "exp", "list", "--name-only").stdout.split()) == 2
 
 
 def test_a_clone_prepares_the_same(own: Project, tmp_path: Path):
     """And only this task's: what else lies in data/ here is nobody's concern there."""
-    own.run("dvc", "repro", "prepare")
+    own.run("dvc", "repro", "prepare", warm=True)
     own.run("dvc", "remote", "add", "--default", "here", str(tmp_path / "remote"))
     own.commit("Prepared")
     own.run("dvc", "push")
@@ -45,7 +45,7 @@ def test_a_clone_prepares_the_same(own: Project, tmp_path: Path):
     clone.run(
         "dvc", "pull", "prepare", f"data/raw/{TASK}.dvc" if (own.root / f"data/raw/{TASK}.dvc").exists() else "prepare"
     )
-    assert f"Stage 'prepare@{TASK}' didn't change, skipping" in clone.run("dvc", "repro", "prepare").stdout
+    assert f"Stage 'prepare@{TASK}' didn't change, skipping" in clone.run("dvc", "repro", "prepare", warm=True).stdout
 
 
 def test_the_data_of_another_task_change_no_results(finished_copy: Project):
@@ -58,7 +58,7 @@ def test_the_data_of_another_task_change_no_results(finished_copy: Project):
 def test_results_that_came_with_a_clone_are_made_anew(finished_copy: Project):
     """Nothing tells there which of them kdcore wrote; DVC takes its own outs away first."""
     shutil.rmtree(finished_copy.root / "work/written")
-    finished_copy.run("dvc", "repro", "--force", "--single-item", "evaluate", "plots", "errors")
+    finished_copy.run("dvc", "repro", "--force", "--single-item", "evaluate", "plots", "errors", warm=True)
 
 
 def test_a_task_of_ones_own_stands_alone_after_clean_results(finished_copy: Project, tmp_path: Path):
@@ -84,7 +84,7 @@ def test_a_task_of_ones_own_stands_alone_after_clean_results(finished_copy: Proj
         {"tasks": ["mine"], "methods": ["none"], "task": {"mine": given["task"][TASK]}, "data.path": str(rows)}
     )
     project.commit("My own task")
-    project.run("dvc", "repro")
+    project.run("dvc", "repro", warm=True)
     made = [path for path in (project.root / "metrics").rglob("*") if path.is_file()]
     assert {"report.html", "table.md", "mine.json", "notes.txt"} <= {path.name for path in made}
     assert not [path for path in made if TASK in str(path.relative_to(project.root))]

@@ -72,7 +72,7 @@ def test_a_damaged_result_is_made_again(replayed: Project):
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     out = "soft.json"
     made: subprocess.CompletedProcess[str] = replayed.run(
-        *(sys.executable, "-m", "kdcore", "point", TASK, "soft", "0", DATA, TEACHERS, TARGETS, out)
+        *("python", "-m", "kdcore", "point", TASK, "soft", "0", DATA, TEACHERS, TARGETS, out), warm=True
     )
     assert "a finished run is damaged and made again" in made.stdout + made.stderr
     assert weights.read_bytes() == whole

@@ -124,7 +124,7 @@ def test_of_two_repro_the_second_names_the_first_and_then_finds_its_work(fresh: 
 def test_a_study_by_two_processes_is_the_one_that_a_single_process_makes(fresh: Project, finished: Project):
     """The headline's students, trained one after another, are those of the study at the headline's depth."""
     fresh.edit({"study.depth.layers": [SMALL["student.layers"]], "study.depth.methods": ["soft", "pid", "sid"]})
-    said = fresh.run("bash", "-euo", "pipefail", "-c", block("A study side by side")).stdout
+    said = fresh.run("bash", "-euo", "pipefail", "-c", block("A study side by side"), warm=True).stdout
     assert [stage for stage in ran(said) if not stage.startswith("report")] == ["depth"]
     assert len(epochs_kept(fresh)) == 3
     assert sum(epochs_kept(fresh).values()) == epochs_said(said)

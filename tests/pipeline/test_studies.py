@@ -9,14 +9,7 @@ import pytest
 
 from tests.pipeline.conftest import TASK, Project
 
-SMALL_STUDIES = {
-    "study.methods.methods": ["soft", "sid"],
-    "study.convergence.methods": ["soft", "sid"],
-    "study.convergence.head": ["sid"],
-    "study.ablation.methods": ["sid"],
-    "study.ablation.layer_maps": ["uniform", "last"],
-    "study.ablation.inits": ["teacher"],
-}
+# SMALL has methods soft and sid, sid's head, and for the ablation sid with the layer maps uniform and last.
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +18,9 @@ def studied(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Proj
     root = tmp_path_factory.mktemp("studied") / "repository"
     shutil.copytree(finished.root, root, symlinks=True)
     project = Project(root)
-    project.edit(SMALL_STUDIES)
-    project.run("dvc", "repro", *(f"stages/dvc.yaml:{study}" for study in ("methods", "convergence", "ablation")))
+    project.run(
+        "dvc", "repro", *(f"stages/dvc.yaml:{study}" for study in ("methods", "convergence", "ablation")), warm=True
+    )
     return project
 
 
@@ -67,16 +61,16 @@ def test_a_damaged_history_is_named_and_what_is_said_makes_it_and_its_point_agai
     history = point.with_suffix(".csv")
     history.write_bytes(damaged[history])
     folders = ("metrics/convergence/points", "metrics/teacher", "metrics/convergence")
-    said = project.run("python", "-m", "kdcore", "curve", "convergence", *folders, check=False)
+    said = project.run("python", "-m", "kdcore", "curve", "convergence", *folders, check=False, warm=True)
     history.write_bytes(whole[history])
     point.write_bytes(damaged[point])
-    again = project.run("python", "-m", "kdcore", "curve", "convergence", *folders, check=False)
+    again = project.run("python", "-m", "kdcore", "curve", "convergence", *folders, check=False, warm=True)
     history.write_bytes(damaged[history])
     rerun = "dvc repro stages/dvc.yaml:convergence"
     problem = f"was changed since it was written; `{rerun}` makes it again"
     for file, told in ((history, said), (point, again)):
         assert (told.returncode, told.stderr) == (2, f"{file.relative_to(project.root)}: {problem}\n")
-    project.run(*rerun.split())
+    project.run(*rerun.split(), warm=True)
     assert {path: path.read_bytes() for path in whole} == whole
 
 
@@ -113,7 +107,7 @@ def test_a_new_value_runs_its_own_points_only(studied: Project, tmp_path: Path):
     shutil.copytree(studied.root, tmp_path / "repository", symlinks=True)
     grown = Project(tmp_path / "repository")
     grown.edit({"study.methods.methods": ["none", "soft", "sid"]})
-    said = grown.run("dvc", "repro", "stages/dvc.yaml:methods").stdout
+    said = grown.run("dvc", "repro", "stages/dvc.yaml:methods", warm=True).stdout
     ran = [line for line in said.splitlines() if line.startswith("Running stage") and "'inputs'" not in line]
     assert len(ran) == 2
     assert any("methods-point@tiny-none-0" in line for line in ran)

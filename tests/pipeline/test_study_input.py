@@ -74,7 +74,7 @@ def test_a_depth_above_the_teachers_is_refused_before_anything_runs(finished_cop
 def test_a_size_above_the_data_means_all_of_them_and_says_so(finished_copy: Project):
     finished_copy.edit({"study.data_size.rows": [16, 500]})
     command = f"targets {TASK} data/{TASK} runs/teacher/{TASK}/s0 out --study data_size"
-    said = finished_copy.run("python", "-m", "kdcore", *command.split()).stdout
+    said = finished_copy.run("python", "-m", "kdcore", *command.split(), warm=True).stdout
     assert f"{TASK}/train: 500 rows are asked for, and all 96 are taken" in said.splitlines()
 
 
@@ -99,7 +99,7 @@ def test_equal_students_keep_their_own_names(finished_copy: Project):
     for method in ("sid", "sid-kl"):
         options = f"out/{method}.json -S student.layers=2"
         command = f"point {TASK} {method} 0 data/{TASK} runs/teacher/{TASK} runs/targets/{TASK} {options}"
-        finished_copy.run("python", "-m", "kdcore", *command.split())
+        finished_copy.run("python", "-m", "kdcore", *command.split(), warm=True)
     points = [json.loads((finished_copy.root / f"out/{method}.json").read_text()) for method in ("sid", "sid-kl")]
     assert [found.pop("method") for found in points] == ["sid", "sid-kl"]
     assert len({found.pop("sha256") for found in points}) == 2

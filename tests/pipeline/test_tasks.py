@@ -46,7 +46,7 @@ def write_glue(folder: Path) -> Path:
 def graded(new_project: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project of both tasks, after its headline run."""
     project = new_project(GLUE | {"data.path": str(write_glue(tmp_path_factory.mktemp("glue")))})
-    project.run("dvc", "repro")
+    project.run("dvc", "repro", warm=True)
     project.commit("Results")
     return project
 
@@ -104,7 +104,7 @@ def test_one_table_has_all_tasks(graded: Project):
 
 def test_the_page_and_the_plan_say_what_is_other_for_a_task(graded: Project):
     page = (graded.root / "metrics/main/report.html").read_text()
-    plan = graded.run("python", "-m", "kdcore", "plan", "--seconds", "0").stdout
+    plan = graded.run("python", "-m", "kdcore", "plan", "--seconds", "0", warm=True).stdout
     for text in (page, plan):
         assert "task.rte.methods.sid.student.layers" in text
     assert "Of this task alone: task.rte.teacher.epochs 2, task.rte.student.rows 16" in plan
@@ -125,7 +125,7 @@ def test_another_setting_of_one_task_runs_that_task_again_and_no_other(graded: P
     of_rte = {f"{stage}@rte-{seed}" for stage in ("teacher", "targets") for seed in GLUE["teacher.seeds"]}
     of_rte |= {f"student@rte-{method}-{seed}" for method in GLUE["methods"] for seed in GLUE["seeds"]}
     assert changed == {*of_rte, "inputs", "prepare@rte", "report"}  # the page lists what is other for a task
-    stages = ran(project.run("dvc", "repro", "teacher@rte-7", "teacher@cola-7").stdout)
+    stages = ran(project.run("dvc", "repro", "teacher@rte-7", "teacher@cola-7", warm=True).stdout)
     assert stages == {"prepare@rte", "teacher@rte-7"}
     assert facts(project, "metrics/teacher/rte/s7.json")["epochs"] == 1
 
@@ -148,7 +148,7 @@ def studied(graded: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[
             "tasks": ["cola"],
         }
     )
-    return project, project.run("dvc", "repro", "stages/dvc.yaml:glue").stdout
+    return project, project.run("dvc", "repro", "stages/dvc.yaml:glue", warm=True).stdout
 
 
 def test_the_study_runs_its_own_stages_and_none_of_the_headline(studied: tuple[Project, str]):
@@ -177,7 +177,7 @@ def test_the_study_leaves_numbers_and_no_text(studied: tuple[Project, str]):
 def test_one_command_predicts_all_tasks_by_the_seed_that_is_best_on_validation(studied: tuple[Project, str]):
     project, _ = studied
     trained = sorted(path.name for path in (project.root / "work").glob("student-*"))
-    said = project.run("python", "-m", "kdcore", "submission", "sid", "sent", "--study", "glue").stdout
+    said = project.run("python", "-m", "kdcore", "submission", "sid", "sent", "--study", "glue", warm=True).stdout
     for task, name in NAMES.items():
         scores = {
             seed: facts(project, f"metrics/glue/points/{task}/sid-s{seed}.json")["score"] for seed in GLUE["seeds"]

@@ -24,7 +24,7 @@ TUNING = {
 def tuned(new_project: Callable[..., Project]) -> Project:
     """A project in which tuning is all that ran."""
     project = new_project(TUNING)
-    project.run("dvc", "repro", "stages/dvc.yaml:tune")
+    project.run("dvc", "repro", "stages/dvc.yaml:tune", warm=True)
     return project
 
 
@@ -63,7 +63,7 @@ def test_it_is_done_again_from_the_store_with_the_same_result(tuned: Project, tm
     before = files(again)
     shutil.rmtree(again.root / "metrics/tune")
     shutil.rmtree(again.root / "runs/tune")
-    said = again.run("dvc", "repro", "stages/dvc.yaml:tune").stdout
+    said = again.run("dvc", "repro", "stages/dvc.yaml:tune", warm=True).stdout
     assert files(again) == before
     assert "tune: tiny, sid: student 6 of 6" in said
     assert "epoch 1" not in said  # nothing was trained

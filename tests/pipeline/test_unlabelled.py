@@ -36,7 +36,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_classifier: Callable[
             at = Project(folder / command[1])
             quicken(at.root / "params.yaml")
         else:
-            at.run(*command)
+            at.run(*command, warm=True)
     return at
 
 

@@ -14,10 +14,23 @@ from kdcore import code
 from kdcore.code import code_digest, command_digests
 from tests.unit.raw_files import ROOT
 
+MADE_BY = {
+    "distil.student": "distil.student_training",
+    "distil.teacher": "distil.teacher_training",
+    "distil.targets": "distil.extraction",
+    "evaluation.score": "evaluation.scoring",
+}
+# Each in a fork, into which nothing of kdcore is loaded before: the libraries take seconds, and are loaded once.
 LOADED = """
-import sys
-import kdcore.{0}
-print(*(name for name in sys.modules if name.startswith("kdcore.")))
+import os, sys
+from importlib import import_module
+import torch, transformers.modeling_utils
+for module in sys.argv[1:]:
+    if os.fork() == 0:
+        import_module(f"kdcore.{module}")
+        print(*(name for name in sys.modules if name.startswith("kdcore.")), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0
 """
 
 
@@ -25,27 +38,24 @@ def modules(root: Path) -> dict[str, Path]:
     return {".".join(("kdcore", *path.relative_to(root).with_suffix("").parts)): path for path in root.rglob("*.py")}
 
 
-@pytest.mark.parametrize(
-    ("module", "made_by"),
-    [
-        ("distil.student", "distil.student_training"),
-        ("distil.teacher", "distil.teacher_training"),
-        ("distil.targets", "distil.extraction"),
-        ("evaluation.score", "evaluation.scoring"),
-    ],
-)
+@pytest.fixture(scope="module")
+def loaded_for() -> dict[str, list[str]]:
+    """The modules of kdcore that are loaded for each of the modules that make a run."""
+    command = [sys.executable, "-c", LOADED, *MADE_BY.values()]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    return dict(zip(MADE_BY.values(), map(str.split, listed), strict=True))
+
+
+@pytest.mark.parametrize(("module", "made_by"), MADE_BY.items())
 def test_the_code_of_a_run_is_every_module_that_is_loaded_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, made_by: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded_for: dict[str, list[str]], module: str, made_by: str
 ):
     """Each of them, changed in a copy, changes the digest; those that are told not to count do not."""
-    listed = subprocess.run(
-        [sys.executable, "-c", LOADED.format(made_by)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
     shutil.copytree(ROOT / "kdcore", tmp_path / "kdcore", ignore=shutil.ignore_patterns("__pycache__", "page"))
     monkeypatch.setattr(code, "__file__", str(tmp_path / "kdcore/code.py"))
     files, before = modules(tmp_path / "kdcore"), code_digest(f"kdcore.{module}")
     counted = set()
-    for name in listed.stdout.split():
+    for name in loaded_for[made_by]:
         if name in files:
             text = files[name].read_text()
             files[name].write_text(f"{text}\nx = 1\n")
@@ -55,7 +65,7 @@ def test_the_code_of_a_run_is_every_module_that_is_loaded_for_it(
     assert made_by in counted
     assert {"model.encoder", "model.attention", "data.examples", "data.batches"} <= counted
     outside = {name.replace("/", ".") for name in (*code.DOOR_OF_RUNS, *code.OUTSIDE)}
-    loaded = {name.removeprefix("kdcore.") for name in listed.stdout.split() if name in files}
+    loaded = {name.removeprefix("kdcore.") for name in loaded_for[made_by] if name in files}
     assert {name for name in loaded - counted if not {name, name.split(".")[0]} & outside} == set()
 
 
