@@ -75,7 +75,7 @@ def test_a_size_above_the_data_means_all_of_them_and_says_so(finished_copy: Proj
     finished_copy.edit({"study.data_size.rows": [16, 500]})
     command = f"targets {TASK} data/{TASK} runs/teacher/{TASK}/s0 out --study data_size"
     said = finished_copy.run("python", "-m", "kdcore", *command.split(), warm=True).stdout
-    assert f"{TASK}/train: 500 rows are asked for, and all 96 are taken" in said.splitlines()
+    assert f"{TASK} teacher, seed 0: {TASK}/train: 500 rows are asked for, and all 96 are taken" in said.splitlines()
 
 
 def test_a_missing_run_is_named_by_its_params_key(finished_copy: Project, refused: Refused):
