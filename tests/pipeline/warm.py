@@ -62,7 +62,8 @@ sys.exit(code)
 @cache
 def _server() -> tuple[Path, subprocess.Popen[bytes]]:
     """The folder of its commands, and this process's own server, which ends when its stdin does: with this process."""
-    folder = Path(tempfile.mkdtemp(prefix="warm"))
+    # Not in $TMPDIR, whose path may be long: a socket's has 107 bytes at most.
+    folder = Path(tempfile.mkdtemp(prefix="warm", dir="/tmp"))
     address = folder / "socket"
     for name in ("python", "kdcore", "dvc"):
         (folder / name).write_text(CLIENT.format(python=sys.executable, socket=address))
