@@ -149,7 +149,8 @@ class Remote:
         except AwayError:  # which the bucket has said
             pass
         except (UserError, OSError) as error:
-            if not self._unsaved:
+            finished = (self.folder / "result").is_dir()  # its checkpoints go meanwhile
+            if not finished and not self._unsaved:
                 self._unsaved = True
                 warn(f"{self.name}: a checkpoint could not be uploaded, training goes on: {error}")
         return not self.lost

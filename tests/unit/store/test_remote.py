@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from kdcore import runs
-from kdcore.artefacts import HOST, link
+from kdcore.artefacts import HOST, link, link_folder
 from kdcore.data.batches import Batch
 from kdcore.distil import extraction, shards
 from kdcore.distil.signals import Live, Teaching
@@ -349,6 +349,26 @@ def test_the_two_newest_checkpoints_are_in_the_bucket_and_a_damaged_one_gives_wa
     found = second.restore()
     assert found is not None
     assert found.name == "000000002"
+
+
+def test_a_checkpoint_that_goes_as_the_run_is_finished_is_no_failed_upload(
+    machine: Machine, keys: Keys, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    found = threading.Event()
+
+    def slowly(source: Path, target: Path) -> None:
+        found.set()
+        until(lambda: not source.exists())
+        link_folder(source, target)
+
+    monkeypatch.setattr("kdcore.store.mirror.link_folder", slowly)
+    run = machine("first")
+    assert take(run)
+    save(run, 1)
+    assert found.wait(60)
+    run.finish(write)
+    assert "result/seal.json" in keys()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_machines_own_checkpoint_is_taken_where_it_is_newer(machine: Machine):
