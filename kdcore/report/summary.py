@@ -285,11 +285,13 @@ def overall(runs: Sequence[Run], rows: Sequence[Row], confidence: float) -> list
 
 
 def _averaged(group: Sequence[Run]) -> Run:
-    """The runs of one method and seed on all tasks as one run."""
+    """The runs of one method and seed on all tasks as one run, which learned nothing where it did on no task."""
     score = sum(run["score"] for run in group) / len(group)
-    facts = {name: group[0][name] for name in ("method", "seed", "teacher_seed")} | {"warnings": {}, "selected": None}
-    numbers: Run = {"metric": AVERAGE, "score": score, "scores": {AVERAGE: score}, "closeness": {}, "cost": {}}
-    return facts | numbers | {"task": AVERAGE, "degenerate": any(run["degenerate"] for run in group)}
+    constant = all(run["degenerate"] for run in group)
+    nothing = all({*_warnings(run)} & {*NOTHING_LEARNED} for run in group)
+    facts = {name: group[0][name] for name in ("method", "seed", "teacher_seed")} | {"task": AVERAGE, "selected": None}
+    found = {"degenerate": constant, "warnings": {"chance": ""} if nothing and not constant else {}}
+    return facts | found | {"metric": AVERAGE, "score": score, "scores": {AVERAGE: score}, "closeness": {}, "cost": {}}
 
 
 def _ranks(table: Sequence[Row]) -> dict[str, float]:
@@ -300,7 +302,10 @@ def _ranks(table: Sequence[Row]) -> dict[str, float]:
 
 
 def overall_frame(lines: Sequence[Overall]) -> pd.DataFrame:
-    """The lines with one column per number: each task's headline metric, the average, the rank, the differences."""
+    """The lines with one column per number: each task's headline metric, the average, the rank, the differences.
+
+    degenerate: how many seeds give one answer for all on every task.
+    """
     rows = [
         {"method": line.method, "runs": line.average.degenerate.of, "degenerate": line.average.degenerate.runs}
         | _columns({f"{task}_{row.metric}": row.score for task, row in line.by_task.items()})
