@@ -36,7 +36,7 @@ def predict(
     from kdcore.artefacts import check_file, check_place
     from kdcore.data.prepared import Data
     from kdcore.predict.model import open_classifier
-    from kdcore.predict.rows import own_file
+    from kdcore.predict.rows import rows_of_file
     from kdcore.predict.run import check_options, predict_file, predict_folder, zip_files
     from kdcore.predict.server import ZIP, check_name
 
@@ -52,7 +52,7 @@ def predict(
     if prepared:
         predict_folder(prepared, classifier.task, lambda rows: classifier.logits(rows, batch_size), out)
     else:
-        rows = own_file(data, classifier.task, classifier.columns)
+        rows = rows_of_file(data, classifier.task, classifier.columns)
         predict_file(rows, classifier.task, lambda rows: classifier.logits(rows, batch_size), out, server)
     if zip_:
         zip_files(out)
