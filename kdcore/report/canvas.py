@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kdcore.report.methods import look, meaning
-from kdcore.report.statistics import limits, percent
+from kdcore.report.statistics import limits, over, percent
 from kdcore.report.summary import Row
 
 INK, QUIET = "#222222", "#6B6B6B"
@@ -101,9 +101,8 @@ def subtitle(rows: Sequence[Row]) -> str:
     """The tasks, and what the marks mean."""
     students = [row for row in rows if not row.teacher]
     seeds, teachers = max(row.degenerate.of for row in students), max(row.teachers for row in students)
-    over = f"{seeds} seeds" if teachers == 1 else f"{teachers} teachers"
     level = percent(rows[0].score.confidence)
-    spread = f"mean and {level} t interval over {over}" if seeds > 1 else "one seed, no interval"
+    spread = f"mean and {level} t interval over {over(seeds, teachers)}" if seeds > 1 else "one seed, no interval"
     return f"{', '.join(dict.fromkeys(row.task for row in rows))} · {spread}"
 
 

@@ -183,6 +183,7 @@ def analyse(outputs: Outputs, rows: pd.DataFrame, confidence: float) -> Analysis
             **{method: _classes(outputs, runs, taught_by, confidence) for method, runs in outputs.students.items()},
         },
         differ=examples(outputs, rows),
+        taught=len({*taught_by.values()}),
     )
 
 

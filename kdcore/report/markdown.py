@@ -9,7 +9,7 @@ from typing import Any
 from kdcore.console import millions
 from kdcore.distil.methods import INTERNAL
 from kdcore.report.methods import ordered
-from kdcore.report.statistics import Difference, Estimate, McNemar, Tested, degenerate, percent, star
+from kdcore.report.statistics import Difference, Estimate, McNemar, Tested, degenerate, over, percent, star
 from kdcore.report.summary import AVERAGE, CLOSENESS, Overall, Row, by_task
 from kdcore.studies import Axis
 
@@ -145,8 +145,13 @@ def spread(runs: int, teachers: int, confidence: float) -> str:
     """What `±` means in a table of so many runs a row, by so many teachers."""
     if runs == 1:
         return "one seed, no interval"
-    over = f"{runs} seeds" if teachers == 1 else f"{teachers} teachers, each the mean of its students ({runs} in all)"
-    return f"mean ± half width of the {percent(confidence)} t interval over {over}"
+    each = "" if teachers == 1 else f", each the mean of its students ({runs} in all)"
+    return f"mean ± half width of the {percent(confidence)} t interval over {over(runs, teachers)}{each}"
+
+
+def pairing(teachers: int) -> str:
+    """How differences are made of students by so many teachers."""
+    return "paired by seed" if teachers == 1 else "paired by seed and averaged by teacher"
 
 
 def holm_note(tests: Iterable[Tested]) -> list[str]:
@@ -166,8 +171,8 @@ def _notes(table: Sequence[Row], students: str, comparisons: str, data: str = "v
     ]
     if made:
         notes += [comparisons] * bool(comparisons)
-        how = "by seed" if max(row.teachers for row in table) == 1 else "by seed and averaged by teacher"
-        notes.append(f"Differences are paired {how}, with their {percent(made[0].confidence)} t interval.")
+        how = pairing(max(row.teachers for row in table))
+        notes.append(f"Differences are {how}, with their {percent(made[0].confidence)} t interval.")
         notes.append("An interval that includes 0 reads “no difference found”.")
     if any(row.score.n > 1 and row.score.low is None for row in _students(table)):
         notes.append("A row whose scores are all equal has no interval.")

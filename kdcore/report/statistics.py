@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from kdcore.console import count_of
 from kdcore.data.metrics import METRICS
 from kdcore.distil.methods import INTERNAL
 
@@ -151,6 +152,11 @@ def mean(scores: Sequence[float], confidence: float, teachers: Sequence[Hashable
         return Estimate(centre, None, None, len(values), confidence, note)
     interval = stats.ttest_1samp(values, 0.0).confidence_interval(confidence)
     return Estimate(centre, float(interval.low), float(interval.high), len(values), confidence)
+
+
+def over(runs: int, teachers: int) -> str:
+    """What `mean` and its interval are over, of so many runs by so many teachers: `3 seeds`, or `2 teachers`."""
+    return count_of(runs, "seed") if teachers == 1 else count_of(teachers, "teacher")
 
 
 def _by_teacher(values: NDArray[np.float64], teachers: Sequence[Hashable]) -> NDArray[np.float64]:

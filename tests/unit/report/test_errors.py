@@ -156,6 +156,22 @@ def test_teachers_are_each_their_own_whatever_their_seeds():
     assert (found.value, found.n) == (pytest.approx(2 / 3), 3)
 
 
+@pytest.mark.parametrize(
+    ("seeds", "means", "differences"),
+    [
+        ((0, 1), "over 2 teachers, a student beside its own, with", "paired by seed and averaged by teacher."),
+        ((0, 3), "over 2 seeds, with", "paired by seed."),  # both of the first teacher
+    ],
+)
+def test_the_text_says_what_its_intervals_are_over(seeds, means, differences):
+    students = {"soft": dict.fromkeys(seeds, logits(SOFT)), "sid": dict.fromkeys(seeds, logits(SID))}
+    models = replace(outputs({}), teachers=dict.fromkeys((4, 5, 6), logits(TEACHER)), students=students)
+    text = text_of(models)
+    assert f"Means {means}" in text
+    assert f"Differences are {differences}" in text
+    assert "The first teacher is right on 7 of 10" in text
+
+
 def test_many_classes_are_listed_without_a_column_each():
     task = Task("toy", ("text",), "label", tuple(f"class {i}" for i in range(12)), ("accuracy",))
     made = Outputs(task, np.arange(12.0), {0: np.eye(12)}, {"soft": {0: np.eye(12)}})
