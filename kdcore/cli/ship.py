@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kdcore.cli.command import BATCH, BatchSize, Method, PointsOption, StudyOption, command, set_up_libraries
+from kdcore.cli.command import BATCH, BatchSize, Method, OwnStudyOption, PointsOption, command, set_up_libraries
 from kdcore.cli.opening import distilled, open_all, open_data, recipe_of
 from kdcore.errors import UserError
 from kdcore.params.overrides import for_task
@@ -68,11 +68,11 @@ def submission(
     params: Params,
     method: Method,
     out: Annotated[Path, typer.Argument(help="Folder for the GLUE server's files and their zip.")],
-    study: StudyOption = None,
+    study: OwnStudyOption = None,
 ) -> None:
     """Predict every task's test splits for the GLUE server, each by the seed that is best on validation, and zip them.
 
-    The students are those of the headline run, or of a study of GLUE's tasks; one that is not in the store is trained.
+    The students are those of the headline run, or of a study with its own tasks; one that is not in the store is trained.
     """
     set_up_libraries()
     from kdcore.artefacts import check_file, check_place
@@ -83,10 +83,12 @@ def submission(
     from kdcore.report.points import best
 
     runs, points = Path("runs", study or ""), Path("metrics", study or "main", "points")
+    rerun = STUDIES[study].command if study else "dvc repro"
     check_place(out, runs, points)
     check_file(out / ZIP)
     check_tasks(params.tasks)
-    for task, (seed, point) in {task: best(points / task, task, method, params.seeds) for task in params.tasks}.items():
+    taken = {task: best(points / task, task, method, params.seeds, rerun) for task in params.tasks}
+    for task, (seed, point) in taken.items():
         say(f"{task}: {method}, seed {seed}, {point.metric} {point.score:.4f} on validation")
         folder = (STUDIES[study].data if study else Path("data")) / task
         taught_by = teacher_of(seed, params.teacher.seeds)

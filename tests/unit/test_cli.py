@@ -58,6 +58,40 @@ def test_inputs_names_a_teacher_that_teaches_no_student(
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("study", "said"),
+    [
+        ([], "params.yaml: seeds: 0 is asked for, but metrics/main/points/rte/sid-s0.json is missing; "),
+        (
+            ["--study", "glue"],
+            "params.yaml: study.glue.seeds: 5 is asked for, but metrics/glue/points/rte/sid-s5.json is missing; "
+            "`dvc repro stages/dvc.yaml:glue` makes it\n",
+        ),
+        (["--study", "depth"], "must be glue, found 'depth'"),
+    ],
+)
+def test_a_submission_without_its_points_says_which_key_asks_and_what_makes_them(
+    project: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    study: list[str],
+    said: str,
+):
+    project(tasks=["rte"], task=SMALL["task"] | {"rte": {}}, study__glue__tasks=["rte"], study__glue__seeds=[5])
+    capsys.readouterr()
+    assert run(monkeypatch, "submission", "sid", "sent", *study) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_studys_own_task_that_the_server_lacks_is_named_by_its_key(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    project(task=SMALL["task"] | {"rte": {}}, study__glue__tasks=["rte", "tiny"])
+    capsys.readouterr()
+    assert run(monkeypatch, "submission", "sid", "sent", "--study", "glue") == 2
+    assert capsys.readouterr().err.startswith("params.yaml: study.glue.tasks.1: must be a task of GLUE (")
+
+
 def python(code: str, *args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
