@@ -176,6 +176,8 @@ def _notes(table: Sequence[Row], students: str, comparisons: str, data: str = "v
         notes.append("An interval that includes 0 reads “no difference found”.")
     if any(row.score.n > 1 and row.score.low is None for row in _students(table)):
         notes.append("A row whose scores are all equal has no interval.")
+    for there in sorted({run.used for row in table for run in row.runs if run.used}):
+        notes.append(f"There are {there:,} training rows: what asks for more is the student of all of them.")
     if any(run.selected for row in table for run in row.runs):
         where = "validation rows, none of these" if data == TEST else "some of these rows, so the scores are high"
         notes.append(f"Epochs were selected (`train.keep: best`) by score on {where}.")

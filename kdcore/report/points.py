@@ -86,6 +86,7 @@ class Point(BaseModel):
     method: str
     layers: int
     rows: int | None = None
+    used: int | None = None  # training rows, where a study asks for more than there are
     seed: int | None = None
     teacher_seed: int | None = None  # None: of a teacher, and where that was fine-tuned elsewhere
     init: str | None = None

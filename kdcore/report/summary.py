@@ -50,7 +50,8 @@ class Seed:
     """One run of a row.
 
     seed: None for a teacher that was fine-tuned elsewhere; teacher_seed: of a student's teacher; warnings: kind ->
-    words; selected: the epoch that was kept because it scored best, None for the last.
+    words; selected: the epoch that was kept because it scored best, None for the last; used: the training rows, where
+    more were asked for.
     """
 
     seed: int | None
@@ -59,6 +60,7 @@ class Seed:
     teacher_seed: int | None = None
     warnings: Mapping[str, str] = field(default_factory=dict)
     selected: int | None = None
+    used: int | None = None
 
 
 @dataclass(frozen=True)
@@ -289,8 +291,9 @@ def _averaged(group: Sequence[Run]) -> Run:
     score = sum(run["score"] for run in group) / len(group)
     constant = all(run["degenerate"] for run in group)
     nothing = all({*_warnings(run)} & {*NOTHING_LEARNED} for run in group)
-    facts = {name: group[0][name] for name in ("method", "seed", "teacher_seed")} | {"task": AVERAGE, "selected": None}
+    facts = {name: group[0][name] for name in ("method", "seed", "teacher_seed")} | {"task": AVERAGE}
     found = {"degenerate": constant, "warnings": {"chance": ""} if nothing and not constant else {}}
+    found |= {"selected": None, "used": None}
     return facts | found | {"metric": AVERAGE, "score": score, "scores": {AVERAGE: score}, "closeness": {}, "cost": {}}
 
 
