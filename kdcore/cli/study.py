@@ -146,7 +146,7 @@ def curve(
     say(f"{study}: the table is {out / 'table.md'}, the picture {out / 'figures' / f'{study}.png'}")
 
 
-@command(reads=("student.layers", "study.depth"))
+@command(reads=("student.layers", "study.depth", "task.{task}"))
 def latency(
     params: Params,
     task: str,

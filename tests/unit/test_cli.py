@@ -13,9 +13,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from kdcore import cli
-from kdcore.cli.command import keys
+from kdcore.cli.command import declared, keys
 from kdcore.distil import teacher as stage
 from kdcore.interrupt import Interrupted
+from kdcore.params.sections import TaskEntry
+from kdcore.studies import OWN
 from tests import on_disk, tiny
 from tests.pipeline.conftest import ROOT, SMALL, edit_params
 
@@ -56,6 +58,14 @@ def test_inputs_names_a_teacher_that_teaches_no_student(
     err = capsys.readouterr().err
     assert err.startswith("warning: teacher.seeds: 1 teaches no student, and is trained all the same: students with ")
     assert len(err.splitlines()) == 1
+
+
+def test_a_command_of_one_task_that_reads_a_knob_which_tasks_may_have_of_their_own_declares_the_tasks():
+    sections = {*OWN} & {*TaskEntry.model_fields}
+    for name, body in COMMANDS.items():
+        knobs = {key for key in declared[name.rstrip("_")] if key.partition(".")[0] in sections} - {"teacher.seeds"}
+        if "task" in inspect.signature(body).parameters and knobs:
+            assert "task.{task}" in declared[name], name
 
 
 @pytest.mark.parametrize(
