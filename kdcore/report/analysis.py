@@ -220,7 +220,11 @@ def _interval(score: Estimate) -> str:
 def _notes(methods: Mapping[str, Method], teachers: int, confidence: float) -> str:
     seeds = len(next(iter(methods.values())).runs)
     beside = "" if teachers == 1 else ", a student beside its own"
-    spread = f"Means over {over(seeds, teachers)}{beside}, with the {percent(confidence)} t interval." if seeds > 1 else "One seed."
+    spread = (
+        f"Means over {over(seeds, teachers)}{beside}, with the {percent(confidence)} t interval."
+        if seeds > 1
+        else "One seed."
+    )
     repeated = "A teacher's error is repeated where the student predicts the same wrong class."
     made = [test for method in methods.values() for test in method.minus_soft.values()]
     paired = [f"Differences are {pairing(teachers)}."] if made else []
