@@ -2,7 +2,7 @@
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from kdcore.errors import UserError
 from kdcore.params.overrides import for_task
 from kdcore.params.sections import Params
 from kdcore.studies import STUDIES, teacher_of
+
+if TYPE_CHECKING:
+    from kdcore.distil.card import Scores
+    from kdcore.distil.finished import Finished
 
 
 @command(reads=())
@@ -72,7 +76,7 @@ def submission(
 ) -> None:
     """Predict every task's test splits for the GLUE server, each by the seed that is best on validation, and zip them.
 
-    The students are those of the headline run, or of a study with its own tasks; one that is not in the store is trained.
+    The students are those of the headline run, or of a study with its own tasks; one that the store lacks is trained.
     """
     set_up_libraries()
     from kdcore.artefacts import check_file, check_place
@@ -117,7 +121,6 @@ def export(
     from kdcore.data.tokens import tokenised
     from kdcore.distil.finished import Finished
     from kdcore.export import export as write
-    from kdcore.report.card import known_scores
 
     check_folder(out, model, *filter(None, [data]))
     made = Finished.open(model, "dvc repro")
@@ -125,8 +128,7 @@ def export(
     check_folder(out, folder)
     prepared = open_data(made.task.name, folder)
     rows = tokenised(prepared, "validation", made.tokenizer, made.max_length)
-    scores = known_scores(made.facts, points or Path("metrics/main/points") / made.task.name)
-    facts = write(model, prepared.task, rows, out, int8, batch_size, scores)
+    facts = write(model, prepared.task, rows, out, int8, batch_size, _scores(made, points))
     for kind in [kind for kind in ("float32", "int8") if kind in facts]:
         same = f"answers as torch on {facts[kind]['agreement']:.2%} of {facts['rows']:,} rows"
         scored = [f", {name} {facts[kind][name]:.4f}" for name in prepared.task.metrics if name in facts[kind]]
@@ -146,10 +148,15 @@ def push(
     from kdcore.console import say
     from kdcore.distil.finished import Finished
     from kdcore.push import push as upload
-    from kdcore.report.card import known_scores
 
     made = Finished.open(model, "dvc repro -f student")
     if made.facts["method"] == "teacher":
         raise UserError(str(model), "is a teacher; name the folder of a student")
-    scores = known_scores(made.facts, points or Path("metrics/main/points") / made.task.name)
-    say(upload(made, repository, private, revision, scores))
+    say(upload(made, repository, private, revision, _scores(made, points)))
+
+
+def _scores(made: "Finished", points: Path | None) -> "Scores | None":
+    """The scores that a model's card shows, as far as they are known."""
+    from kdcore.report.card import known_scores
+
+    return known_scores(made.facts, points or Path("metrics/main/points") / made.task.name)

@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kdcore.report.methods import look, meaning
 from kdcore.report.statistics import limits, over, percent
-from kdcore.report.summary import Row
+from kdcore.report.summary import Row, students_of
 
 INK, QUIET = "#222222", "#6B6B6B"
 SIZE = (6.4, 4.6)  # inches of one panel, titles and legend included
@@ -99,7 +99,7 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
 
 def subtitle(rows: Sequence[Row]) -> str:
     """The tasks, and what the marks mean."""
-    students = [row for row in rows if not row.teacher]
+    students = students_of(rows)
     seeds, teachers = max(row.degenerate.of for row in students), max(row.teachers for row in students)
     level = percent(rows[0].score.confidence)
     spread = f"mean and {level} t interval over {over(seeds, teachers)}" if seeds > 1 else "one seed, no interval"

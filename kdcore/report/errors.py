@@ -243,7 +243,7 @@ def _score(outputs: Outputs, logits: NDArray[np.floating], confidence: float) ->
     ).within(*limits(name))
 
 
-def examples(outputs: Outputs, rows: pd.DataFrame, most: int = MOST) -> list[Example]:
+def examples(outputs: Outputs, rows: pd.DataFrame) -> list[Example]:
     """The telling examples: text, label, what the teacher and most seeds of each method predict.
 
     rows: the prepared validation data, in the order of the predictions; its texts may be null.
@@ -262,7 +262,7 @@ def examples(outputs: Outputs, rows: pd.DataFrame, most: int = MOST) -> list[Exa
                 for method, runs in outputs.students.items()
             },
         )
-        for at in telling(outputs, most)
+        for at in telling(outputs, MOST)
     ]
 
 

@@ -10,7 +10,7 @@ from kdcore.console import millions
 from kdcore.distil.methods import INTERNAL
 from kdcore.report.methods import ordered
 from kdcore.report.statistics import Difference, Estimate, McNemar, Tested, degenerate, over, percent, star
-from kdcore.report.summary import AVERAGE, CLOSENESS, Overall, Row, by_task
+from kdcore.report.summary import AVERAGE, CLOSENESS, Overall, Row, by_task, students_of
 from kdcore.studies import Axis
 
 LONGEST = 200  # characters of a text that is quoted
@@ -167,14 +167,14 @@ def _notes(table: Sequence[Row], students: str, comparisons: str, data: str = "v
     made = [difference for row in table for difference in row.differences.values()]
     notes = [
         f"Students: {spread(row.degenerate.of, row.teachers, row.score.confidence)}{students}"
-        for row in _students(table)[:1]
+        for row in students_of(table)[:1]
     ]
     if made:
         notes += [comparisons] * bool(comparisons)
         how = pairing(max(row.teachers for row in table))
         notes.append(f"Differences are {how}, with their {percent(made[0].confidence)} t interval.")
         notes.append("An interval that includes 0 reads “no difference found”.")
-    if any(row.score.n > 1 and row.score.low is None for row in _students(table)):
+    if any(row.score.n > 1 and row.score.low is None for row in students_of(table)):
         notes.append("A row whose scores are all equal has no interval.")
     for there in sorted({run.used for row in table for run in row.runs if run.used}):
         notes.append(f"There are {there:,} training rows: what asks for more is the student of all of them.")
@@ -207,7 +207,7 @@ def tables(
         blocks.append(Heading(2, f"{table[0].task}: {table[0].metric} on {data}{about}"))
         blocks += [scores_table(table, titles), _notes(table, _teachers(table), comparisons, data)]
         if names := _names(row.closeness for row in table):
-            lines = [[*_words(row, titles), *_estimates(row.closeness, names)] for row in _students(table)]
+            lines = [[*_words(row, titles), *_estimates(row.closeness, names)] for row in students_of(table)]
             header = [*titles.values(), *(CLOSENESS.get(name, name) for name in names)]
             blocks += [Heading(3, "Closeness to the teacher"), Table(header, lines, len(titles))]
         if any(row.cost for row in table):
@@ -274,7 +274,7 @@ def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
     """Two tables per task, a line per value of the axis and columns per method: scores beside soft, and closeness."""
     blocks: list[Block] = []
     for table in by_task(rows).values():
-        students = _students(table)
+        students = students_of(table)
         methods = ordered(row.method for row in students)
         values = sorted({row.keys[axis.field] for row in students}, key=lambda value: (isinstance(value, str), value))
         lines = {v: {row.method: row for row in students if row.keys[axis.field] == v} for v in values}
@@ -318,10 +318,6 @@ def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
             Table([axis.title, *(f"{titles[name]}, {method}" for name in means for method in methods)], close),
         ]
     return blocks
-
-
-def _students(table: Sequence[Row]) -> list[Row]:
-    return [row for row in table if not row.teacher]
 
 
 def _names(mappings: Iterable[Mapping[str, Any]]) -> list[str]:

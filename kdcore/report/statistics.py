@@ -19,6 +19,7 @@ from kdcore.distil.methods import INTERNAL
 
 NO_DIFFERENCE = "no difference found"
 AT_CHANCE = "both at chance"
+RESAMPLES = 2000
 _TOLERANCE = 1e-12  # scores are ratios of counts: smaller differences come from rounding
 
 RANGES = {"agreement": (0.0, 1.0), **{name: (metric.low, 1.0) for name, metric in METRICS.items()}}
@@ -223,19 +224,12 @@ def corrected(table: Sequence[Mapping[str, Test]]) -> list[dict[str, Test]]:
 
 
 def bootstrap(
-    metric: Callable[[NDArray, NDArray], float],
-    labels: ArrayLike,
-    predictions: ArrayLike,
-    confidence: float,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
+    metric: Callable[[NDArray, NDArray], float], labels: ArrayLike, predictions: ArrayLike, confidence: float
 ) -> Estimate:
     """One run's metric with the percentile interval over resampled validation examples.
 
-    labels: (N,); predictions: (N, ...), in the form that `metric(labels, predictions)` takes. The same seed
-    gives the same interval. Two runs side by side in `predictions` and a metric that subtracts give a paired
-    difference.
+    labels: (N,); predictions: (N, ...), in the form that `metric(labels, predictions)` takes. The same ones have the
+    same interval. Two runs side by side in `predictions` and a metric that subtracts give a paired difference.
     """
     truth, predicted = np.asarray(labels), np.asarray(predictions)
     if len(truth) != len(predicted) or not len(truth):
@@ -248,11 +242,11 @@ def bootstrap(
         interval = stats.bootstrap(
             (np.arange(len(truth)),),
             lambda chosen: metric(truth[chosen], predicted[chosen]),
-            n_resamples=resamples,
+            n_resamples=RESAMPLES,
             vectorized=False,
             confidence_level=confidence,
             method="percentile",
-            rng=np.random.default_rng(seed),
+            rng=np.random.default_rng(0),
         ).confidence_interval
     if not np.isfinite([interval.low, interval.high]).all():
         return Estimate(value, None, None, len(truth), confidence, "undefined on some resamples")

@@ -120,6 +120,10 @@ def by_task(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return tasks
 
 
+def students_of(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if not row.teacher]
+
+
 Against = Callable[[Keys], Mapping[str, Keys]]  # keys of a row -> name and keys of each row that it is compared with
 
 
@@ -212,7 +216,7 @@ def differences(
     others: Mapping[Key, Mapping[str, Key | None]],
     confidence: float,
     teachers: Mapping[Any, int | None],
-    widest: float = float("inf"),
+    widest: float,
     at_chance: Collection[Key] = (),
 ) -> dict[Key, dict[str, Difference]]:
     """Every comparison of one table: paired by seed, and corrected for the number of them all.
@@ -299,7 +303,7 @@ def _averaged(group: Sequence[Run]) -> Run:
 
 def _ranks(table: Sequence[Row]) -> dict[str, float]:
     """Method -> its rank by mean score among the students of one task; equal ones share the mean of their ranks."""
-    students = [row for row in table if not row.teacher]
+    students = students_of(table)
     ranks = rankdata([-row.score.value for row in students])
     return {row.method: float(rank) for row, rank in zip(students, ranks, strict=True)}
 

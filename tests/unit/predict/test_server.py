@@ -90,7 +90,9 @@ def test_another_number_of_rows_is_refused_before_any_is_predicted(tmp_path):
         lambda: predict_folder(data, task, predict, tmp_path),
         lambda: predict_file(as_prepared([rows["first"], rows["second"]]), task, predict, tmp_path, "WNLI"),
     ):
-        with pytest.raises(UserError, match="WNLI.tsv: must have 146 rows, those of the server's test set, found 145"):
+        with pytest.raises(
+            UserError, match=r"WNLI\.tsv: must have 146 rows, those of the server's test set, found 145"
+        ):
             predicted()
 
 

@@ -1,7 +1,6 @@
 """The error analysis by hand on ten examples; the examples that are shown; and that their text stays text."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ import pytest
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
-from kdcore.report import errors
+from kdcore.report import errors, statistics
 from kdcore.report.analysis import ERRORS, Example, Skipped, Vote, section
 from kdcore.report.errors import Outputs, examples, telling, write_errors
 from kdcore.report.markdown import Quoted, Table, to_markdown
@@ -20,7 +19,7 @@ from tests import on_disk
 
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch):
-    monkeypatch.setattr(errors, "bootstrap", partial(errors.bootstrap, resamples=50))
+    monkeypatch.setattr(statistics, "RESAMPLES", 50)
 
 
 TASK = Task("toy", ("text",), "label", ("no", "yes", "maybe"), ("accuracy",))
@@ -128,7 +127,7 @@ def test_telling_examples_are_those_on_which_methods_differ_most_first():
     models = outputs({"soft": [SOFT, SOFT], "sid": [SID, second]})
     assert telling(models, 30) == [6, 2, 3, 9]
     assert telling(models, 2) == [6, 2]
-    (example,) = examples(models, ROWS, most=1)
+    example, *_ = examples(models, ROWS)
     votes = {"soft": Vote("yes", 2, 2), "sid": Vote("no", 0, 2)}
     assert example == Example(106, ["text 6"], "yes", "no", votes)
 
