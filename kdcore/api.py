@@ -6,7 +6,7 @@ Shapes: B examples, T tokens of the longest, A heads, H hidden size, K classes (
 import copy
 import io
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -61,6 +61,7 @@ from kdcore.params.sections import Section
 from kdcore.params.text import complaints
 from kdcore.params.values import Length, Method, Seed
 from kdcore.predict.model import open_classifier
+from kdcore.predict.rows import as_prepared
 from kdcore.predict.table import table
 from kdcore.runs import open_run
 
@@ -133,15 +134,7 @@ class Student:
 
         texts: strings, or pairs of them for a task of pairs. Raises UserError with every text that is none.
         """
-        columns = [list(texts)] if len(self.task.text) == 1 else [[pair[k] for pair in texts] for k in (0, 1)]
-        block = Block(dict(zip(self.task.text, columns, strict=True)), range(len(columns[0])), "texts")
-        found = checks.Column([] if block.rows else ["must have at least 1 text, found 0"])
-        for column in self.task.text:
-            checks.texts(self.task, block, column, found)
-        if found.problems:
-            raise UserError("predict", found.problems)
-        second = columns[1] if len(columns) == 2 else None
-        rows = pd.DataFrame({"text_a": columns[0], "text_b": second, "label": np.nan})
+        rows = as_prepared(_by_column(self.task, texts))
         return table(self.task, open_classifier(self.path).logits(rows, BATCH)).drop(columns="row")
 
     def save(self, folder: str | Path) -> Path:
@@ -229,6 +222,27 @@ def distil(
         _check(called(method, layers, seed), point, own["student"].floor)
     scores = (point["metric"], point["score"], above["score"], point["fidelity"], point["warnings"])
     return Student(made.folder, data.task, *scores, teacher.max_length, data.folder)
+
+
+def _by_column(task: Task, texts: Any) -> list[list[str]]:
+    """Texts, or pairs of them, by column of the task; raises UserError with every one that is none."""
+    one, many = ("text", "texts") if len(task.text) == 1 else ("pair of texts", "pairs of texts")
+    cells = texts.tolist() if isinstance(texts, np.ndarray) else texts
+    if isinstance(cells, str | bytes | Mapping | pd.DataFrame) or not isinstance(cells, Iterable):
+        raise UserError("predict", f"texts: must be a list of {many}, found {type(texts).__name__}")
+    rows = [*cells] if many.startswith("pairs") else [(cell,) for cell in cells]
+    found, whole = checks.Column([] if rows else [f"must have at least 1 {one}, found 0"]), list[int]()
+    for at, row in enumerate(rows):
+        if isinstance(row, list | tuple) and len(row) == len(task.text):
+            whole.append(at)
+        else:
+            found.problems.append(f"texts: row {at + 1}: must be a {one}, found {shown(row)}")
+    columns = {name: [rows[at][place] for at in whole] for place, name in enumerate(task.text)}
+    for column in task.text:
+        checks.texts(task, Block(columns, whole, "texts"), column, found)
+    if found.problems:
+        raise UserError("predict", found.problems)
+    return [*columns.values()]
 
 
 def _check(name: str, point: Mapping[str, Any], floor: float | None) -> None:

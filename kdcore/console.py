@@ -103,12 +103,12 @@ def in_words(seconds: float) -> str:
 
 
 @contextmanager
-def progress(title: str, total: int, done: int = 0, unit: str = "rows") -> Iterator[Update]:
+def progress(title: str, total: int, done: int = 0) -> Iterator[Update]:
     """Yield update(advance, note): a bar with the rate, which goes at the end, or a plain line every ten seconds."""
     if not processes.speaks() or not (_in_notebook() or sys.stderr.isatty()):
-        drawn = _lines(title, total, done, unit)
+        drawn = _lines(title, total, done)
     else:
-        drawn = (_below_the_cell if _in_notebook() else _bar)(_headed(title), total, done, unit)
+        drawn = (_below_the_cell if _in_notebook() else _bar)(_headed(title), total, done)
     with drawn as update:
         yield update
 
@@ -119,21 +119,21 @@ def _in_notebook() -> bool:
 
 
 @contextmanager
-def _bar(title: str, total: int, done: int, unit: str) -> Iterator[Update]:
+def _bar(title: str, total: int, done: int) -> Iterator[Update]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} rows"),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total, completed=done, note="", rate="")
-        rate = _rate(unit)
+        rate = _rate()
 
         def update(advance: int, note: str = "") -> None:
             bar.update(task, advance=advance, note=note, rate=rate(advance))
@@ -142,30 +142,30 @@ def _bar(title: str, total: int, done: int, unit: str) -> Iterator[Update]:
 
 
 @contextmanager
-def _below_the_cell(title: str, total: int, done: int, unit: str) -> Iterator[Update]:
+def _below_the_cell(title: str, total: int, done: int) -> Iterator[Update]:
     """By IPython alone: rich would need ipywidgets for a bar that moves."""
     from IPython.display import HTML, display
 
     cell = display(HTML(""), display_id=True)
 
     def draw(done: int, how: str) -> None:
-        text = escape(f"{title} {done:,}/{total:,} {unit}, {how}")
+        text = escape(f"{title} {done:,}/{total:,} rows, {how}")
         cell.update(HTML(f'<progress value="{done}" max="{total}"></progress> {text}'))
 
     try:
-        yield _every(0.5, done, unit, draw)
+        yield _every(0.5, done, draw)
     finally:
         cell.update(HTML(""))
 
 
 @contextmanager
-def _lines(title: str, total: int, done: int, unit: str) -> Iterator[Update]:
-    yield _every(10, done, unit, lambda done, how: say(f"{title}: {done:,}/{total:,} {unit}, {how}"))
+def _lines(title: str, total: int, done: int) -> Iterator[Update]:
+    yield _every(10, done, lambda done, how: say(f"{title}: {done:,}/{total:,} rows, {how}"))
 
 
-def _every(seconds: float, done: int, unit: str, show: Callable[[int, str], None]) -> Update:
+def _every(seconds: float, done: int, show: Callable[[int, str], None]) -> Update:
     """An update that calls show(done, rate and note) at most once in so many seconds."""
-    rate, shown = _rate(unit), time.monotonic()
+    rate, shown = _rate(), time.monotonic()
 
     def update(advance: int, note: str = "") -> None:
         nonlocal done, shown
@@ -178,12 +178,12 @@ def _every(seconds: float, done: int, unit: str, show: Callable[[int, str], None
     return update
 
 
-def _rate(unit: str):  # type: ignore[no-untyped-def]
+def _rate():  # type: ignore[no-untyped-def]
     start, total = time.monotonic(), 0
 
     def rate(advance: int) -> str:
         nonlocal total
         total += advance
-        return f"{total / max(1e-9, time.monotonic() - start):,.0f} {unit}/s"
+        return f"{total / max(1e-9, time.monotonic() - start):,.0f} rows/s"
 
     return rate

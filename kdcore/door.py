@@ -88,10 +88,10 @@ def params_for(
     tuned = asked.tuned(params.study[asked.name]) if asked else ()
     own = of_study(asked, params.study) | of_task(task, params.task.get(task or ""), method, tuned)
     own = {knob: one for knob, one in own.items() if not any(f"{knob}.".startswith(f"{key}.") for key in set_now)}
-    resolved = params.model_copy(update=with_changes(dict(params), values(own)) | own_lists(asked, params.study))
-    names = {knob: override.key for knob, override in own.items()} | (
-        asked.asked(params.study[asked.name]).asks if asked else {}
-    )
+    lists = own_lists(asked, params.study)
+    resolved = params.model_copy(update=with_changes(dict(params), values(own)) | lists)
+    names = {knob: override.key for knob, override in own.items()} | {name: f"study.{study}.{name}" for name in lists}
+    names |= asked.asked(params.study[asked.name]).asks if asked else {}
     return Given(cast(Params, View(resolved, reads)), names)
 
 

@@ -8,13 +8,14 @@ import logging
 import shutil
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kdcore.artefacts import new_folder, seal, write_json
-from kdcore.data.batches import collate, in_order
+from kdcore.data.batches import Batch, collate, in_order
 from kdcore.data.examples import Examples
 from kdcore.data.metrics import labelled_metrics, predictions
 from kdcore.data.tasks import Task
@@ -148,16 +149,23 @@ def write_int8(source: Path, target: Path) -> None:
         root.setLevel(before)
 
 
-def _logits(path: Path, examples: Examples, batch_size: int) -> np.ndarray:
-    """(N, K) logits of an ONNX file on the CPU, in the examples' order."""
+def by_onnx(path: Path, threads: int = 0) -> Callable[[Batch], np.ndarray]:
+    """Batch -> its (B, K) logits by an ONNX file on the CPU. threads: 0 for as many as ONNX Runtime takes by itself."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+    return lambda batch: session.run(["logits"], {name: batch.inputs[name].numpy() for name in names})[0]
+
+
+def _logits(path: Path, examples: Examples, batch_size: int) -> np.ndarray:
+    """(N, K) logits of an ONNX file on the CPU, in the examples' order."""
+    answer = by_onnx(path)
     logits: np.ndarray | None = None
     for rows in in_order(examples.lengths, batch_size):
-        batch = collate(examples, rows)
-        feed = {one.name: batch.inputs[one.name].numpy() for one in session.get_inputs()}
-        (part,) = session.run(["logits"], feed)
+        part = answer(collate(examples, rows))
         if logits is None:
             logits = np.empty((len(examples), part.shape[1]), np.float32)
         logits[rows] = part

@@ -20,7 +20,7 @@ from kdcore.data.prepared import Data
 from kdcore.data.tokens import tokenised
 from kdcore.distil.finished import Finished
 from kdcore.distil.folder import versions
-from kdcore.export import check_installed, write_float32, write_int8
+from kdcore.export import by_onnx, check_installed, write_float32, write_int8
 from kdcore.model.build import build
 from kdcore.model.encoder import Encoder
 
@@ -129,7 +129,7 @@ def _answers(folders: Mapping[int, Path], threads: int) -> dict[tuple[int, str],
     found: dict[tuple[int, str], Answer] = {}
     for depth, folder in folders.items():
         found[depth, RUNTIMES[0]] = _by_torch(folder)
-        found |= {(depth, name): _by_onnx(folder / f"{name}.onnx", threads) for name in RUNTIMES[1:]}
+        found |= {(depth, name): by_onnx(folder / f"{name}.onnx", threads) for name in RUNTIMES[1:]}
     return found
 
 
@@ -141,16 +141,6 @@ def _by_torch(folder: Path) -> Answer:
         return encoder(batch.inputs).logits
 
     return answer
-
-
-def _by_onnx(path: Path, threads: int) -> Answer:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [one.name for one in session.get_inputs()]
-    return lambda batch: session.run(["logits"], {name: batch.inputs[name].numpy() for name in names})
 
 
 def _seconds(

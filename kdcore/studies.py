@@ -15,6 +15,11 @@ OWN = ("data", "model", "teacher", "student", "distill", "train")  # sections of
 UNTUNED = "untuned"
 
 
+def field_of(key: str) -> str:
+    """The field of a point that holds a knob's value: the last part of its params key."""
+    return key.rpartition(".")[2]
+
+
 @dataclass(frozen=True)
 class Axis:
     """A knob that a study varies.
@@ -31,7 +36,7 @@ class Axis:
     @property
     def field(self) -> str:
         """The field of a point that holds its value."""
-        return self.key.rpartition(".")[2]
+        return field_of(self.key)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class Arm:
     methods: str = "methods"
     sets: Mapping[str, Any] = field(default_factory=dict)
     allowed: tuple[str, ...] = METHODS
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What it sets, by field of a point."""
+        return {field_of(key): value for key, value in self.sets.items()}
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ class Cell:
     def fields(self) -> dict[str, Any]:
         """What its points say of it: the field of each params key -> value."""
         settings = {"settings": UNTUNED} if self.untuned else {}
-        return {"method": self.method} | settings | {key.rpartition(".")[2]: value for key, value in self.sets.items()}
+        return {"method": self.method} | settings | {field_of(key): value for key, value in self.sets.items()}
 
 
 STUDIES = {

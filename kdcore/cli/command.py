@@ -50,6 +50,13 @@ Method = Annotated[str, typer.Argument(help=f"One of {', '.join(METHODS)}.", cal
 NAMES: Any = {"help": "A name under `study:` in params.yaml.", "callback": door.one_of(tuple(STUDIES))}
 StudyName = Annotated[str, typer.Argument(**NAMES)]
 StudyOption = Annotated[str | None, typer.Option(**NAMES)]
+OwnStudyOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A study with tasks of its own.",
+        callback=door.one_of(tuple(name for name, study in STUDIES.items() if study.own)),
+    ),
+]
 BATCH = 64
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows per forward pass.")]
 PointsOption = Annotated[

@@ -107,24 +107,17 @@ def report(
 ) -> None:
     """Write the page: every result in one HTML file that opens without a network; say how the run ended."""
     from kdcore.artefacts import check_file
-    from kdcore.report import points
-    from kdcore.report.latency import read_latencies, timed
     from kdcore.report.page.write import write_page
-    from kdcore.report.summary import baselines, summarise
     from kdcore.report.terminal import conclude
 
     check_file(out, metrics, students)
     check_notes(students, params, "run.json")
     named = {task: _named_teacher(params, task) for task in params.tasks}
-    write_page(
+    rows, runs = write_page(
         *(metrics, students, out, params.tasks, params.methods, params.seeds, params.teacher.seeds),
         *(params.evaluate.confidence, params.study, params.task, named),
     )
-    runs = points.read(
-        points.headline(metrics / "main/points", params.tasks, params.methods, params.seeds, params.teacher.seeds)
-    )
-    runs = timed(runs, read_latencies(metrics / "latency", runs))
-    conclude(summarise(runs, ["method"], baselines, params.evaluate.confidence), runs, students, out)
+    conclude(rows, runs, students, out)
 
 
 def _named_teacher(params: Params, task: str) -> str:

@@ -2,16 +2,20 @@
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdcore.cli.command import BATCH, BatchSize, Method, PointsOption, StudyOption, command, set_up_libraries
+from kdcore.cli.command import BATCH, BatchSize, Method, OwnStudyOption, PointsOption, command, set_up_libraries
 from kdcore.cli.opening import distilled, open_all, open_data, recipe_of
 from kdcore.errors import UserError
 from kdcore.params.overrides import for_task
 from kdcore.params.sections import Params
 from kdcore.studies import STUDIES, teacher_of
+
+if TYPE_CHECKING:
+    from kdcore.distil.card import Scores
+    from kdcore.distil.finished import Finished
 
 
 @command(reads=())
@@ -36,7 +40,7 @@ def predict(
     from kdcore.artefacts import check_file, check_place
     from kdcore.data.prepared import Data
     from kdcore.predict.model import open_classifier
-    from kdcore.predict.rows import own_file
+    from kdcore.predict.rows import rows_of_file
     from kdcore.predict.run import check_options, predict_file, predict_folder, zip_files
     from kdcore.predict.server import ZIP, check_name
 
@@ -52,7 +56,7 @@ def predict(
     if prepared:
         predict_folder(prepared, classifier.task, lambda rows: classifier.logits(rows, batch_size), out)
     else:
-        rows = own_file(data, classifier.task, classifier.columns)
+        rows = rows_of_file(data, classifier.task, classifier.columns)
         predict_file(rows, classifier.task, lambda rows: classifier.logits(rows, batch_size), out, server)
     if zip_:
         zip_files(out)
@@ -68,11 +72,11 @@ def submission(
     params: Params,
     method: Method,
     out: Annotated[Path, typer.Argument(help="Folder for the GLUE server's files and their zip.")],
-    study: StudyOption = None,
+    study: OwnStudyOption = None,
 ) -> None:
     """Predict every task's test splits for the GLUE server, each by the seed that is best on validation, and zip them.
 
-    The students are those of the headline run, or of a study of GLUE's tasks; one that is not in the store is trained.
+    The students are those of the headline run, or of a study with its own tasks; one that the store lacks is trained.
     """
     set_up_libraries()
     from kdcore.artefacts import check_file, check_place
@@ -83,10 +87,12 @@ def submission(
     from kdcore.report.points import best
 
     runs, points = Path("runs", study or ""), Path("metrics", study or "main", "points")
+    rerun = STUDIES[study].command if study else "dvc repro"
     check_place(out, runs, points)
     check_file(out / ZIP)
     check_tasks(params.tasks)
-    for task, (seed, point) in {task: best(points / task, task, method, params.seeds) for task in params.tasks}.items():
+    taken = {task: best(points / task, task, method, params.seeds, rerun) for task in params.tasks}
+    for task, (seed, point) in taken.items():
         say(f"{task}: {method}, seed {seed}, {point.metric} {point.score:.4f} on validation")
         folder = (STUDIES[study].data if study else Path("data")) / task
         taught_by = teacher_of(seed, params.teacher.seeds)
@@ -115,7 +121,6 @@ def export(
     from kdcore.data.tokens import tokenised
     from kdcore.distil.finished import Finished
     from kdcore.export import export as write
-    from kdcore.report.card import known_scores
 
     check_folder(out, model, *filter(None, [data]))
     made = Finished.open(model, "dvc repro")
@@ -123,8 +128,7 @@ def export(
     check_folder(out, folder)
     prepared = open_data(made.task.name, folder)
     rows = tokenised(prepared, "validation", made.tokenizer, made.max_length)
-    scores = known_scores(made.facts, points or Path("metrics/main/points") / made.task.name)
-    facts = write(model, prepared.task, rows, out, int8, batch_size, scores)
+    facts = write(model, prepared.task, rows, out, int8, batch_size, _scores(made, points))
     for kind in [kind for kind in ("float32", "int8") if kind in facts]:
         same = f"answers as torch on {facts[kind]['agreement']:.2%} of {facts['rows']:,} rows"
         scored = [f", {name} {facts[kind][name]:.4f}" for name in prepared.task.metrics if name in facts[kind]]
@@ -144,10 +148,15 @@ def push(
     from kdcore.console import say
     from kdcore.distil.finished import Finished
     from kdcore.push import push as upload
-    from kdcore.report.card import known_scores
 
     made = Finished.open(model, "dvc repro -f student")
     if made.facts["method"] == "teacher":
         raise UserError(str(model), "is a teacher; name the folder of a student")
-    scores = known_scores(made.facts, points or Path("metrics/main/points") / made.task.name)
-    say(upload(made, repository, private, revision, scores))
+    say(upload(made, repository, private, revision, _scores(made, points)))
+
+
+def _scores(made: "Finished", points: Path | None) -> "Scores | None":
+    """The scores that a model's card shows, as far as they are known."""
+    from kdcore.report.card import known_scores
+
+    return known_scores(made.facts, points or Path("metrics/main/points") / made.task.name)

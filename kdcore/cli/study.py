@@ -1,5 +1,6 @@
 """The stages of stages/dvc.yaml: a study's points, its table and picture, and the choice of knobs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,7 +67,14 @@ def point(
     for section, _, field in (key.rpartition(".") for key in STUDIES[study].asks) if study else ():
         asked[field] = getattr(getattr(params, section), field)
     publish(out.with_suffix(".csv"), (model.folder / "history.csv").read_bytes())
-    publish(out, proved(scores | asked))  # equal students share a run, which keeps the names of the first that asked
+    publish(out, proved(as_asked(scores, asked)))
+
+
+def as_asked(scores: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A student's point with what was asked for. Equal students share a run, which keeps the names of the first that
+    asked; and where more rows are asked for than there are, `used` says how many these are."""
+    fewer = scores["rows"] < (asked.get("rows") or 0)
+    return {**scores, **asked} | ({"used": scores["rows"]} if fewer else {})
 
 
 @command(reads=("study.tune",))
@@ -109,7 +117,7 @@ def tune(
     for number, (name, cell, recipe) in enumerate(students, start=1):
         say(f"tune: {task}, {method}: student {number} of {len(students)}, {name}")
         student, scores = distilled(recipe, params.evaluate.batch_size)
-        made[name] = student, scores | cell.fields
+        made[name] = student, as_asked(scores, cell.fields)
     with new_folder(out) as aside:
         for name, (student, scores) in made.items():
             publish(aside / f"{name}.csv", (student.folder / "history.csv").read_bytes())
@@ -138,7 +146,7 @@ def curve(
     say(f"{study}: the table is {out / 'table.md'}, the picture {out / 'figures' / f'{study}.png'}")
 
 
-@command(reads=("student.layers", "study.depth"))
+@command(reads=("student.layers", "study.depth", "task.{task}"))
 def latency(
     params: Params,
     task: str,

@@ -23,7 +23,6 @@ from kdcore.distil.finished import Finished
 from kdcore.distil.losses import attention_kl_by_head
 from kdcore.distil.signals import Stored
 from kdcore.distil.written import Targets
-from kdcore.errors import UserError
 from kdcore.evaluation.predictions import read_logits
 from kdcore.model.encoder import Encoder
 
@@ -94,15 +93,11 @@ def compare(
 ) -> Comparison:
     """Run the students on `count` chosen validation examples; the teacher's maps come from its signals.
 
-    students: by method; logits: the teacher and each method -> its table of predictions, by which the examples are
-    chosen. Raises UserError where a table is missing or does not fit, or the students match other layers.
+    students: by method, as `matching` leaves them; logits: the teacher and each method -> its table of predictions, by
+    which the examples are chosen. Raises UserError where a table is missing or does not fit.
     """
-    maps = {name: tuple(student.facts["mapped"]) for name, student in students.items()}
-    if len(set(maps.values())) > 1:
-        raise UserError(
-            "attention", [f"{name}: matches teacher layers {list(mapped)}" for name, mapped in maps.items()]
-        )
-    layer_map = next(iter(maps.values()), tuple(targets.manifests["validation"]["layers"]))
+    maps = [tuple(student.facts["mapped"]) for student in students.values()]
+    layer_map = next(iter(maps), tuple(targets.manifests["validation"]["layers"]))
     targets.check("validation", layer_map)
     frame = data.frame("validation")
     examples = tokenised(data, "validation", teacher.tokenizer, teacher.max_length)

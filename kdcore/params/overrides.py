@@ -14,7 +14,7 @@ from kdcore.studies import OWN, Study
 
 @dataclass(frozen=True)
 class Override:
-    """A knob's value for one task, and its full key in params.yaml, e.g. task.rte.teacher.epochs."""
+    """A knob's value for one task, or one study, and its full key in params.yaml, e.g. task.rte.teacher.epochs."""
 
     key: str
     value: Any
@@ -90,6 +90,7 @@ def for_task(params: Params, task: str, method: str | None = None) -> Params:
 
 
 def renamed(problem: str, names: Mapping[str, str]) -> str:
-    """A problem with a knob, under the key that asks for its value. names: knob -> that key."""
+    """A problem with a knob, or a value of its list, under the key that asks for it. names: knob -> that key."""
     key, colon, rest = problem.partition(":")
-    return f"{names.get(key, key)}{colon}{rest}"
+    knob = next((name for name in names if f"{key}.".startswith(f"{name}.")), key)
+    return f"{names.get(knob, knob)}{key.removeprefix(knob)}{colon}{rest}"

@@ -237,7 +237,8 @@ def tuning(seeds: tuple[int, ...], study: Mapping[str, Grid]) -> Problems:
 
 
 def within_the_teacher(student: Student, model: Model, teacher: Teacher) -> Problems:
-    """No student is deeper than its teacher, and no text longer, as far as a config.json at hand tells."""
+    """No student is deeper than its teacher, its map ends there, and no text is longer, as far as a config.json at hand
+    tells."""
     key = "teacher.finetuned" if teacher.finetuned else "model.name"
     try:
         config = _config(teacher.finetuned or model.name)
@@ -245,10 +246,11 @@ def within_the_teacher(student: Student, model: Model, teacher: Teacher) -> Prob
         yield f"{key}: its config.json cannot be read: {one_line(error, 200)}"
         return
     depth = config.get("num_hidden_layers", config.get("n_layers"))
-    top = student.layer_map[-1] if isinstance(student.layer_map, tuple) else 1
-    for place, layers in {"student.layers": student.layers, "student.layer_map": top}.items():
-        if type(depth) is int and layers > depth:
-            yield f"{place}: must be at most {depth}, the teacher's layers ({key}), found {layers}"
+    mapped = student.layer_map
+    if type(depth) is int and student.layers > depth:
+        yield f"student.layers: must be at most {depth}, the teacher's layers ({key}), found {student.layers}"
+    if type(depth) is int and isinstance(mapped, tuple) and mapped[-1] != depth:
+        yield f"student.layer_map: must end at {depth}, the teacher's last layer ({key}), found {shown(list(mapped))}"
     longest = positions(config)
     if longest is not None and model.max_length > longest:
         yield f"model.max_length: must be at most {longest}, the teacher's positions ({key}), found {model.max_length}"

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kdcore.artefacts import MANIFEST
+from kdcore.artefacts import MANIFEST, open_sealed
 from kdcore.console import count_of
 from kdcore.data.examples import encode
 from kdcore.data.tasks import BUILT_IN, LABEL, Task, from_fields
-from kdcore.distil.finished import Finished
 from kdcore.errors import UserError, near, shown
 from kdcore.model.config import labels_in, load_config
 from kdcore.model.encoder import Encoder
@@ -65,7 +64,7 @@ def open_classifier(
     if not folder.is_dir():
         raise UserError(str(folder), "no such folder; it must hold a model, e.g. runs/student/movies/sid-s0")
     if (folder / MANIFEST).is_file():
-        Finished.open(folder, "dvc repro")
+        open_sealed(folder, "dvc repro")
     facts = _facts(folder / NOTES)
     config = load_config(folder)
     if len(columns) > 2 or len({*columns}) < len(columns):

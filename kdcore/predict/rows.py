@@ -1,6 +1,6 @@
 """The rows to predict, from a prepared task or from a file of the user's own, in the order of their source."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ def _in_order(data: Data, split: str) -> pd.DataFrame:
     return frame
 
 
-def own_file(path: Path, task: Task, columns: Mapping[str, str]) -> pd.DataFrame:
+def rows_of_file(path: Path, task: Task, columns: Mapping[str, str]) -> pd.DataFrame:
     """The rows of a csv, tsv, json(l) or parquet file that has the task's text columns.
 
     columns: our column -> the file's, where they differ. Raises UserError with every problem of every row.
@@ -50,5 +50,10 @@ def own_file(path: Path, task: Task, columns: Mapping[str, str]) -> pd.DataFrame
     problems += [problem.removeprefix(f"{table.file}: ") for one in found.values() for problem in one.problems]
     if problems:
         raise UserError(str(path), problems)
-    second = texts[1] if len(texts) == 2 else [None] * len(texts[0])
-    return pd.DataFrame({"text_a": texts[0], "text_b": second, "label": np.full(len(texts[0]), np.nan)})
+    return as_prepared(texts)
+
+
+def as_prepared(texts: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """Rows without a label, as a prepared task has them; texts: by column, one or two."""
+    second = texts[1] if len(texts) == 2 else None
+    return pd.DataFrame({"text_a": texts[0], "text_b": second, "label": np.nan})

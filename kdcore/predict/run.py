@@ -13,7 +13,7 @@ from kdcore.data.prepared import Data
 from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError
 from kdcore.predict.rows import unseen_splits
-from kdcore.predict.server import ZIP, name_of, pack, server_text
+from kdcore.predict.server import ZIP, check_size, name_of, pack, server_text
 from kdcore.predict.table import table, writer
 
 Predict = Callable[[pd.DataFrame], NDArray[np.floating]]  # rows -> (N, K) logits
@@ -38,7 +38,8 @@ def predict_folder(data: Data, task: Task, predict: Predict, out: Path) -> None:
     """Predict every test split of a prepared task into the folder `out`.
 
     GLUE's go into the server's files, those of another task into <split>.csv. Raises UserError where the data are
-    of another task than the model, or, before it predicts, where a file is there that kdcore did not write.
+    of another task than the model, or, before it predicts, where a file is there that kdcore did not write, or the
+    server's test set has another number of rows.
     """
     if data.task.name != task.name:
         raise UserError(str(data.folder), f"holds task {data.task.name!r}, and the model is for {task.name!r}")
@@ -47,8 +48,10 @@ def predict_folder(data: Data, task: Task, predict: Predict, out: Path) -> None:
         out / (f"{name_of(task.name, split)}.tsv" if server else f"{split}.csv"): rows
         for split, rows in unseen_splits(data).items()
     }
-    for path in splits:
+    for path, rows in splits.items():
         check_file(path)
+        if server:
+            check_size(path.stem, len(rows))
     files = {
         path: server_text(path.stem, predict(rows)).encode() if server else writer(path)(table(task, predict(rows)))
         for path, rows in splits.items()
@@ -60,6 +63,7 @@ def predict_folder(data: Data, task: Task, predict: Predict, out: Path) -> None:
 def predict_file(rows: pd.DataFrame, task: Task, predict: Predict, out: Path, server: str | None) -> None:
     """Predict one file's rows into the table `out`, or into <out>/<server>.tsv as the GLUE server takes it."""
     if server is not None:
+        check_size(server, len(rows))
         _write(out / f"{server}.tsv", server_text(server, predict(rows)).encode())
         return
     write = writer(out)

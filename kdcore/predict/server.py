@@ -56,13 +56,16 @@ def name_of(task: str, split: str) -> str:
     return next(name for name, file in FILES.items() if (file.task, file.split) == (task, split))
 
 
-def server_text(name: str, logits: NDArray[np.floating]) -> str:
-    """The file's content from (N, K) logits. Raises UserError where N is not the size of the server's test set."""
-    file = FILES[name]
-    if len(logits) != file.rows:
-        problem = f"must have {file.rows:,} rows, those of the server's test set, found {len(logits):,}"
+def check_size(name: str, rows: int) -> None:
+    """Raises UserError where so many rows are not those of the server's test set."""
+    if rows != FILES[name].rows:
+        problem = f"must have {FILES[name].rows:,} rows, those of the server's test set, found {rows:,}"
         raise UserError(f"{name}.tsv", problem)
-    shown = _shown(file.task)
+
+
+def server_text(name: str, logits: NDArray[np.floating]) -> str:
+    """The file's content from (N, K) logits."""
+    shown = _shown(FILES[name].task)
     lines = [f"{index}\t{shown(value)}" for index, value in enumerate(predictions(logits).tolist())]
     return "\n".join([HEADER, *lines]) + "\n"
 
@@ -76,8 +79,8 @@ def _shown(task: str) -> Callable[[float], str]:
 def pack(folder: Path) -> tuple[list[str], list[str]]:
     """Put the server's files that are in `folder` into one zip; returns their names, and those that are missing.
 
-    Raises UserError where there is none, or one has not the server's header or number of rows. Equal files give
-    equal bytes.
+    Raises UserError where there is none, or one is no text in UTF-8 with the server's header and number of rows. Equal
+    files give equal bytes.
     """
     there = [name for name in FILES if (folder / f"{name}.tsv").is_file()]
     if not there:
@@ -94,7 +97,10 @@ def pack(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _problem(path: Path, rows: int) -> str | None:
-    header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+    try:
+        header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+    except UnicodeDecodeError:
+        return f"{path.name}: must be text in UTF-8"
     if header != HEADER:
         return f"{path.name}: its first line must be {HEADER!r}, found {header!r}"
     return None if len(lines) == rows else f"{path.name}: must have {rows:,} rows, found {len(lines):,}"

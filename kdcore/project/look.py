@@ -74,9 +74,14 @@ class Rows:
 def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], label: str | None) -> Rows:
     """label: None where no row has one.
 
-    Raises UserError where a file can't be read, or its columns are not those that are named.
+    Raises UserError where a file can't be read, has too few rows, or its columns are not those that are named.
     """
-    files = {path: _cells(path).columns for path in (train, validation) if path is not None}
+    cells = {path: _cells(path) for path in (train, validation) if path is not None}
+    least = 2 if validation is None else 1  # one of them validates
+    for path, own in cells.items():
+        if (count := own.look(())) < least:
+            raise UserError(str(path), f"must have at least {count_of(least, 'row')}, found {count}")
+    files = {path: own.columns for path, own in cells.items()}
     named = (*text, label) if label else text
     problems: dict[Path, list[str]] = {}
     for path, columns in files.items():

@@ -9,8 +9,8 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from kdcore.evaluation.classification import BINS
-from kdcore.report.markdown import Block, Cell, Heading, Quoted, Table, estimate_text, holm_note
-from kdcore.report.statistics import Difference, Estimate, McNemar, percent
+from kdcore.report.markdown import Block, Cell, Heading, Quoted, Table, estimate_text, holm_note, pairing
+from kdcore.report.statistics import Difference, Estimate, McNemar, over, percent
 
 COUNTS = ("both_right", "only_teacher_right", "only_student_right", "both_wrong")
 SHARES = {"agreement": "agreement", "repeated_errors": "repeats the teacher's errors"}  # name -> header
@@ -78,7 +78,7 @@ class Example:
 @dataclass(frozen=True)
 class Analysis:
     """One task. teachers: how many; right: examples that the first of them gets right, whose score `teacher` is;
-    classes: by model, the teacher first."""
+    classes: by model, the teacher first; taught: how many of the teachers have students."""
 
     examples: int
     metric: str
@@ -89,6 +89,7 @@ class Analysis:
     labels: Sequence[str]
     classes: Mapping[str, Classes]
     differ: Sequence[Example]
+    taught: int = 1
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def section(task: str, analysis: Analysis | Skipped) -> list[Block]:
         f"validation examples and wrong on {analysis.examples - analysis.right:,}.",
         Table(["method", *(name.replace("_", " ") for name in COUNTS)], counts),
         Table(["method", *itertools.chain(*((header, "minus soft") for header in SHARES.values()))], shares),
-        _notes(methods, analysis.teachers, confidence),
+        _notes(methods, analysis.taught, confidence),
         Heading(3, "Each seed, over examples"),
         Table(["model", "seed", analysis.metric, "against the teacher", "against soft"], seeds),
         " ".join(
@@ -218,11 +219,15 @@ def _interval(score: Estimate) -> str:
 
 def _notes(methods: Mapping[str, Method], teachers: int, confidence: float) -> str:
     seeds = len(next(iter(methods.values())).runs)
-    over = f"{seeds} seeds" if teachers == 1 else f"{teachers} teachers, a student beside its own"
-    spread = f"Means over {over}, with the {percent(confidence)} t interval." if seeds > 1 else "One seed."
+    beside = "" if teachers == 1 else ", a student beside its own"
+    spread = (
+        f"Means over {over(seeds, teachers)}{beside}, with the {percent(confidence)} t interval."
+        if seeds > 1
+        else "One seed."
+    )
     repeated = "A teacher's error is repeated where the student predicts the same wrong class."
     made = [test for method in methods.values() for test in method.minus_soft.values()]
-    paired = ["Differences are paired by seed."] if made else []
+    paired = [f"Differences are {pairing(teachers)}."] if made else []
     return " ".join([spread, *paired, *holm_note(made), repeated])
 
 

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from kdcore.report.methods import look, meaning
-from kdcore.report.statistics import limits, percent
-from kdcore.report.summary import Row
+from kdcore.report.statistics import limits, over, percent
+from kdcore.report.summary import Row, students_of
 
 INK, QUIET = "#222222", "#6B6B6B"
 SIZE = (6.4, 4.6)  # inches of one panel, titles and legend included
@@ -99,11 +99,10 @@ def legend(figure: Figure, axes: Sequence[Axes]) -> None:
 
 def subtitle(rows: Sequence[Row]) -> str:
     """The tasks, and what the marks mean."""
-    students = [row for row in rows if not row.teacher]
+    students = students_of(rows)
     seeds, teachers = max(row.degenerate.of for row in students), max(row.teachers for row in students)
-    over = f"{seeds} seeds" if teachers == 1 else f"{teachers} teachers"
     level = percent(rows[0].score.confidence)
-    spread = f"mean and {level} t interval over {over}" if seeds > 1 else "one seed, no interval"
+    spread = f"mean and {level} t interval over {over(seeds, teachers)}" if seeds > 1 else "one seed, no interval"
     return f"{', '.join(dict.fromkeys(row.task for row in rows))} · {spread}"
 
 

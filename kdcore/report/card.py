@@ -8,7 +8,7 @@ from kdcore.artefacts import read_proved
 from kdcore.distil.card import Scores
 from kdcore.evaluation.score import KEPT
 from kdcore.report.markdown import estimate_text
-from kdcore.report.statistics import limits, mean, percent
+from kdcore.report.statistics import limits, mean, over, percent
 
 CONFIDENCE = 0.95
 # The rest is the recipe, which its seeds share.
@@ -28,7 +28,9 @@ def known_scores(facts: Mapping[str, Any], points: Path) -> Scores | None:
     recipe = [point for point in found if point["method"] == own["method"] and _same(point, own, OF_ONE_RUN)]
     scores, teachers = ([point[key] for point in recipe] for key in ("score", "teacher_seed"))
     over_seeds = mean(scores, CONFIDENCE, teachers).within(*limits(metric))
-    words = f"{estimate_text(over_seeds, 3)} ({percent(CONFIDENCE)} t interval over {len(recipe)} seeds)"
+    words = (
+        f"{estimate_text(over_seeds, 3)} ({percent(CONFIDENCE)} t interval over {over(len(recipe), len({*teachers}))})"
+    )
     taught_by = [
         point["score"] for point in found if point["method"] == "teacher" and point["seed"] == own["teacher_seed"]
     ]

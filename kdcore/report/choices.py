@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kdcore.report.markdown import Block, Heading, Table, score_cell, word
 from kdcore.report.summary import Row
@@ -43,7 +44,11 @@ def chosen_blocks(rows: Sequence[Row], titles: Mapping[str, str]) -> list[Block]
         if settings:
             keys = {**row.keys, "settings": " and ".join(settings)}
             body.append([row.task, *(word(keys[key]) for key in titles), score_cell(row)])
-    tried = len({tuple(row.keys[key] for key in titles if key != "method") for row in rows if not row.teacher})
+    knobs = [key for key in titles if key not in ("method", "settings")]
+    students: dict[tuple[str, str], set[Any]] = {}  # untuned ones may have a combination of knobs that is listed too
+    for row in rows:
+        students.setdefault((row.task, row.method), set()).add(tuple(row.keys[key] for key in knobs))
+    tried = " or ".join(map(str, sorted({len(students[row.task, row.method]) for row in chosen})))
     return [
         Heading(2, "Untuned and chosen"),
         Table(["task", *titles.values(), "score on the rows held out"], body, len(titles) + 1),

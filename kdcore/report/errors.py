@@ -154,14 +154,14 @@ def analyse(outputs: Outputs, rows: pd.DataFrame, confidence: float) -> Analysis
     known = {key: {seed: v for seed, v in values.items() if v is not None} for key, values in shares.items()}
     known = {key: values for key, values in known.items() if values}
     teachers = list(outputs.teachers)
-    by_seed = {seed: teacher_of(seed, teachers) for values in known.values() for seed in values}
+    taught_by = {seed: teacher_of(seed, teachers) for seeds in outputs.students.values() for seed in seeds}
     others = {(method, name): {"soft": ("soft", name)} for method, name in known}
-    made = differences(known, others, confidence, by_seed, 1.0)
+    made = differences(known, others, confidence, taught_by, 1.0)
     methods = {
         method: Method(
             runs=seeds,
             mean={
-                name: _over_seeds(known[method, name], by_seed, confidence) if (method, name) in known else None
+                name: _over_seeds(known[method, name], taught_by, confidence) if (method, name) in known else None
                 for name in SHARES
             },
             minus_soft={name: made[method, name]["soft"] for name in SHARES if made.get((method, name))},
@@ -179,10 +179,11 @@ def analyse(outputs: Outputs, rows: pd.DataFrame, confidence: float) -> Analysis
         methods=methods,
         labels=outputs.task.labels,
         classes={
-            "teacher": _classes(outputs, outputs.teachers, confidence),
-            **{method: _classes(outputs, runs, confidence) for method, runs in outputs.students.items()},
+            "teacher": _classes(outputs, outputs.teachers, {seed: seed for seed in teachers}, confidence),
+            **{method: _classes(outputs, runs, taught_by, confidence) for method, runs in outputs.students.items()},
         },
         differ=examples(outputs, rows),
+        taught=len({*taught_by.values()}),
     )
 
 
@@ -190,11 +191,13 @@ def _over_seeds(shares: Mapping[int, float], teachers: Mapping[int, int], confid
     return mean(list(shares.values()), confidence, [teachers[seed] for seed in shares]).within(0.0, 1.0)
 
 
-def _classes(outputs: Outputs, runs: Mapping[int, NDArray[np.floating]], confidence: float) -> Classes:
+def _classes(
+    outputs: Outputs, runs: Mapping[int, NDArray[np.floating]], teachers: Mapping[int, int], confidence: float
+) -> Classes:
+    """teachers: seed of each run -> its teacher's; a teacher is its own."""
     scored = [classification(logits, outputs.labels) for logits in runs.values()]
-    taught_by = {seed: teacher_of(seed, list(outputs.teachers)) for seed in runs}
     averages: dict[str, Any] = {
-        name: _over_seeds(dict(zip(runs, (run[name] for run in scored), strict=True)), taught_by, confidence)
+        name: _over_seeds(dict(zip(runs, (run[name] for run in scored), strict=True)), teachers, confidence)
         for name in ("f1_macro", "f1_weighted", "calibration_error")
     }
     lists = {
@@ -205,7 +208,7 @@ def _classes(outputs: Outputs, runs: Mapping[int, NDArray[np.floating]], confide
 
 
 def _run(outputs: Outputs, method: str, seed: int, confidence: float) -> Seed:
-    """Counts, agreement, the share of the teacher's errors that are repeated word for word, and exact tests."""
+    """Counts, agreement, the share of the teacher's errors that it repeats (the same wrong class), and exact tests."""
     logits = outputs.students[method][seed]
     teacher, student = predictions(outputs.taught_by(seed)), predictions(logits)
     taught, learned = teacher == outputs.labels, student == outputs.labels
@@ -240,7 +243,7 @@ def _score(outputs: Outputs, logits: NDArray[np.floating], confidence: float) ->
     ).within(*limits(name))
 
 
-def examples(outputs: Outputs, rows: pd.DataFrame, most: int = MOST) -> list[Example]:
+def examples(outputs: Outputs, rows: pd.DataFrame) -> list[Example]:
     """The telling examples: text, label, what the teacher and most seeds of each method predict.
 
     rows: the prepared validation data, in the order of the predictions; its texts may be null.
@@ -259,7 +262,7 @@ def examples(outputs: Outputs, rows: pd.DataFrame, most: int = MOST) -> list[Exa
                 for method, runs in outputs.students.items()
             },
         )
-        for at in telling(outputs, most)
+        for at in telling(outputs, MOST)
     ]
 
 

@@ -19,7 +19,7 @@ from kdcore.console import millions
 from kdcore.report.canvas import INK, QUIET, SIZE, heading, legend, line_style, panels, style, subtitle, within
 from kdcore.report.markdown import LATENCY, word
 from kdcore.report.methods import look, meaning, ordered, words
-from kdcore.report.summary import Row, by_task
+from kdcore.report.summary import Row, by_task, students_of
 from kdcore.studies import Axis
 
 COLUMN = 62  # points between the columns of a recipe's choices
@@ -121,7 +121,7 @@ def curve(rows: Sequence[Row], axis: Axis, title: str) -> Figure:
         figure, panes = panels([task for task, *_ in drawn], *SIZE)
         for pane, (task, table, placed) in zip(panes, drawn, strict=True):
             place = placed(pane, table, axis)
-            students = [row for row in table if not row.teacher]
+            students = students_of(table)
             methods = ordered(row.method for row in students)
             hit: list[tuple[float, float]] = []
             for step, method in enumerate(methods):
@@ -141,7 +141,7 @@ def curve(rows: Sequence[Row], axis: Axis, title: str) -> Figure:
 
 def _axis(pane: Axes, table: Sequence[Row], axis: Axis) -> Callable[[Row], float]:
     """Ticks and label of the axis; the place of a row on it."""
-    students = [row for row in table if not row.teacher]
+    students = students_of(table)
     values = sorted({row.keys[axis.field] for row in students}, key=lambda value: (isinstance(value, str), value))
     if axis.key == "student.layers":
         sizes = {row.keys["layers"]: row.cost["encoder_and_pooler"] for row in table}
@@ -168,7 +168,7 @@ def _milliseconds(pane: Axes, table: Sequence[Row], axis: Axis) -> Callable[[Row
 
 
 def _with_teacher(pane: Axes, table: Sequence[Row], place: Callable[[Row], float]) -> Callable[[Row], float]:
-    """The place of a row, when the teacher is drawn there."""
+    """Draws the teacher at its place, and returns `place` as it is."""
     drawn = look("teacher")
     for row in table:
         if row.teacher:

@@ -9,8 +9,8 @@ from typing import Any
 from kdcore.console import millions
 from kdcore.distil.methods import INTERNAL
 from kdcore.report.methods import ordered
-from kdcore.report.statistics import Difference, Estimate, McNemar, Tested, degenerate, percent, star
-from kdcore.report.summary import AVERAGE, CLOSENESS, Overall, Row, by_task
+from kdcore.report.statistics import Difference, Estimate, McNemar, Tested, degenerate, over, percent, star
+from kdcore.report.summary import AVERAGE, CLOSENESS, Overall, Row, by_task, students_of
 from kdcore.studies import Axis
 
 LONGEST = 200  # characters of a text that is quoted
@@ -145,8 +145,13 @@ def spread(runs: int, teachers: int, confidence: float) -> str:
     """What `±` means in a table of so many runs a row, by so many teachers."""
     if runs == 1:
         return "one seed, no interval"
-    over = f"{runs} seeds" if teachers == 1 else f"{teachers} teachers, each the mean of its students ({runs} in all)"
-    return f"mean ± half width of the {percent(confidence)} t interval over {over}"
+    each = "" if teachers == 1 else f", each the mean of its students ({runs} in all)"
+    return f"mean ± half width of the {percent(confidence)} t interval over {over(runs, teachers)}{each}"
+
+
+def pairing(teachers: int) -> str:
+    """How differences are made of students by so many teachers."""
+    return "paired by seed" if teachers == 1 else "paired by seed and averaged by teacher"
 
 
 def holm_note(tests: Iterable[Tested]) -> list[str]:
@@ -162,15 +167,17 @@ def _notes(table: Sequence[Row], students: str, comparisons: str, data: str = "v
     made = [difference for row in table for difference in row.differences.values()]
     notes = [
         f"Students: {spread(row.degenerate.of, row.teachers, row.score.confidence)}{students}"
-        for row in _students(table)[:1]
+        for row in students_of(table)[:1]
     ]
     if made:
         notes += [comparisons] * bool(comparisons)
-        how = "by seed" if max(row.teachers for row in table) == 1 else "by seed and averaged by teacher"
-        notes.append(f"Differences are paired {how}, with their {percent(made[0].confidence)} t interval.")
+        how = pairing(max(row.teachers for row in table))
+        notes.append(f"Differences are {how}, with their {percent(made[0].confidence)} t interval.")
         notes.append("An interval that includes 0 reads “no difference found”.")
-    if any(row.score.n > 1 and row.score.low is None for row in _students(table)):
+    if any(row.score.n > 1 and row.score.low is None for row in students_of(table)):
         notes.append("A row whose scores are all equal has no interval.")
+    for there in sorted({run.used for row in table for run in row.runs if run.used}):
+        notes.append(f"There are {there:,} training rows: what asks for more is the student of all of them.")
     if any(run.selected for row in table for run in row.runs):
         where = "validation rows, none of these" if data == TEST else "some of these rows, so the scores are high"
         notes.append(f"Epochs were selected (`train.keep: best`) by score on {where}.")
@@ -200,7 +207,7 @@ def tables(
         blocks.append(Heading(2, f"{table[0].task}: {table[0].metric} on {data}{about}"))
         blocks += [scores_table(table, titles), _notes(table, _teachers(table), comparisons, data)]
         if names := _names(row.closeness for row in table):
-            lines = [[*_words(row, titles), *_estimates(row.closeness, names)] for row in _students(table)]
+            lines = [[*_words(row, titles), *_estimates(row.closeness, names)] for row in students_of(table)]
             header = [*titles.values(), *(CLOSENESS.get(name, name) for name in names)]
             blocks += [Heading(3, "Closeness to the teacher"), Table(header, lines, len(titles))]
         if any(row.cost for row in table):
@@ -267,7 +274,7 @@ def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
     """Two tables per task, a line per value of the axis and columns per method: scores beside soft, and closeness."""
     blocks: list[Block] = []
     for table in by_task(rows).values():
-        students = _students(table)
+        students = students_of(table)
         methods = ordered(row.method for row in students)
         values = sorted({row.keys[axis.field] for row in students}, key=lambda value: (isinstance(value, str), value))
         lines = {v: {row.method: row for row in students if row.keys[axis.field] == v} for v in values}
@@ -311,10 +318,6 @@ def curves(rows: Sequence[Row], axis: Axis) -> list[Block]:
             Table([axis.title, *(f"{titles[name]}, {method}" for name in means for method in methods)], close),
         ]
     return blocks
-
-
-def _students(table: Sequence[Row]) -> list[Row]:
-    return [row for row in table if not row.teacher]
 
 
 def _names(mappings: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -86,6 +86,7 @@ class Point(BaseModel):
     method: str
     layers: int
     rows: int | None = None
+    used: int | None = None  # training rows, where a study asks for more than there are
     seed: int | None = None
     teacher_seed: int | None = None  # None: of a teacher, and where that was fine-tuned elsewhere
     init: str | None = None
@@ -214,15 +215,15 @@ def read(wanted: Sequence[Wanted]) -> list[Run]:
     return runs
 
 
-def best(folder: Path, task: str, method: str, seeds: Sequence[int]) -> tuple[int, Point]:
+def best(folder: Path, task: str, method: str, seeds: Sequence[int], rerun: str) -> tuple[int, Point]:
     """The seed whose student scores highest on validation, and its point; of equal ones the first.
 
-    folder: the task's points. Raises UserError for points that are missing or broken.
+    folder: the task's points, which `rerun` makes. Raises UserError for points that are missing or broken.
     """
     asked: dict[int, Wanted] = {}
     for seed in seeds:
         fields = {"task": task, "method": method, "seed": seed}
-        asked[seed] = Wanted(folder / f"{method}-s{seed}.json", {"seeds": seed}, fields)
+        asked[seed] = Wanted(folder / f"{method}-s{seed}.json", {"seeds": seed}, fields, rerun)
     check_all_exist(list(asked.values()))
     found = {seed: parse(wanted) for seed, wanted in asked.items()}
     return max(found.items(), key=lambda pair: pair[1].score)

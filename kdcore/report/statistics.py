@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from kdcore.console import count_of
 from kdcore.data.metrics import METRICS
 from kdcore.distil.methods import INTERNAL
 
 NO_DIFFERENCE = "no difference found"
 AT_CHANCE = "both at chance"
+RESAMPLES = 2000
 _TOLERANCE = 1e-12  # scores are ratios of counts: smaller differences come from rounding
 
 RANGES = {"agreement": (0.0, 1.0), **{name: (metric.low, 1.0) for name, metric in METRICS.items()}}
@@ -153,6 +155,11 @@ def mean(scores: Sequence[float], confidence: float, teachers: Sequence[Hashable
     return Estimate(centre, float(interval.low), float(interval.high), len(values), confidence)
 
 
+def over(runs: int, teachers: int) -> str:
+    """What `mean` and its interval are over, of so many runs by so many teachers: `3 seeds`, or `2 teachers`."""
+    return count_of(runs, "seed") if teachers == 1 else count_of(teachers, "teacher")
+
+
 def _by_teacher(values: NDArray[np.float64], teachers: Sequence[Hashable]) -> NDArray[np.float64]:
     """The mean over each teacher's students, teachers in the order of their first."""
     owner = list(teachers)
@@ -217,19 +224,12 @@ def corrected(table: Sequence[Mapping[str, Test]]) -> list[dict[str, Test]]:
 
 
 def bootstrap(
-    metric: Callable[[NDArray, NDArray], float],
-    labels: ArrayLike,
-    predictions: ArrayLike,
-    confidence: float,
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
+    metric: Callable[[NDArray, NDArray], float], labels: ArrayLike, predictions: ArrayLike, confidence: float
 ) -> Estimate:
     """One run's metric with the percentile interval over resampled validation examples.
 
-    labels: (N,); predictions: (N, ...), in the form that `metric(labels, predictions)` takes. The same seed
-    gives the same interval. Two runs side by side in `predictions` and a metric that subtracts give a paired
-    difference.
+    labels: (N,); predictions: (N, ...), in the form that `metric(labels, predictions)` takes. The same ones have the
+    same interval. Two runs side by side in `predictions` and a metric that subtracts give a paired difference.
     """
     truth, predicted = np.asarray(labels), np.asarray(predictions)
     if len(truth) != len(predicted) or not len(truth):
@@ -242,11 +242,11 @@ def bootstrap(
         interval = stats.bootstrap(
             (np.arange(len(truth)),),
             lambda chosen: metric(truth[chosen], predicted[chosen]),
-            n_resamples=resamples,
+            n_resamples=RESAMPLES,
             vectorized=False,
             confidence_level=confidence,
             method="percentile",
-            rng=np.random.default_rng(seed),
+            rng=np.random.default_rng(0),
         ).confidence_interval
     if not np.isfinite([interval.low, interval.high]).all():
         return Estimate(value, None, None, len(truth), confidence, "undefined on some resamples")

@@ -50,7 +50,8 @@ class Seed:
     """One run of a row.
 
     seed: None for a teacher that was fine-tuned elsewhere; teacher_seed: of a student's teacher; warnings: kind ->
-    words; selected: the epoch that was kept because it scored best, None for the last.
+    words; selected: the epoch that was kept because it scored best, None for the last; used: the training rows, where
+    more were asked for.
     """
 
     seed: int | None
@@ -59,6 +60,7 @@ class Seed:
     teacher_seed: int | None = None
     warnings: Mapping[str, str] = field(default_factory=dict)
     selected: int | None = None
+    used: int | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,10 @@ def by_task(rows: Iterable[Row]) -> dict[str, list[Row]]:
     for row in rows:
         tasks.setdefault(row.task, []).append(row)
     return tasks
+
+
+def students_of(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if not row.teacher]
 
 
 Against = Callable[[Keys], Mapping[str, Keys]]  # keys of a row -> name and keys of each row that it is compared with
@@ -210,7 +216,7 @@ def differences(
     others: Mapping[Key, Mapping[str, Key | None]],
     confidence: float,
     teachers: Mapping[Any, int | None],
-    widest: float = float("inf"),
+    widest: float,
     at_chance: Collection[Key] = (),
 ) -> dict[Key, dict[str, Difference]]:
     """Every comparison of one table: paired by seed, and corrected for the number of them all.
@@ -285,22 +291,28 @@ def overall(runs: Sequence[Run], rows: Sequence[Row], confidence: float) -> list
 
 
 def _averaged(group: Sequence[Run]) -> Run:
-    """The runs of one method and seed on all tasks as one run."""
+    """The runs of one method and seed on all tasks as one run, which learned nothing where it did on no task."""
     score = sum(run["score"] for run in group) / len(group)
-    facts = {name: group[0][name] for name in ("method", "seed", "teacher_seed")} | {"warnings": {}, "selected": None}
-    numbers: Run = {"metric": AVERAGE, "score": score, "scores": {AVERAGE: score}, "closeness": {}, "cost": {}}
-    return facts | numbers | {"task": AVERAGE, "degenerate": any(run["degenerate"] for run in group)}
+    constant = all(run["degenerate"] for run in group)
+    nothing = all({*_warnings(run)} & {*NOTHING_LEARNED} for run in group)
+    facts = {name: group[0][name] for name in ("method", "seed", "teacher_seed")} | {"task": AVERAGE}
+    found = {"degenerate": constant, "warnings": {"chance": ""} if nothing and not constant else {}}
+    found |= {"selected": None, "used": None}
+    return facts | found | {"metric": AVERAGE, "score": score, "scores": {AVERAGE: score}, "closeness": {}, "cost": {}}
 
 
 def _ranks(table: Sequence[Row]) -> dict[str, float]:
     """Method -> its rank by mean score among the students of one task; equal ones share the mean of their ranks."""
-    students = [row for row in table if not row.teacher]
+    students = students_of(table)
     ranks = rankdata([-row.score.value for row in students])
     return {row.method: float(rank) for row, rank in zip(students, ranks, strict=True)}
 
 
 def overall_frame(lines: Sequence[Overall]) -> pd.DataFrame:
-    """The lines with one column per number: each task's headline metric, the average, the rank, the differences."""
+    """The lines with one column per number: each task's headline metric, the average, the rank, the differences.
+
+    degenerate: how many seeds give one answer for all on every task.
+    """
     rows = [
         {"method": line.method, "runs": line.average.degenerate.of, "degenerate": line.average.degenerate.runs}
         | _columns({f"{task}_{row.metric}": row.score for task, row in line.by_task.items()})

@@ -23,8 +23,19 @@ from kdcore.report.latex import to_latex
 from kdcore.report.markdown import TEST, Block, curves, in_gflop, over_tasks, overview, tables, to_markdown
 from kdcore.report.methods import ordered, words
 from kdcore.report.points import Run
-from kdcore.report.summary import Keys, Overall, Row, baselines, by_task, overall, overall_frame, summarise, to_frame
-from kdcore.studies import Arm, Grid, Study
+from kdcore.report.summary import (
+    Keys,
+    Overall,
+    Row,
+    baselines,
+    by_task,
+    overall,
+    overall_frame,
+    students_of,
+    summarise,
+    to_frame,
+)
+from kdcore.studies import Grid, Study
 
 HISTORY = ("epoch", "phase", "completed", "score")
 
@@ -101,15 +112,15 @@ def write_study(
         case "curve":
             figure = figures.curve(rows, study.axes[0], f"Score against {study.title.lower()}")
         case "recipes":
-            students = [row for row in rows if not row.teacher]
+            students = students_of(rows)
             first = list(_first(study, grid).values())
             figure = figures.dots(students, "Validation score by recipe", _titles(study, grid), first)
         case "choices":
             files["choice.txt"] = options(choices(rows), study.asked(grid).axes)
-            students = [row for row in rows if not row.teacher]
+            students = students_of(rows)
             figure = figures.dots(students, "Score on rows held out", _titles(study, grid), ())
         case "schedules":
-            arms = [_fields(arm) for arm in study.arms]
+            arms = [arm.fields for arm in study.arms]
             paths = [point.path.with_suffix(".csv") for point in wanted]
             epochs = histories(runs, paths, list(dict.fromkeys(name for arm in arms for name in arm)))
             files["convergence.csv"] = csv(epochs)
@@ -145,7 +156,7 @@ def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) ->
             rows = summarise(runs, by, lambda keys: {"soft": {**keys, "method": "soft"}}, confidence)
             blocks = curves(rows, study.axes[0])
         case "schedules":
-            arm = _fields(study.arms[0])
+            arm = study.arms[0].fields
             name = " ".join(map(str, arm.values()))
 
             def schedules(keys: Keys) -> dict[str, Keys]:
@@ -173,19 +184,14 @@ def summary(study: Study, runs: Sequence[Run], grid: Grid, confidence: float) ->
 
 def _titles(study: Study, grid: Grid) -> dict[str, str]:
     """The fields of a point that tell the study's rows apart -> their headers."""
-    fields = ["method", *["settings"] * study.tunes, *(name for arm in study.arms for name in _fields(arm))]
+    fields = ["method", *["settings"] * study.tunes, *(name for arm in study.arms for name in arm.fields)]
     return words(fields) | {axis.field: axis.title for axis in study.asked(grid).axes}
-
-
-def _fields(arm: Arm) -> dict[str, Any]:
-    """What an arm sets, by field of a point."""
-    return {key.rpartition(".")[2]: value for key, value in arm.sets.items()}
 
 
 def _first(study: Study, grid: Grid) -> dict[str, Any]:
     """The keys of the row of the first method and the first value of each axis."""
     arm = study.arms[0]
-    return {"method": grid[arm.methods][0], **_fields(arm), **{axis.field: grid[axis.values][0] for axis in study.axes}}
+    return {"method": grid[arm.methods][0], **arm.fields, **{axis.field: grid[axis.values][0] for axis in study.axes}}
 
 
 def histories(runs: Sequence[Run], paths: Sequence[Path], fields: Sequence[str]) -> pd.DataFrame:

@@ -178,6 +178,14 @@ def test_a_student_of_pairs_and_one_of_scores(store: Path, tmp_path: Path, tiny_
     assert made.task.text == ("first", "second")
     assert made.metric == "f1"
     assert made.predict([("the film", "good"), ("the plot", "bad")])["prediction"].isin(["bad", "good"]).all()
+    with pytest.raises(UserError) as refused:
+        made.predict(["the film", ("good", "bad"), None, ("good",), ("good", 7)])
+    assert refused.value.problems == [
+        "texts: row 1: must be a pair of texts, found 'the film'",
+        "texts: row 3: must be a pair of texts, found null",
+        "texts: row 4: must be a pair of texts, found ('good',)",
+        "texts: row 5, column second: must be text, found 7",
+    ]
     scores = {split: frame.assign(label=(frame["label"] == "good") * 1.0) for split, frame in SPLITS.items()}
     made = kdcore.distil(tiny.save_finetuned(tmp_path / "scores", labels=("score",)), **scores, **QUICK)
     assert made.task.metrics == usual_metrics((), True)
@@ -296,6 +304,10 @@ def test_texts_that_are_none_are_named(student: Callable[..., kdcore.Student]):
         made.predict(["good", None])
     with pytest.raises(UserError, match="must have at least 1 text, found 0"):
         made.predict([])
+    for texts in ("good", b"good", {"good": 1}, pd.DataFrame({"sentence": ["good"]}), np.array("good"), 7):
+        with pytest.raises(UserError, match=f"must be a list of texts, found {type(texts).__name__}"):
+            made.predict(texts)
+    assert made.predict(np.array(["good", "bad"])).equals(made.predict(iter(["good", "bad"])))
 
 
 # capture

@@ -13,9 +13,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from kdcore import cli
-from kdcore.cli.command import keys
+from kdcore.cli.command import declared, keys
 from kdcore.distil import teacher as stage
 from kdcore.interrupt import Interrupted
+from kdcore.params.sections import TaskEntry
+from kdcore.studies import OWN
 from tests import on_disk, tiny
 from tests.pipeline.conftest import ROOT, SMALL, edit_params
 
@@ -56,6 +58,48 @@ def test_inputs_names_a_teacher_that_teaches_no_student(
     err = capsys.readouterr().err
     assert err.startswith("warning: teacher.seeds: 1 teaches no student, and is trained all the same: students with ")
     assert len(err.splitlines()) == 1
+
+
+def test_a_command_of_one_task_that_reads_a_knob_which_tasks_may_have_of_their_own_declares_the_tasks():
+    sections = {*OWN} & {*TaskEntry.model_fields}
+    for name, body in COMMANDS.items():
+        knobs = {key for key in declared[name.rstrip("_")] if key.partition(".")[0] in sections} - {"teacher.seeds"}
+        if "task" in inspect.signature(body).parameters and knobs:
+            assert "task.{task}" in declared[name], name
+
+
+@pytest.mark.parametrize(
+    ("study", "said"),
+    [
+        ([], "params.yaml: seeds: 0 is asked for, but metrics/main/points/rte/sid-s0.json is missing; "),
+        (
+            ["--study", "glue"],
+            "params.yaml: study.glue.seeds: 5 is asked for, but metrics/glue/points/rte/sid-s5.json is missing; "
+            "`dvc repro stages/dvc.yaml:glue` makes it\n",
+        ),
+        (["--study", "depth"], "must be glue, found 'depth'"),
+    ],
+)
+def test_a_submission_without_its_points_says_which_key_asks_and_what_makes_them(
+    project: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    study: list[str],
+    said: str,
+):
+    project(tasks=["rte"], task=SMALL["task"] | {"rte": {}}, study__glue__tasks=["rte"], study__glue__seeds=[5])
+    capsys.readouterr()
+    assert run(monkeypatch, "submission", "sid", "sent", *study) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_studys_own_task_that_the_server_lacks_is_named_by_its_key(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    project(task=SMALL["task"] | {"rte": {}}, study__glue__tasks=["rte", "tiny"])
+    capsys.readouterr()
+    assert run(monkeypatch, "submission", "sid", "sent", "--study", "glue") == 2
+    assert capsys.readouterr().err.startswith("params.yaml: study.glue.tasks.1: must be a task of GLUE (")
 
 
 def python(code: str, *args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

@@ -115,7 +115,7 @@ def test_a_terminal_gets_a_bar_with_loss_rate_and_time_left(monkeypatch: pytest.
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setenv("TERM", "xterm")
-    bar = progress("student-0a1b", total=4000, done=1000, unit="rows")
+    bar = progress("student-0a1b", total=4000, done=1000)
     with speaking_of("movies sid"), working_on("student-0a1b"), bar as update:
         update(500, "layer 1, loss 0.5000")
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())

@@ -16,6 +16,7 @@ from kdcore import cli
 from kdcore.distil.finished import Finished
 from kdcore.distil.folder import copy_model
 from kdcore.evaluation.score import KEPT
+from kdcore.report.card import known_scores
 from tests import on_disk, tiny
 from tests.unit import hub as imitation
 
@@ -117,6 +118,17 @@ def test_the_card_has_the_scores_of_the_students_own_point_and_of_its_seeds(
     assert "| accuracy, this recipe over seeds | 0.800 [0.165, 1.000] (95% t interval over 2 seeds) |" in card.text
     assert "| accuracy of the teacher | 0.9500 |" in card.text
     assert "| answers as the teacher | 90.0% |" in card.text
+
+
+def test_the_interval_of_several_teachers_is_over_these(student: Path, tmp_path: Path):
+    facts = json.loads((student / "run.json").read_text())
+    own = {key: facts[key] for key in KEPT} | {"metric": "accuracy", "fidelity": {}}
+    for seed, score in enumerate((0.75, 0.85, 0.75, 0.85)):
+        point = own | {"seed": seed, "teacher_seed": seed % 2, "score": score}
+        (tmp_path / f"s{seed}.json").write_text(json.dumps(point | {"scores": {"validation": {"accuracy": score}}}))
+    known = known_scores(facts, tmp_path)
+    assert known
+    assert known.seeds == "0.800 [0.165, 1.000] (95% t interval over 2 teachers)"  # as that of the two seeds above
 
 
 @pytest.mark.parametrize(

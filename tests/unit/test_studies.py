@@ -2,6 +2,7 @@
 
 import pytest
 
+from kdcore.cli.study import as_asked
 from kdcore.params.overrides import renamed
 from kdcore.params.read import load
 from kdcore.studies import STUDIES, cells
@@ -79,3 +80,10 @@ def test_a_problem_with_a_knob_is_said_of_the_list_that_asks_for_it():
 def test_a_head_can_train_alone_where_there_is_a_phase_for_it():
     _, head = STUDIES["convergence"].arms
     assert head.allowed == ("pid", "pid-kl", "pid-cos", "sid", "sid-kl", "sid-cos")
+
+
+def test_a_point_says_how_many_rows_there_are_where_more_are_asked_for():
+    assert as_asked({"rows": 250, "init": "teacher"}, {"rows": 250}) == {"rows": 250, "init": "teacher"}
+    assert as_asked({"rows": 1500}, {"rows": 2000}) == {"rows": 2000, "used": 1500}
+    assert as_asked({"rows": 1500}, {"rows": None}) == {"rows": None}
+    assert as_asked({"rows": 1500}, {"layers": 2}) == {"rows": 1500, "layers": 2}

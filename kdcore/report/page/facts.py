@@ -15,7 +15,7 @@ from kdcore.errors import UserError
 from kdcore.params.overrides import Override
 from kdcore.report.analysis import COUNTS, Analysis, Seed
 from kdcore.report.points import problems
-from kdcore.report.statistics import Difference, star
+from kdcore.report.statistics import Difference, over, star
 from kdcore.report.summary import Row
 
 CHOICES = {  # key of run.json -> how the page calls it; what `none` and `soft` have not is left out by itself
@@ -131,6 +131,11 @@ class Facts:
     @property
     def seeds(self) -> list[int | None]:
         return [run.seed for run in self.rows[-1].runs]
+
+    @property
+    def over(self) -> str:
+        """What the intervals of its differences are over."""
+        return over(len(self.seeds), self.rows[-1].teachers)
 
     @property
     def runs(self) -> int:

@@ -20,7 +20,7 @@ from kdcore.report.page.facts import Compared, Facts, Student, bars, read
 from kdcore.report.page.picture import inline
 from kdcore.report.page.render import embedded, render
 from kdcore.report.statistics import percent
-from kdcore.report.summary import baselines, by_task, summarise
+from kdcore.report.summary import Row, baselines, by_task, summarise
 from kdcore.report.write import Grid, by_method, histories, summary, test_tables
 from kdcore.studies import STUDIES, Study
 
@@ -37,8 +37,9 @@ def write_page(
     grids: Mapping[str, Grid],
     entries: Mapping[str, TaskEntry],
     named: Mapping[str, str],
-) -> None:
-    """Write `out`, one HTML file, with what the params ask for and nothing else that lies in the folders.
+) -> tuple[list[Row], list[points.Run]]:
+    """Write `out`, one HTML file, with what the params ask for and nothing else that lies in the folders; returns the
+    rows of the headline run, and its runs.
 
     metrics: main/ (as the stages plots, errors and attention leave it) and a folder per study that has run; runs: the
     students of the headline run; grids: study -> its section of params.yaml; entries: its section `task`; named: task
@@ -87,6 +88,7 @@ def write_page(
         "latency": [block for latency in latencies.values() for block in blocks(latency)],
     }
     publish(out, render(values).encode())
+    return rows, scored
 
 
 def _on_test(scored: Sequence[points.Run], confidence: float) -> dict[str, list[Block]]:
@@ -130,11 +132,8 @@ def _figure5(folder: Path, compared: Compared) -> Iterator[tuple[str, Markup]]:
 
 
 def _picture(path: Path, prefix: str, label: str, rerun: str = "dvc repro") -> Markup:
-    return inline(_text(path, rerun), prefix, label, str(path), rerun)
-
-
-def _text(path: Path, rerun: str = "dvc repro") -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        svg = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(str(path), f"can't be read ({error}); run `{rerun}`") from error
+    return inline(svg, prefix, label, str(path), rerun)

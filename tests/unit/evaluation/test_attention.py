@@ -110,11 +110,3 @@ def test_missing_predictions_are_named(folders, opened, tmp_path):
     logits = folders["logits"] | {"sid": tmp_path / "sid.parquet"}
     with pytest.raises(UserError, match=r"sid\.parquet: predictions can.t be read"):
         compared(opened, folders["students"], logits, 2)
-
-
-def test_students_of_different_layer_maps_are_not_compared(folders, opened, tiny_ingredients, tmp_path, monkeypatch):
-    monkeypatch.setenv("KDCORE_WORK", str(tmp_path / "work"))
-    other = student(tiny_ingredients, "sid", layer_map="last")
-    students = folders["students"] | {"sid": other}
-    with pytest.raises(UserError, match=r"(?s)soft: matches teacher layers \[2, 4\].*sid: .*\[3, 4\]"):
-        compared(opened, students, folders["logits"], 2)

@@ -116,6 +116,15 @@ def test_a_local_model_limits_the_depth(tmp_path: Path, key: str):
     ]
 
 
+@pytest.mark.parametrize("mapped", [[2, 4, 5], [2, 4, 7]])
+def test_a_layer_map_ends_where_a_local_teacher_does(tmp_path: Path, mapped: list[int]):
+    name = model_of_depth(tmp_path / "model", num_hidden_layers=6)
+    with pytest.raises(UserError) as error:
+        load(tmp_path, model__name=name, student__layers=3, student__layer_map=mapped)
+    said = f"student.layer_map: must end at 6, the teacher's last layer (model.name), found {mapped}"
+    assert error.value.problems == [said]
+
+
 def test_a_study_that_is_not_asked_for_stops_nobody(tmp_path: Path):
     name = model_of_depth(tmp_path / "model", num_hidden_layers=2)
     wishes = {"study__depth__layers": [9], "study__methods__methods": ["pid-kl"], "distill__weights": {"cos": 1.0}}

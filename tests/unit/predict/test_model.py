@@ -10,6 +10,7 @@ import pytest
 from transformers import pipeline
 
 from kdcore import cli
+from kdcore.artefacts import seal
 from kdcore.errors import UserError
 from kdcore.predict.model import open_classifier
 from tests import on_disk, tiny
@@ -97,6 +98,18 @@ def test_what_a_classifier_from_elsewhere_lacks_is_said(
     code, message = predict(tiny_classifier(), "mine.csv", "out.csv", *options)
     assert (code, said in message, len(message.splitlines())) == (2, True, 1), message
     assert not Path("out.csv").exists()
+
+
+def test_a_sealed_classifier_needs_no_run_json(
+    tiny_classifier: Callable[..., Path], tmp_path: Path, predict: Callable[..., tuple[int, str]]
+):
+    """As the example's."""
+    folder = shutil.copytree(tiny_classifier(), tmp_path / "copy")
+    seal(folder, example=True)
+    assert predict(folder, "mine.csv", "out.csv", "--text", "review")[0] == 0
+    (folder / "config.json").write_text("{}")
+    code, said = predict(folder, "mine.csv", "out.csv", "--text", "review")
+    assert (code, "config.json: " in said) == (2, True), said
 
 
 @pytest.mark.parametrize("notes", ["{oops", "[1]", '{"max_length": 3}', '{"max_length": "long", "task": 5}'])

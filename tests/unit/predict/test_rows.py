@@ -6,7 +6,7 @@ import pytest
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import GLUE, MOVIES, Task
 from kdcore.errors import UserError
-from kdcore.predict.rows import own_file, unseen_splits
+from kdcore.predict.rows import rows_of_file, unseen_splits
 from tests import on_disk, tiny
 
 TASK = Task("tiny", ("sentence",), "label", ("bad", "good"), ("accuracy",))
@@ -30,7 +30,7 @@ def test_a_task_without_a_test_split_is_refused(tmp_path):
 def test_a_file_needs_no_label_and_may_name_its_columns_otherwise(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text('id,review\n7,"fine, lovely"\n8,dull\n')
-    found = own_file(path, MOVIES, {"text": "review"})
+    found = rows_of_file(path, MOVIES, {"text": "review"})
     assert found["text_a"].tolist() == ["fine, lovely", "dull"]
     assert found["text_b"].isna().all()
     assert found["label"].isna().all()
@@ -39,7 +39,7 @@ def test_a_file_needs_no_label_and_may_name_its_columns_otherwise(tmp_path):
 def test_a_file_of_pairs_has_both_texts(tmp_path):
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"premise": "a", "hypothesis": "b"}\n{"premise": "c", "hypothesis": "d"}\n')
-    assert own_file(path, GLUE["mnli"], {})[["text_a", "text_b"]].to_numpy().tolist() == [["a", "b"], ["c", "d"]]
+    assert rows_of_file(path, GLUE["mnli"], {})[["text_a", "text_b"]].to_numpy().tolist() == [["a", "b"], ["c", "d"]]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_bad_file_is_refused_with_every_problem(tmp_path, name, content, probl
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError) as refused:
-        own_file(path, MOVIES, {})
+        rows_of_file(path, MOVIES, {})
     for problem in problems:
         assert problem in str(refused.value)
     assert str(refused.value).count(name) == 1
@@ -66,7 +66,7 @@ def test_a_bad_file_is_refused_with_every_problem(tmp_path, name, content, probl
 def test_glues_own_test_files_are_read(tmp_path):
     path = tmp_path / "diagnostic.tsv"
     path.write_text('index\tsentence1\tsentence2\n0\tThe "cat" sat.\tIt sat.\n1\tA man.\tA dog.\n')
-    assert own_file(path, GLUE["mnli"], {})["text_a"].tolist() == ['The "cat" sat.', "A man."]
+    assert rows_of_file(path, GLUE["mnli"], {})["text_a"].tolist() == ['The "cat" sat.', "A man."]
 
 
 def test_a_test_file_that_lacks_a_row_is_refused(tmp_path):
@@ -74,4 +74,4 @@ def test_a_test_file_that_lacks_a_row_is_refused(tmp_path):
     path = tmp_path / "test.tsv"
     path.write_text("index\tquestion1\tquestion2\n0\tHow?\tWhy?\n1\tcut short\n")
     with pytest.raises(UserError, match="must have a prediction for every row, found 1 that end too early"):
-        own_file(path, GLUE["qqp"], {})
+        rows_of_file(path, GLUE["qqp"], {})

@@ -1,13 +1,18 @@
 """The GLUE server's files: header, label form, order and number of rows, and the zip."""
 
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from kdcore.data.prepared import Data
 from kdcore.data.tasks import GLUE
 from kdcore.errors import UserError
 from kdcore.predict import server
+from kdcore.predict.rows import as_prepared
+from kdcore.predict.run import predict_file, predict_folder
+from tests import on_disk, tiny
 
 # Lines of each file in a complete submission, the header included, as the server's own test sets have them.
 LINES = {
@@ -71,9 +76,24 @@ def test_labels_are_in_the_form_that_the_server_takes(name, first, shown):
     assert lines == [f"{index}\t{label}" for index, label in enumerate(shown)]
 
 
-def test_another_number_of_rows_is_refused():
-    with pytest.raises(UserError, match=r"WNLI.tsv: must have 146 rows, those of the server's test set, found 145"):
-        server.server_text("WNLI", np.zeros((145, 2)))
+def test_another_number_of_rows_is_refused_before_any_is_predicted(tmp_path):
+    task = replace(
+        GLUE["wnli"], text=("first", "second"), splits={name: name for name in ("train", "validation", "test")}
+    )
+    rows = tiny.texts(145, pairs=True)
+    data = Data.open(on_disk.prepared(tmp_path, dict.fromkeys(task.splits, rows), task))
+
+    def predict(_):
+        pytest.fail("predicted")
+
+    for predicted in (
+        lambda: predict_folder(data, task, predict, tmp_path),
+        lambda: predict_file(as_prepared([rows["first"], rows["second"]]), task, predict, tmp_path, "WNLI"),
+    ):
+        with pytest.raises(
+            UserError, match=r"WNLI\.tsv: must have 146 rows, those of the server's test set, found 145"
+        ):
+            predicted()
 
 
 def test_mnli_has_a_file_for_each_of_its_test_splits():
@@ -107,9 +127,11 @@ def test_pack_zips_what_is_there_and_names_what_is_not(tmp_path):
 def test_pack_refuses_every_file_that_the_server_would_not_take(tmp_path):
     (tmp_path / "WNLI.tsv").write_text(text_of("WNLI", [1]).removesuffix("145\t1\n"))
     (tmp_path / "RTE.tsv").write_text(text_of("RTE", [1]).replace("prediction", "label", 1))
+    (tmp_path / "QNLI.tsv").write_text(text_of("QNLI", [1]), encoding="utf-16")
     with pytest.raises(UserError) as refused:
         server.pack(tmp_path)
     assert refused.value.problems == [
+        "QNLI.tsv: must be text in UTF-8",
         r"RTE.tsv: its first line must be 'index\tprediction', found 'index\tlabel'",
         "WNLI.tsv: must have 146 rows, found 145",
     ]

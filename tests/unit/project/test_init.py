@@ -335,6 +335,24 @@ def test_a_wrong_wish_is_one_message_and_leaves_no_folder(
     assert not (tmp_path / "own").exists()
 
 
+@pytest.mark.parametrize(
+    ("count", "validates", "problem"),
+    [
+        (0, True, "few.csv: must have at least 1 row, found 0"),
+        (1, False, "few.csv: must have at least 2 rows, found 1"),  # one to train on, one to validate with
+    ],
+)
+def test_a_file_of_too_few_rows_is_one_message(
+    made: Callable[..., Any], tmp_path: Path, count: int, validates: bool, problem: str
+):
+    few = tmp_path / "few.csv"
+    few.write_text("review,stars\n" + "fine,good\n" * count)
+    with pytest.raises(UserError) as error:
+        made(train=few, text=("review",), **({} if validates else {"validation": None}))
+    assert str(error.value).endswith(problem)
+    assert not (tmp_path / "own").exists()
+
+
 def test_without_git_there_is_one_message(made: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="git: is not on the PATH"):

@@ -26,19 +26,19 @@ SCORES = {
 }
 
 
-def made(folder: Path, untuned: float = 0.7) -> list[points.Run]:
-    """untuned: the scores of both methods with a rate of 3e-4."""
-    synthetic.write(folder / "teacher.json", synthetic.teacher("movies"))
+def made(folder: Path, untuned: float = 0.7, rate: float = 3e-4, task: str = "movies") -> list[points.Run]:
+    """untuned: the scores of both methods with that rate."""
+    synthetic.write(folder / "teacher.json", synthetic.teacher(task))
     for method, seed in itertools.product(GRID["methods"], GRID["seeds"]):
-        asked = {"settings": "untuned", "learning_rate": 3e-4, "classification_epochs": 4}
-        path = folder / f"movies/{method}/untuned-s{seed}.json"
-        synthetic.write(path, synthetic.point("movies", method, seed, score=untuned, **asked))
-    for (method, rate), scores in SCORES.items():
+        asked = {"settings": "untuned", "learning_rate": rate, "classification_epochs": 4}
+        path = folder / f"{task}/{method}/untuned-s{seed}.json"
+        synthetic.write(path, synthetic.point(task, method, seed, score=untuned, **asked))
+    for (method, listed), scores in SCORES.items():
         for seed, score in zip(GRID["seeds"], scores, strict=True):
-            asked = {"learning_rate": rate, "classification_epochs": 4}
-            path = folder / f"movies/{method}/learning_rate={rate}-classification_epochs=4-s{seed}.json"
-            synthetic.write(path, synthetic.point("movies", method, seed, score=score, **asked))
-    return points.read(points.of_study(STUDY, folder, {"movies": {0: folder / "teacher.json"}}, GRID, [0, 1, 2]))
+            asked = {"learning_rate": listed, "classification_epochs": 4}
+            path = folder / f"{task}/{method}/learning_rate={listed}-classification_epochs=4-s{seed}.json"
+            synthetic.write(path, synthetic.point(task, method, seed, score=score, **asked))
+    return points.read(points.of_study(STUDY, folder, {task: {0: folder / "teacher.json"}}, GRID, [0, 1, 2]))
 
 
 def test_the_best_mean_is_chosen_and_of_equals_the_first_that_is_listed(tmp_path: Path):
@@ -75,3 +75,11 @@ def test_where_nothing_tried_is_better_the_untuned_settings_are_kept(tmp_path: P
     assert {row.method: row.keys["learning_rate"] for row in choices(rows)} == {"soft": 3e-4, "sid": 5e-5}
     settings = {line[1]: line[2] for line in chosen_blocks(rows, {"method": "", "settings": ""})[1].body[:2]}
     assert settings == {"soft": "untuned and chosen", "sid": "untuned"}
+
+
+def test_a_student_that_is_there_twice_counts_once_and_each_task_by_itself(tmp_path: Path):
+    """The untuned rate is one of the two listed on both tasks, and then on one of them."""
+    for other, said in ((5e-5, "the highest of 2 on"), (3e-4, "the highest of 2 or 3 on")):
+        runs = made(tmp_path, rate=1e-4) + made(tmp_path, rate=other, task="other")
+        _, blocks = summary(STUDY, runs, GRID, 0.95)
+        assert said in " ".join(block for block in blocks if isinstance(block, str))

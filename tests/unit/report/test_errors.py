@@ -1,6 +1,6 @@
 """The error analysis by hand on ten examples; the examples that are shown; and that their text stays text."""
 
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ import pytest
 from kdcore.data.prepared import Data
 from kdcore.data.tasks import Task
 from kdcore.errors import UserError
-from kdcore.report import errors
+from kdcore.report import errors, statistics
 from kdcore.report.analysis import ERRORS, Example, Skipped, Vote, section
 from kdcore.report.errors import Outputs, examples, telling, write_errors
 from kdcore.report.markdown import Quoted, Table, to_markdown
@@ -19,7 +19,7 @@ from tests import on_disk
 
 @pytest.fixture(autouse=True)
 def _few_resamples(monkeypatch):
-    monkeypatch.setattr(errors, "bootstrap", partial(errors.bootstrap, resamples=50))
+    monkeypatch.setattr(statistics, "RESAMPLES", 50)
 
 
 TASK = Task("toy", ("text",), "label", ("no", "yes", "maybe"), ("accuracy",))
@@ -127,7 +127,7 @@ def test_telling_examples_are_those_on_which_methods_differ_most_first():
     models = outputs({"soft": [SOFT, SOFT], "sid": [SID, second]})
     assert telling(models, 30) == [6, 2, 3, 9]
     assert telling(models, 2) == [6, 2]
-    (example,) = examples(models, ROWS, most=1)
+    example, *_ = examples(models, ROWS)
     votes = {"soft": Vote("yes", 2, 2), "sid": Vote("no", 0, 2)}
     assert example == Example(106, ["text 6"], "yes", "no", votes)
 
@@ -145,6 +145,30 @@ def test_classes_are_means_over_seeds():
     assert "| model | class | examples | precision | recall | F1 | as no | as yes | as maybe |" in text
     assert "| sid | yes | 3 |" in text
     assert "| 0 | 2.5 | 0.5 |" in text
+
+
+def test_teachers_are_each_their_own_whatever_their_seeds():
+    # Macro F1 1, 0, 1: their mean is 2/3. Students take teachers by turn, and 3 modulo 3 is the first of them.
+    never = [(one + 1) % 3 for one in LABELS]
+    models = replace(outputs({"soft": [SOFT]}), teachers={0: logits(LABELS), 1: logits(never), 3: logits(LABELS)})
+    found = analyse(models).classes["teacher"].f1_macro
+    assert (found.value, found.n) == (pytest.approx(2 / 3), 3)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "means", "differences"),
+    [
+        ((0, 1), "over 2 teachers, a student beside its own, with", "paired by seed and averaged by teacher."),
+        ((0, 3), "over 2 seeds, with", "paired by seed."),  # both of the first teacher
+    ],
+)
+def test_the_text_says_what_its_intervals_are_over(seeds, means, differences):
+    students = {"soft": dict.fromkeys(seeds, logits(SOFT)), "sid": dict.fromkeys(seeds, logits(SID))}
+    models = replace(outputs({}), teachers=dict.fromkeys((4, 5, 6), logits(TEACHER)), students=students)
+    text = text_of(models)
+    assert f"Means {means}" in text
+    assert f"Differences are {differences}" in text
+    assert "The first teacher is right on 7 of 10" in text
 
 
 def test_many_classes_are_listed_without_a_column_each():

@@ -24,6 +24,11 @@ def lines_of(folder, scores=SCORES, teachers=(0,), **changes):
                 own = {"metric": "matthews", "score": score, "teacher_seed": teachers[seed % len(teachers)]} | changes
                 path = folder / task / f"{method}-s{seed}.json"
                 synthetic.write(path, synthetic.point(task, method, seed, **own))
+    return overall_of(folder, scores, teachers)
+
+
+def overall_of(folder, scores, teachers=(0,)):
+    by_method = next(iter(scores.values()))
     seeds = range(len(next(iter(by_method.values()))))
     runs = points.read(points.headline(folder, list(scores), list(by_method), list(seeds), teachers))
     return overall(runs, summarise(runs, ["method"], baselines, 0.95), 0.95)
@@ -64,6 +69,21 @@ def test_the_table_of_all_tasks(tmp_path):
     assert header in text
     assert "| sid | 0.420 ± 0.025 | 0.647 ± 0.038 | 0.533 ± 0.029 | 1.00 |" in text
     assert "Comparisons tested: 3;" in text
+
+
+def test_what_is_at_chance_on_every_task_is_not_tested(tmp_path):
+    """Seeds that differ, so that soft would be higher."""
+    scores = {"cola": {"none": [0.01, 0.02, 0.03], "soft": [0.11, 0.13, 0.12]}}
+    lines = lines_of(tmp_path, scores, warnings={"chance": "is no better than one answer for all"})
+    assert lines[-1].average.differences["none"].verdict == "not tested: both at chance"
+
+
+def test_what_is_constant_on_one_task_only_is_tested(tmp_path):
+    for task, constant in (("cola", False), ("rte", True)):
+        lines_of(tmp_path, {task: SCORES[task]}, degenerate=constant)
+    lines = overall_of(tmp_path, SCORES)
+    assert [line.average.degenerate.runs for line in lines] == [0, 0, 0, 0]
+    assert lines[2].average.differences["none"].verdict == "higher"
 
 
 def test_one_task_has_no_average(tmp_path):

@@ -203,6 +203,17 @@ def test_curve_of_one_seed_without_soft_compares_nothing(tmp_path):
     assert "| 1 | 1.92 | 0.700 | 0/1 |" in to_markdown(curves(rows, STUDIES["depth"].axes[0]))
 
 
+def test_a_table_says_that_there_are_fewer_rows_than_are_asked_for(tmp_path):
+    for rows in (1000, 2000, 4000):
+        asked = {"rows": rows} | ({"used": 1500} if rows > 1500 else {})
+        synthetic.write(tmp_path / f"movies/sid-n{rows}-s0.json", synthetic.point("movies", "sid", 0, **asked))
+    teacher = synthetic.write(tmp_path / "teacher-s0.json", synthetic.teacher("movies"))
+    grid = {"methods": ["sid"], "rows": [1000, 2000, 4000]}
+    wanted = points.of_study(STUDIES["data_size"], tmp_path, {"movies": {0: teacher}}, grid, [0])
+    text = to_markdown(write.summary(STUDIES["data_size"], points.read(wanted), grid, 0.95)[1])
+    assert text.count("There are 1,500 training rows: what asks for more is the student of all of them.") == 1
+
+
 def test_the_runs_of_a_row_keep_their_seeds(movies):
     _, soft = table_of(movies, ["movies"], ["soft"])
     assert [(run.seed, run.score) for run in soft.runs] == [(0, 0.80), (1, 0.82), (2, 0.78)]

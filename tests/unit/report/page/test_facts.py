@@ -1,5 +1,7 @@
 """Differences of the main table as places on one axis; files that are read, each checked."""
 
+from dataclasses import replace
+
 import pytest
 
 from kdcore.errors import UserError
@@ -7,6 +9,7 @@ from kdcore.report.analysis import COUNTS, Seed
 from kdcore.report.page.facts import Facts, Student, _parts, read
 from kdcore.report.statistics import Degenerate, Difference, Estimate
 from kdcore.report.summary import Row
+from kdcore.report.summary import Seed as Run
 
 
 def row(method, confidence=0.95, **minus):
@@ -34,6 +37,12 @@ def facts(confidence=0.95):
 def test_internal_against_soft_comes_first():
     pairs = [(answer.method, answer.baseline) for answer in facts().differences]
     assert pairs == [("pid", "soft"), ("sid", "soft"), ("soft", "none"), ("pid", "none"), ("sid", "none")]
+
+
+@pytest.mark.parametrize(("teachers", "over"), [((7, 7, 7), "3 seeds"), ((0, 1, 0), "2 teachers")])
+def test_intervals_are_over_the_students_seeds_or_over_their_teachers(teachers, over):
+    runs = tuple(Run(seed, 0.8, False, teacher) for seed, teacher in enumerate(teachers))
+    assert Facts([replace(row("soft"), runs=runs)], {}, {}, Student(mapped=(2,), versions={})).over == over
 
 
 def test_verdicts_against_soft_are_gathered_with_their_stars():
