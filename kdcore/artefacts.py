@@ -144,15 +144,18 @@ def new_folder(path: Path) -> Iterator[Path]:
         _flush(path.parent)
 
 
-def moving(source: Path) -> Callable[[Path], None]:
-    """A function that moves what is in the folder `source` into the folder that it is given; `source` then is gone."""
+def linking(source: Path) -> Callable[[Path], None]:
+    """A function that fills a folder with hard links to the files of `source`, less its notes (*.json).
 
-    def move(target: Path) -> None:
+    `source` stays whole, so that who is killed before the folder is sealed has lost nothing.
+    """
+
+    def fill(target: Path) -> None:
         for file in source.iterdir():
-            file.replace(target / file.name)
-        source.rmdir()
+            if file.suffix != ".json":
+                link(file, target / file.name)
 
-    return move
+    return fill
 
 
 # What may be replaced
