@@ -71,7 +71,7 @@ def write_plan(
         plans[-1].note = _note(choice, plans[-1])
         names.append(name)
     title = f"# {f'Study {study.name}' if study else 'The headline run'}\n\n{_models(names, plans)}"
-    print(written(title, plans, _rates(plans[0], seconds) if seconds else {}, free))
+    print(written(title, plans, _rates(plans, seconds) if seconds else {}, free))
     for problem in (*notices(params, study), *problems(plans, free)):
         warn(problem)
 
@@ -115,16 +115,18 @@ def _model(name: str, plan: TaskPlan) -> str:
     )
 
 
-def _rates(plan: TaskPlan, seconds: float) -> dict[Kind, float]:
-    """FLOP/s here of the kinds of work that the plan has."""
+def _rates(plans: Sequence[TaskPlan], seconds: float) -> dict[Kind, float]:
+    """FLOP/s here of the kinds of work that the plans have, on models and texts of the first."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores / 2:
         busy = f"load {load:.1f}, {count_of(cores, 'core')}"
         warn(f"other work keeps this machine busy ({busy}): hours here are too long")
+    plan = plans[0]
     deepest, params = max(plan.students, key=lambda one: one.student.layers), plan.params
     batch_size, dtype = params.evaluate.batch_size, params.targets.dtype
     bench = Bench(plan.config, plan.mapped[deepest.name], params.train, batch_size, dtype)
-    return rates(bench, plan.splits["train"], sorted({kind for work in plan.works for kind in work.flops}), seconds)
+    kinds = {kind for one in plans for work in one.works for kind in work.flops}
+    return rates(bench, plan.splits["train"], sorted(kinds), seconds)
 
 
 def problems(plans: Sequence[TaskPlan], free: int) -> Iterator[str]:
