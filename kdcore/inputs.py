@@ -5,11 +5,12 @@ The stage `inputs` runs at every `dvc repro` and writes small files; the other s
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from kdcore import artefacts, hub
-from kdcore.artefacts import new_folder, seal, store, write_json
+from kdcore.artefacts import new_folder, place_of_store, seal, write_json
 from kdcore.code import command_digests
 from kdcore.errors import UserError
 from kdcore.model.places import fingerprint, resolve
@@ -25,7 +26,7 @@ def write_inputs(out: Path, commands: Iterable[str], asked: Mapping[str, Asked],
     data and teachers of its own; latencies: the folder of what was measured, which is shown where it is there. What
     took long is kept in the store, so that nothing is parsed or hashed twice.
     """
-    memory = store() / "inputs.json"
+    memory = place_of_store() / "inputs.json"
     parsed, hashes = _read(memory).get("parsed", {}), _read(memory).get("hashes", {})
     files: dict[Path, Any] = {
         Path("code", f"{name}.json"): {"code": code} for name, code in command_digests(commands, parsed).items()
@@ -45,7 +46,8 @@ def write_inputs(out: Path, commands: Iterable[str], asked: Mapping[str, Asked],
             write_json(aside / file, content)
         seal(aside)
     if {"parsed": parsed, "hashes": hashes} != _read(memory):
-        write_json(memory, {"parsed": parsed, "hashes": hashes})
+        with suppress(OSError):  # a store that is read-only
+            write_json(memory, {"parsed": parsed, "hashes": hashes})
 
 
 def _model(name: str, revision: str | None, before: Any, hashes: dict[str, Any]) -> dict[str, Any]:

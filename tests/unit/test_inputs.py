@@ -1,5 +1,6 @@
 """What names of models mean now, as the stage `inputs` writes it: folders, hub names, and hubs that do not answer."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from kdcore import inputs
+from kdcore import artefacts, inputs
 from kdcore.inputs import write_inputs
 from kdcore.params.sections import Data, Model, Teacher
 
@@ -70,6 +71,21 @@ def test_a_folder_is_its_files_and_is_hashed_once(
     os.utime(weights, ns=(weights.stat().st_atime_ns, weights.stat().st_mtime_ns + 1))
     assert written(teacher=teacher)["finetuned"]["files"] != before["finetuned"]["files"]
     assert weights in hashed
+
+
+def test_a_store_that_is_read_only_only_costs_time(
+    written: Callable[..., dict[str, Any]], store: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write = artefacts.write_bytes
+
+    def refusing(path: Path, content: bytes) -> None:
+        if path.is_relative_to(store):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        write(path, content)
+
+    monkeypatch.setattr(artefacts, "write_bytes", refusing)
+    assert written()["model"] == {"name": "./absent", "files": None}
+    assert not (store / "inputs.json").exists()
 
 
 def test_a_folder_that_is_not_there_is_left_to_the_command_that_needs_it(written: Callable[..., dict[str, Any]]):
