@@ -12,10 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from dvc.repo import Repo
 
 from kdcore import interrupt
 from kdcore.grid.attempt import CANCELLED
-from kdcore.grid.jobs import Asked, Job
+from kdcore.grid.jobs import Asked, Job, jobs
 from kdcore.grid.launch import launch
 from kdcore.grid.on_slurm import Slurm
 from kdcore.interrupt import Interrupted
@@ -74,13 +75,13 @@ def job(name: str, *line: str, after: tuple[str, ...] = ()) -> Job:
 def test_a_failure_is_named_with_its_log_and_what_waits_for_it_does_not_start(
     work: Path, capfd: pytest.CaptureFixture[str]
 ):
-    jobs = [
+    listed = [
         job("fine", "--version"),
         job("broken", "predict", "no-model", "no-rows.csv", "out"),
         job("after both", "--version", after=("fine", "broken")),
         job("after one", "--version", after=("fine",)),
     ]
-    assert not launch(jobs, Here())
+    assert not launch(listed, Here())
     said, warned = capfd.readouterr()
     (folder,) = work.iterdir()
     assert f"launch: 4 jobs, each with a log in {folder}" in said
@@ -167,6 +168,21 @@ def test_an_array_that_slurm_took_as_we_were_stopped_is_taken_back(
         "--quiet --state=PENDING 7_0",
         "--quiet --batch --signal=TERM 7_0",
     ]
+
+
+def test_stages_of_the_users_own_are_no_jobs(work: Path):
+    (work.parents[1] / "dvc.yaml").write_text(
+        """
+        stages:
+          several: {cmd: [echo a, python -m kdcore report]}
+          set-up: {cmd: pip install kdcore}
+          quoted: {cmd: echo it's}
+          prepare: {cmd: python -m kdcore prepare movies data/movies}
+        """
+    )
+    Repo.init(no_scm=True).close()
+    found = jobs(None, lambda job, before: Asked())
+    assert [(one.stage, one.line) for one in found] == [("prepare", ("prepare", "movies", "data/movies"))]
 
 
 def test_an_attempt_that_leaves_without_a_word_was_lost(work: Path, capfd: pytest.CaptureFixture[str]):
