@@ -62,7 +62,8 @@ def write_plan(
         counts = [one.student.rows for one in planned]
         signals = None if None in counts else max(filter(None, counts))
         folder = (study.data if study else Path("data")) / task
-        counts_of = lengths(tasks.find(task, params.task), folder, named, model.max_length, rows, tokens)
+        found = tasks.find(task, params.task)
+        counts_of = lengths(found, folder, named, revision, model.max_length, rows, tokens)
         left = free - sum(plan.disk for plan in plans)
         choice = _choice(folder, config, own) if own.targets.store == "auto" else None
         if choice:
