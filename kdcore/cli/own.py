@@ -73,9 +73,13 @@ def plan(
 ) -> None:
     """Print what a run will cost before it is paid: FLOPs, hours, disk."""
     set_up_libraries()
+    from kdcore.cli.opening import signals_asked
     from kdcore.plan.run import write_plan
 
-    write_plan(params, STUDIES[study] if study else None, shape, rows, tokens, seconds)
+    def asked(task: str, depth: int) -> tuple[int | None, set[int]]:
+        return signals_asked(params, task, study, depth)
+
+    write_plan(params, STUDIES[study] if study else None, asked, shape, rows, tokens, seconds)
 
 
 @command(reads=())

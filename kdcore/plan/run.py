@@ -3,7 +3,7 @@
 import io
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,19 @@ NOTES = (
 
 
 def write_plan(
-    params: Params, study: Study | None, shape: str | None, rows: int | None, tokens: float | None, seconds: float
+    params: Params,
+    study: Study | None,
+    asked: Callable[[str, int], tuple[int | None, set[int]]],
+    shape: str | None,
+    rows: int | None,
+    tokens: float | None,
+    seconds: float,
 ) -> None:
     """Print the plan.
 
-    study: to plan in place of the headline run; shape: the teacher's, where its config is not at hand; rows, tokens: of
-    tasks that are not prepared; seconds: how long to measure this machine, 0 for not at all.
+    study: to plan in place of the headline run; asked: of how many training rows a task needs signals (None: all), and
+    of which layers of a teacher, given the task and the teacher's depth; shape: the teacher's, where its config is not
+    at hand; rows, tokens: of tasks that are not prepared; seconds: how long to measure this machine, 0 for not at all.
     """
     seeds = len(params.study[study.name]["seeds"]) if study and study.tunes else None
     plans: list[TaskPlan] = []
@@ -59,8 +66,7 @@ def write_plan(
         config, name = config_of(shape, named, revision)
         check_length(config, model.max_length, name)
         planned = students(params, study, task)
-        counts = [one.student.rows for one in planned]
-        signals = None if None in counts else max(filter(None, counts))
+        signals = asked(task, config.num_hidden_layers)
         folder = (study.data if study else Path("data")) / task
         found = tasks.find(task, params.task)
         counts_of = lengths(found, folder, named, revision, model.max_length, rows, tokens)
