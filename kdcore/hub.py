@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from kdcore.console import say
 from kdcore.errors import one_line
@@ -10,8 +10,10 @@ from kdcore.errors import one_line
 PINNED = re.compile(r"[0-9a-f]{40}")
 PATIENCE = 5  # seconds that a hub may take to answer
 
+Kind: TypeAlias = Literal["model", "dataset"]
 
-def commit(name: str, revision: str | None, kind: Literal["model", "dataset"], known: str | None = None) -> str | None:
+
+def commit(name: str, revision: str | None, kind: Kind, known: str | None = None) -> str | None:
     """The commit of a repository. A revision that is one already is not asked for.
 
     known: what it was before, which counts where the hub can't be asked; else what is in its cache, or None.
@@ -52,7 +54,7 @@ def cached(name: str, revision: str | None, file: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _cached(name: str, revision: str | None, kind: str) -> str | None:
+def _cached(name: str, revision: str | None, kind: Kind) -> str | None:
     """The commit that the hub's cache on this machine has for a branch, which is what would be loaded."""
     from huggingface_hub import constants
 

@@ -102,6 +102,16 @@ def test_a_branch_of_a_hub_is_the_commit_that_it_means_now(
     assert written(teacher=teacher)["finetuned"]["commit"] == NEW
 
 
+def test_a_hub_is_asked_about_a_name_once_for_all_tasks(hub: dict[str, Any], store: Path, tmp_path: Path):
+    asked = (Data(), Model(name="someone/encoder"), {f"task-{number}": Teacher() for number in range(9)})
+    for answer, commit in ((OLD, OLD), (None, OLD), (NEW, NEW)):
+        hub.update(sha=answer, asked=0)
+        write_inputs(tmp_path / "inputs", ["prepare"], {"": asked, "glue": asked}, None)
+        files = [*tmp_path.glob("inputs/**/models/*.json")]
+        assert hub["asked"] == 1
+        assert [json.loads(file.read_text())["model"]["commit"] for file in files] == [commit] * 18
+
+
 def test_a_hub_that_does_not_answer_changes_nothing_and_says_so(
     hub: dict[str, Any], written: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ):
