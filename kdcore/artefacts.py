@@ -168,10 +168,11 @@ def check_folder(path: Path, *inputs: Path) -> None:
     inputs: what the command reads: the folder must neither contain one nor lie in one.
     """
     check_place(path, *inputs)
+    here = _real(path)
     for source in inputs:
-        if path.resolve() in source.resolve().parents:
+        if here in _real(source).parents:
             raise UserError(str(path), f"contains {source}, an input of this command; write elsewhere")
-        if source.resolve() in path.resolve().parents:
+        if _real(source) in here.parents:
             raise UserError(str(path), f"is in {source}, an input of this command; write elsewhere")
     if path.exists() and not path.is_dir():
         raise UserError(str(path), "must be a folder that kdcore made, or nothing, found a file; move it away")
@@ -200,7 +201,7 @@ def check_file(path: Path, *inputs: Path) -> None:
 def check_place(path: Path, *inputs: Path) -> None:
     """Raises UserError where `path` is no place for results: a link, an input, the folder at work or one around it, or
     below a file."""
-    here, at_work = path.resolve(), Path.cwd().resolve()
+    here, at_work = _real(path), _real(Path.cwd())
     if path.is_symlink():
         raise UserError(str(path), f"is a link to {os.readlink(path)}; name the place itself")
     if here == at_work or here in at_work.parents:
@@ -209,8 +210,13 @@ def check_place(path: Path, *inputs: Path) -> None:
     if not around.is_dir():
         raise UserError(str(path), f"can't be written: {around} is a file, not a folder")
     for source in inputs:
-        if here == source.resolve() or (path.is_file() and source.is_file() and path.samefile(source)):
+        if here == _real(source) or (path.is_file() and source.is_file() and path.samefile(source)):
             raise UserError(str(path), "is an input of this command, which is never overwritten; write elsewhere")
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads, for those that are there; one whose links lead in a circle stays as it is."""
+    return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError there
 
 
 def _check_permission(path: Path) -> None:

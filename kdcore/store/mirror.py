@@ -129,8 +129,8 @@ class Mirror:
             shutil.rmtree(aside, ignore_errors=True)
         self._uploaded = here[-1]
         there = self.bucket.patiently(self._checkpoints, patience)
-        whole = sorted(step for step, files in there.items() if SEAL in files)
-        self._remove([step for step in there if int(step) < int(whole[-KEPT:][0])])
+        kept = sorted(int(step) for step, files in there.items() if SEAL in files)[-KEPT:]
+        self._remove([step for step in there if kept and int(step) < kept[0]])  # none: another process has finished it
 
     def _here(self) -> list[str]:
         return sorted(path.name for path in (self.folder / "checkpoints").glob("[0-9]*"))

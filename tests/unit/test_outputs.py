@@ -159,6 +159,13 @@ def test_a_manifest_of_another_program_proves_nothing(kept: Kept, content: str):
     assert "or what was changed since: manifest.json;" in kept(FOLDERS["prepare"][0], "notes")
 
 
+def test_a_link_to_itself_is_named(kept: Kept):
+    Path("loop").symlink_to("loop")
+    assert kept("predict model data OUT", "loop").startswith("loop: is a link to loop; name the place itself")
+    with pytest.raises(OSError, match="loop"), new_folder(Path("loop/new")):
+        pass
+
+
 @pytest.mark.parametrize("command", [*FOLDERS, *INTO])
 def test_a_link_is_not_followed(kept: Kept, command: str):
     Path("link").symlink_to("data")
