@@ -5,6 +5,7 @@ Nothing that kdcore did not make is ever removed or overwritten: what takes a pl
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -90,26 +91,30 @@ def publish(path: Path, content: Any) -> None:
 
 def publish_all(contents: Mapping[Path, bytes]) -> None:
     """Write several results, or, where the user has a file in the place of one, none of them."""
-    new = {
-        path: content
-        for path, content in contents.items()
-        if not path.is_file() or path.is_symlink() or path.read_bytes() != content
-    }
+    new = {path: content for path, content in contents.items() if not _holds(path, content)}
     for path in new:
         check_file(path)
     for path, content in new.items():
-        _keep(_note(path.name, content))
+        _keep(_note(path.name, io.BytesIO(content)))
         write_bytes(path, content)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a file, and no link to one, has exactly this content."""
+    is_file = path.is_file() and not path.is_symlink()
+    return is_file and path.stat().st_size == len(content) and path.read_bytes() == content
 
 
 def vouch(path: Path) -> None:
     """Have a file that is there taken for published: somebody else knows that kdcore wrote it."""
-    _keep(_note(path.name, path.read_bytes()))
+    with path.open("rb") as content:
+        _keep(_note(path.name, content))
 
 
-def _note(name: str, content: bytes) -> Path:
+def _note(name: str, content: io.BytesIO | io.BufferedReader) -> Path:
     """A file of the store that exists where kdcore published exactly this content under this name."""
-    return place_of_store() / "written" / hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
+    both = hashlib.file_digest(content, lambda: hashlib.sha256(name.encode() + b"\0"))
+    return place_of_store() / "written" / both.hexdigest()
 
 
 def _is_kept(note: Path) -> bool:
@@ -245,7 +250,10 @@ def _as_sealed(folder: Path) -> Iterator[Path]:
 
 def published(path: Path) -> bool:
     """Whether kdcore published exactly this file, as far as this store knows: nothing of what came with a clone."""
-    return path.is_file() and not path.is_symlink() and _is_kept(_note(path.name, path.read_bytes()))
+    if not path.is_file() or path.is_symlink():
+        return False
+    with path.open("rb") as content:  # of any size, as it may be the user's
+        return _is_kept(_note(path.name, content))
 
 
 def _entries(folder: Path) -> Iterator[Path]:
