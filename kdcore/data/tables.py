@@ -92,11 +92,6 @@ class Raw:
     where: str
     origin: dict[str, Any]
 
-    @property
-    def frames(self) -> dict[str, pd.DataFrame]:
-        """Our split name -> frame with the task's own column names."""
-        return {split: table.frame for split, table in self.tables.items()}
-
 
 def read(
     files: Sequence[File],

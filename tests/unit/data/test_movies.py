@@ -8,6 +8,7 @@ import pytest
 
 from kdcore.data import embedded, sources
 from kdcore.errors import UserError
+from tests.unit.raw_files import in_memory
 
 VALIDATION_ROWS = [49, 56, 62, 77, 100]
 VALIDATION_SHA256 = "034d680c3ea0c0fef8d3416f02109b9fc76ec2ca2f3f784e78e273e95563f037"
@@ -20,7 +21,7 @@ needs_wheel = pytest.mark.skipif(
 
 @needs_wheel
 def test_the_real_file_has_10072_clear_opinions():
-    frames = sources.movies().frames
+    frames = in_memory(sources.movies())
     assert {split: len(frame) for split, frame in frames.items()} == {"train": 9072, "validation": 1000}
     counts = {split: frame["label"].value_counts().to_dict() for split, frame in frames.items()}
     # 4,996 of 10,072 are positive: 496.03 of 1,000.
@@ -30,7 +31,7 @@ def test_the_real_file_has_10072_clear_opinions():
 
 @needs_wheel
 def test_the_validation_rows_are_these_for_ever():
-    rows = sources.movies().frames["validation"].index
+    rows = in_memory(sources.movies())["validation"].index
     assert rows.is_monotonic_increasing
     assert rows[:5].tolist() == VALIDATION_ROWS
     assert sha256(",".join(map(str, rows)).encode()).hexdigest() == VALIDATION_SHA256
@@ -39,7 +40,7 @@ def test_the_validation_rows_are_these_for_ever():
 @needs_wheel
 def test_rows_are_positions_in_the_file():
     lines = embedded.find(embedded.MOVIES).read_text(encoding="utf-8").split("\n")[1:]
-    for frame in sources.movies().frames.values():
+    for frame in in_memory(sources.movies()).values():
         for row in frame.index[::97]:
             _, rating, text = lines[row].rstrip("\r").split("\t")
             assert frame.loc[row, "text"] == text
