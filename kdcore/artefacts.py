@@ -29,7 +29,6 @@ HOST = socket.gethostname()  # several machines may share a store
 CLOCK = 2.0  # seconds by which a file's time may be rounded
 MACHINE = [HOST, uuid.getnode()]  # whose disk a file is on; two machines may have one name
 SMALL = 2**20  # bytes of a file that is read whenever it is opened
-STATE = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev")  # of a file: a write changes one of them
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 NETWORK = (ConnectionError, TimeoutError, socket.gaierror)  # OSErrors too, but of no file
 
@@ -42,6 +41,12 @@ def digest(value: Any) -> str:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state(path: Path) -> list[int]:
+    """A file as it is on this machine: a write changes one of these, if only the time of change."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev]
 
 
 def store() -> Path:
@@ -422,7 +427,7 @@ def _proved(path: Path, content: str | None) -> bool:
     before = path.stat()
     if before.st_size <= SMALL:
         return sha256(path) == content
-    note = place_of_store() / "proved" / digest([MACHINE, content, *(getattr(before, name) for name in STATE)])
+    note = place_of_store() / "proved" / digest([MACHINE, content, *state(path)])
     if _is_kept(note) and os.environ.get("KDCORE_VERIFY", "0") in ("", "0"):
         return True
     if sha256(path) != content:

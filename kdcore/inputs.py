@@ -89,11 +89,10 @@ def _known(before: Any, name: str) -> str | None:
 
 
 def _remembered(hashes: dict[str, Any]) -> Callable[[Path], str]:
-    """sha256 of a file that is computed once while the file stays as it is: its size, time and place on the disk."""
+    """sha256 of a file that is computed once while the file stays as it is."""
 
     def hashed(path: Path) -> str:
-        key, stat = str(path.resolve()), path.stat()
-        state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        key, state = str(path.resolve()), artefacts.state(path)
         if key not in hashes or hashes[key][0] != state:
             hashes[key] = [state, artefacts.sha256(path)]
         return str(hashes[key][1])

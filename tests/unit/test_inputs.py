@@ -65,10 +65,10 @@ def test_a_folder_is_its_files_and_is_hashed_once(
     assert written(teacher=teacher) == before
     weights = folder / "model.safetensors"
     assert weights not in hashed
-    content = bytearray(weights.read_bytes())
+    content, times = bytearray(weights.read_bytes()), (weights.stat().st_atime_ns, weights.stat().st_mtime_ns)
     content[-1] ^= 1
     weights.write_bytes(content)
-    os.utime(weights, ns=(weights.stat().st_atime_ns, weights.stat().st_mtime_ns + 1))
+    os.utime(weights, ns=times)  # as touch -r sets them back
     assert written(teacher=teacher)["finetuned"]["files"] != before["finetuned"]["files"]
     assert weights in hashed
 
