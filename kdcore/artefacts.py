@@ -216,12 +216,18 @@ def check_place(path: Path, *inputs: Path) -> None:
         raise UserError(str(path), f"is a link to {os.readlink(path)}; name the place itself")
     if here == at_work or here in at_work.parents:
         raise UserError(str(path), f"is the folder that you work in, or one around it ({at_work}); write elsewhere")
-    around = next(folder for folder in path.absolute().parents if folder.exists())
+    around = nearest(path.parent)
     if not around.is_dir():
         raise UserError(str(path), f"can't be written: {around} is a file, not a folder")
     for source in inputs:
         if here == _real(source) or (path.is_file() and source.is_file() and path.samefile(source)):
             raise UserError(str(path), "is an input of this command, which is never overwritten; write elsewhere")
+
+
+def nearest(folder: Path) -> Path:
+    """The folder itself where it exists, else the nearest one around it that does."""
+    here = folder.absolute()
+    return next(one for one in (here, *here.parents) if one.exists())
 
 
 def _real(path: Path) -> Path:
@@ -231,7 +237,7 @@ def _real(path: Path) -> Path:
 
 def _check_permission(path: Path) -> None:
     """Raises OSError where this user may not make, or replace, `path`: now, and not after hours of work."""
-    around = next(folder for folder in path.absolute().parents if folder.exists())
+    around = nearest(path.parent)
     if not os.access(around, os.W_OK | os.X_OK):
         number = errno.EROFS if os.statvfs(around).f_flag & os.ST_RDONLY else errno.EACCES
         raise OSError(number, os.strerror(number), str(path))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdcore import processes
-from kdcore.artefacts import digest, linking, store, write_json
+from kdcore.artefacts import digest, linking, read_manifest, store, write_json
 from kdcore.code import code_digest
 from kdcore.console import progress
 from kdcore.data.examples import Examples, encode
@@ -113,6 +113,6 @@ def _narrow(values: np.ndarray, kind: np.dtype[Any]) -> np.ndarray:
 
 
 def _mapped(folder: Path, pad: int) -> Examples:
-    kinds = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["kinds"]
+    kinds = read_manifest(folder, "")["kinds"]
     arrays = {name: np.asarray(np.memmap(folder / f"{name}.bin", kind, "r")) for name, kind in kinds.items()}
     return Examples(arrays["tokens"], arrays.get("types"), arrays["start"], arrays["labels"], pad)

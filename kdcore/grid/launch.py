@@ -93,7 +93,7 @@ def _watch(folder: Path, jobs: Sequence[Job], engine: Engine) -> tuple[list[Seen
                 if not one.settled and _look(folder, number, job, one):
                     pause = min(pause, SOON)
             if time.monotonic() - asked >= pause:
-                unfinished, asked, pause = engine.unfinished(), time.monotonic(), min(1.5 * pause, LATER)
+                unfinished, asked, pause = {*engine.unfinished()}, time.monotonic(), min(1.5 * pause, LATER)
                 for number, (job, one) in enumerate(zip(jobs, seen, strict=True)):
                     if number not in unfinished and not one.settled:
                         _look(folder, number, job, one)  # it may have ended since

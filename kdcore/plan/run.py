@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from kdcore.artefacts import place_of_store
+from kdcore.artefacts import nearest, place_of_store
 from kdcore.console import count_of, millions, short, size, warn
 from kdcore.data import tasks
 from kdcore.data.prepared import PROVENANCE, Data
@@ -57,8 +57,7 @@ def write_plan(
     seeds = len(params.study[study.name]["seeds"]) if study and study.tunes else None
     plans: list[TaskPlan] = []
     names: list[str] = []
-    place = place_of_store().absolute()
-    free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.is_dir())).free
+    free = shutil.disk_usage(nearest(place_of_store())).free
     for task in params.tasks:
         own = for_task(params, task)
         model, teacher = own.model, own.teacher

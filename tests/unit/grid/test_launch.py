@@ -170,6 +170,7 @@ def test_an_array_that_slurm_took_as_we_were_stopped_is_taken_back(
     ]
 
 
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
 def test_stages_of_the_users_own_are_no_jobs(work: Path):
     (work.parents[1] / "dvc.yaml").write_text(
         """
