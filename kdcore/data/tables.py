@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from kdcore.artefacts import LFS, state
-from kdcore.data.formats import OTHERS, PIECE, READERS, Cells, File, Part, packed, readable, unpacked
+from kdcore.data.cells import PIECE, Cells, File, Part, packed, readable, unpacked
+from kdcore.data.formats import OTHERS, READERS
 from kdcore.data.tasks import Layout
 from kdcore.errors import UserError, collected, near, shown
 
