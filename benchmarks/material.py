@@ -45,7 +45,7 @@ def lay_out(folder: Path, glue: Path | None, rows: int | None, depths: tuple[int
     material = Material(folder)
     save_models(material, depths)
     tokenizer = tokenizer_of(material.teacher)
-    examples = encode(tokenizer, prepared.Data.open(_prepared(folder, glue)).frame("train", rows), MAX_LENGTH)
+    examples = encode(tokenizer, prepared.Data.open(_prepared(folder, glue)).frame("train")[:rows], MAX_LENGTH)
     save_examples(examples, folder / "examples.npz")
     return material
 

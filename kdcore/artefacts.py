@@ -5,6 +5,7 @@ Nothing that kdcore did not make is ever removed or overwritten: what takes a pl
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -28,7 +29,6 @@ HOST = socket.gethostname()  # several machines may share a store
 CLOCK = 2.0  # seconds by which a file's time may be rounded
 MACHINE = [HOST, uuid.getnode()]  # whose disk a file is on; two machines may have one name
 SMALL = 2**20  # bytes of a file that is read whenever it is opened
-STATE = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev")  # of a file: a write changes one of them
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 NETWORK = (ConnectionError, TimeoutError, socket.gaierror)  # OSErrors too, but of no file
 
@@ -41,6 +41,12 @@ def digest(value: Any) -> str:
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state(path: Path) -> list[int]:
+    """A file as it is on this machine: a write changes one of these, if only the time of change."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev]
 
 
 def store() -> Path:
@@ -90,26 +96,30 @@ def publish(path: Path, content: Any) -> None:
 
 def publish_all(contents: Mapping[Path, bytes]) -> None:
     """Write several results, or, where the user has a file in the place of one, none of them."""
-    new = {
-        path: content
-        for path, content in contents.items()
-        if not path.is_file() or path.is_symlink() or path.read_bytes() != content
-    }
+    new = {path: content for path, content in contents.items() if not _holds(path, content)}
     for path in new:
         check_file(path)
     for path, content in new.items():
-        _keep(_note(path.name, content))
+        _keep(_note(path.name, io.BytesIO(content)))
         write_bytes(path, content)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a file, and no link to one, has exactly this content."""
+    is_file = path.is_file() and not path.is_symlink()
+    return is_file and path.stat().st_size == len(content) and path.read_bytes() == content
 
 
 def vouch(path: Path) -> None:
     """Have a file that is there taken for published: somebody else knows that kdcore wrote it."""
-    _keep(_note(path.name, path.read_bytes()))
+    with path.open("rb") as content:
+        _keep(_note(path.name, content))
 
 
-def _note(name: str, content: bytes) -> Path:
+def _note(name: str, content: io.BytesIO | io.BufferedReader) -> Path:
     """A file of the store that exists where kdcore published exactly this content under this name."""
-    return place_of_store() / "written" / hashlib.sha256(name.encode() + b"\0" + content).hexdigest()
+    both = hashlib.file_digest(content, lambda: hashlib.sha256(name.encode() + b"\0"))
+    return place_of_store() / "written" / both.hexdigest()
 
 
 def _is_kept(note: Path) -> bool:
@@ -144,15 +154,18 @@ def new_folder(path: Path) -> Iterator[Path]:
         _flush(path.parent)
 
 
-def moving(source: Path) -> Callable[[Path], None]:
-    """A function that moves what is in the folder `source` into the folder that it is given; `source` then is gone."""
+def linking(source: Path) -> Callable[[Path], None]:
+    """A function that fills a folder with hard links to the files of `source`, less its notes (*.json).
 
-    def move(target: Path) -> None:
+    `source` stays whole, so that who is killed before the folder is sealed has lost nothing.
+    """
+
+    def fill(target: Path) -> None:
         for file in source.iterdir():
-            file.replace(target / file.name)
-        source.rmdir()
+            if file.suffix != ".json":
+                link(file, target / file.name)
 
-    return move
+    return fill
 
 
 # What may be replaced
@@ -165,10 +178,11 @@ def check_folder(path: Path, *inputs: Path) -> None:
     inputs: what the command reads: the folder must neither contain one nor lie in one.
     """
     check_place(path, *inputs)
+    here = _real(path)
     for source in inputs:
-        if path.resolve() in source.resolve().parents:
+        if here in _real(source).parents:
             raise UserError(str(path), f"contains {source}, an input of this command; write elsewhere")
-        if source.resolve() in path.resolve().parents:
+        if _real(source) in here.parents:
             raise UserError(str(path), f"is in {source}, an input of this command; write elsewhere")
     if path.exists() and not path.is_dir():
         raise UserError(str(path), "must be a folder that kdcore made, or nothing, found a file; move it away")
@@ -197,22 +211,33 @@ def check_file(path: Path, *inputs: Path) -> None:
 def check_place(path: Path, *inputs: Path) -> None:
     """Raises UserError where `path` is no place for results: a link, an input, the folder at work or one around it, or
     below a file."""
-    here, at_work = path.resolve(), Path.cwd().resolve()
+    here, at_work = _real(path), _real(Path.cwd())
     if path.is_symlink():
         raise UserError(str(path), f"is a link to {os.readlink(path)}; name the place itself")
     if here == at_work or here in at_work.parents:
         raise UserError(str(path), f"is the folder that you work in, or one around it ({at_work}); write elsewhere")
-    around = next(folder for folder in path.absolute().parents if folder.exists())
+    around = nearest(path.parent)
     if not around.is_dir():
         raise UserError(str(path), f"can't be written: {around} is a file, not a folder")
     for source in inputs:
-        if here == source.resolve() or (path.is_file() and source.is_file() and path.samefile(source)):
+        if here == _real(source) or (path.is_file() and source.is_file() and path.samefile(source)):
             raise UserError(str(path), "is an input of this command, which is never overwritten; write elsewhere")
+
+
+def nearest(folder: Path) -> Path:
+    """The folder itself where it exists, else the nearest one around it that does."""
+    here = folder.absolute()
+    return next(one for one in (here, *here.parents) if one.exists())
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads, for those that are there; one whose links lead in a circle stays as it is."""
+    return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError there
 
 
 def _check_permission(path: Path) -> None:
     """Raises OSError where this user may not make, or replace, `path`: now, and not after hours of work."""
-    around = next(folder for folder in path.absolute().parents if folder.exists())
+    around = nearest(path.parent)
     if not os.access(around, os.W_OK | os.X_OK):
         number = errno.EROFS if os.statvfs(around).f_flag & os.ST_RDONLY else errno.EACCES
         raise OSError(number, os.strerror(number), str(path))
@@ -236,7 +261,10 @@ def _as_sealed(folder: Path) -> Iterator[Path]:
 
 def published(path: Path) -> bool:
     """Whether kdcore published exactly this file, as far as this store knows: nothing of what came with a clone."""
-    return path.is_file() and not path.is_symlink() and _is_kept(_note(path.name, path.read_bytes()))
+    if not path.is_file() or path.is_symlink():
+        return False
+    with path.open("rb") as content:  # of any size, as it may be the user's
+        return _is_kept(_note(path.name, content))
 
 
 def _entries(folder: Path) -> Iterator[Path]:
@@ -405,7 +433,7 @@ def _proved(path: Path, content: str | None) -> bool:
     before = path.stat()
     if before.st_size <= SMALL:
         return sha256(path) == content
-    note = place_of_store() / "proved" / digest([MACHINE, content, *(getattr(before, name) for name in STATE)])
+    note = place_of_store() / "proved" / digest([MACHINE, content, *state(path)])
     if _is_kept(note) and os.environ.get("KDCORE_VERIFY", "0") in ("", "0"):
         return True
     if sha256(path) != content:

@@ -4,6 +4,7 @@ The library names a field or a file; file, key and advice are added here.
 """
 
 import errno
+import math
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -59,6 +60,13 @@ def one_of(names: Sequence[str]) -> Callable[[str | None], str | None]:
         raise typer.BadParameter(f"must be {' | '.join(names)}, found {value!r}{near(value, names)}")
 
     return check
+
+
+def finite(value: float | None) -> float | None:
+    """A check for a number of the command line, or none where it may be left out."""
+    if value is None or math.isfinite(value):
+        return value
+    raise typer.BadParameter(f"must be a finite number, found {value}")
 
 
 @dataclass(frozen=True)

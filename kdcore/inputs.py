@@ -5,16 +5,18 @@ The stage `inputs` runs at every `dvc repro` and writes small files; the other s
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from kdcore import artefacts, hub
-from kdcore.artefacts import new_folder, seal, store, write_json
+from kdcore.artefacts import new_folder, place_of_store, seal, write_json
 from kdcore.code import command_digests
 from kdcore.errors import UserError
 from kdcore.model.places import fingerprint, resolve
 from kdcore.params.sections import Data, Model, Teacher
 
+Commit: TypeAlias = Callable[[str, str | None, hub.Kind, str | None], str | None]
 Asked: TypeAlias = tuple[Data, Model, Mapping[str, Teacher]]  # the last by task
 
 
@@ -25,19 +27,22 @@ def write_inputs(out: Path, commands: Iterable[str], asked: Mapping[str, Asked],
     data and teachers of its own; latencies: the folder of what was measured, which is shown where it is there. What
     took long is kept in the store, so that nothing is parsed or hashed twice.
     """
-    memory = store() / "inputs.json"
+    memory, commit = place_of_store() / "inputs.json", _commits()
     parsed, hashes = _read(memory).get("parsed", {}), _read(memory).get("hashes", {})
     files: dict[Path, Any] = {
         Path("code", f"{name}.json"): {"code": code} for name, code in command_digests(commands, parsed).items()
     }
     for place, (data, model, teachers) in asked.items():
         file = Path(place, "data.json")
-        files[file] = _data(data, _read(out / file))
+        files[file] = _data(data, _read(out / file), commit)
         for task, teacher in teachers.items():
             file = Path(place, "models", f"{task}.json")
             before = _read(out / file)
-            tuned = teacher.finetuned and _model(teacher.finetuned, teacher.revision, before.get("finetuned"), hashes)
-            files[file] = {"model": _model(model.name, model.revision, before.get("model"), hashes), "finetuned": tuned}
+            files[file] = {
+                "model": _model(model.name, model.revision, before.get("model"), hashes, commit),
+                "finetuned": teacher.finetuned
+                and _model(teacher.finetuned, teacher.revision, before.get("finetuned"), hashes, commit),
+            }
     measured = sorted(latencies.glob("*.json")) if latencies else []
     files[Path("latency.json")] = {file.stem: artefacts.sha256(file) for file in measured}
     with new_folder(out) as aside:
@@ -45,10 +50,11 @@ def write_inputs(out: Path, commands: Iterable[str], asked: Mapping[str, Asked],
             write_json(aside / file, content)
         seal(aside)
     if {"parsed": parsed, "hashes": hashes} != _read(memory):
-        write_json(memory, {"parsed": parsed, "hashes": hashes})
+        with suppress(OSError):  # a store that is read-only
+            write_json(memory, {"parsed": parsed, "hashes": hashes})
 
 
-def _model(name: str, revision: str | None, before: Any, hashes: dict[str, Any]) -> dict[str, Any]:
+def _model(name: str, revision: str | None, before: Any, hashes: dict[str, Any], commit: Commit) -> dict[str, Any]:
     """What a model's name means: the hash of its files, or the commit on a hub; null where neither is known."""
     try:
         place = resolve(name)
@@ -56,14 +62,26 @@ def _model(name: str, revision: str | None, before: Any, hashes: dict[str, Any])
             return {"name": name, "files": fingerprint(place, _remembered(hashes))}
     except (UserError, OSError):  # nothing is there; the command that needs it says so
         return {"name": name, "files": None}
-    return {"name": name, "commit": hub.commit(place, revision, "model", _known(before, name))}
+    return {"name": name, "commit": commit(place, revision, "model", _known(before, name))}
 
 
-def _data(data: Data, before: Mapping[str, Any]) -> dict[str, Any]:
+def _data(data: Data, before: Mapping[str, Any], commit: Commit) -> dict[str, Any]:
     """What the name of a data set on a hub means; local files and embedded ones are DVC's, or never change."""
     if data.source != "hub" or Path(data.hub).is_dir():
         return {}
-    return {"name": data.hub, "commit": hub.commit(data.hub, data.revision, "dataset", _known(before, data.hub))}
+    return {"name": data.hub, "commit": commit(data.hub, data.revision, "dataset", _known(before, data.hub))}
+
+
+def _commits() -> Commit:
+    """`hub.commit`, that asks a hub about a name once, so that all tasks have one commit of it."""
+    found: dict[Any, str | None] = {}
+
+    def commit(name: str, revision: str | None, kind: hub.Kind, known: str | None) -> str | None:
+        if (asked := (name, revision, kind)) not in found:
+            found[asked] = hub.commit(*asked, known)
+        return found[asked] or known
+
+    return commit
 
 
 def _known(before: Any, name: str) -> str | None:
@@ -71,11 +89,10 @@ def _known(before: Any, name: str) -> str | None:
 
 
 def _remembered(hashes: dict[str, Any]) -> Callable[[Path], str]:
-    """sha256 of a file that is computed once while the file stays as it is: its size, time and place on the disk."""
+    """sha256 of a file that is computed once while the file stays as it is."""
 
     def hashed(path: Path) -> str:
-        key, stat = str(path.resolve()), path.stat()
-        state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        key, state = str(path.resolve()), artefacts.state(path)
         if key not in hashes or hashes[key][0] != state:
             hashes[key] = [state, artefacts.sha256(path)]
         return str(hashes[key][1])

@@ -16,7 +16,7 @@ from kdcore.artefacts import digest, named, new_folder, open_sealed, seal, store
 from kdcore.console import say, warn, working_on
 from kdcore.errors import LeaseLostError, UserError
 from kdcore.store.hold import PARTS, Hold, hold
-from kdcore.store.local import is_whole
+from kdcore.store.local import drop_rest, is_whole
 
 PATIENCE = 60  # seconds; processes that wait for the first one's answer would give up after minutes
 
@@ -64,7 +64,7 @@ class Run:
         return LeaseLostError(f"{self.folder.name}: {holder} has taken it over: {kept}")
 
     def finish(self, write: Callable[[Path], None], parts: Sequence[Path] = (), **facts: Any) -> Path:
-        """Write the result through `write(folder)`, seal it with the facts, drop the checkpoints, and publish it.
+        """Write the result through `write(folder)`, seal it with the facts, drop what it was made of, and publish it.
 
         parts: results of other runs whose files it has too, so that a bucket need not have them twice. Only the first
         of several processes goes on from here. Raises LeaseLostError where the run is another's by now.
@@ -75,7 +75,7 @@ class Run:
             seal(aside, **facts)
         if parts:
             write_json(self.folder / PARTS, [part.parent.name for part in parts])
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        drop_rest(self.folder)
         if self.held:
             self.held.publish()
         return self.result

@@ -102,7 +102,9 @@ def signals(
     """
     how = {"store": "disk", "dtype": "float16", "disk_gb": 1.0}
     targets = sections.Targets.model_validate(how | changes)
-    write_targets(Data.open(data), opened(teacher), folder / "targets/s0", targets, rows, 16, mapped)
+    made = opened(teacher)
+    every = range(1, made.layers + 1)
+    write_targets(Data.open(data), made, folder / "targets/s0", targets, rows, 16, mapped or every)
     return folder / "targets/s0"
 
 

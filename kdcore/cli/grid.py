@@ -36,7 +36,9 @@ def jobs(
 def launch(
     engine: Annotated[str, typer.Argument(help="ray | slurm", callback=door.one_of(ENGINES))],
     study: StudyArgument = None,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of a job; Ray lets a fraction share one.")] = 0,
+    gpus: Annotated[
+        float, typer.Option(min=0, callback=door.finite, help="GPUs of a job; Ray lets a fraction share one.")
+    ] = 0,
     sbatch: Annotated[str, typer.Option(help="More options of sbatch, `--partition=long --time=4:00:00`.")] = "",
 ) -> None:
     """Run what `kdcore jobs --missing` lists on the machines of an engine, which share this folder; then `dvc repro`

@@ -71,13 +71,15 @@ def tried(params: Params, method: str, opened: Mapping[int, Opened]) -> "Iterato
 def signals_asked(params: Params, task: str, study: str | None, depth: int) -> tuple[int | None, set[int]]:
     """Of how many training rows signals are needed, and of which layers of a teacher of that depth.
 
-    The most rows that a student of the headline run, or a study's, uses, and all layers that one of them maps.
+    The most rows that a student of the headline run, or of a study with signals of its own, uses, and all layers that
+    one of them maps. The headline's are those of any method, whichever `methods` lists: studies read its signals too,
+    and DVC does not make them again where the list changes.
     """
     from kdcore.model.layers import layer_map
 
     entry, own = params.task[task], params.student
     usual = {f"student.{name}": getattr(own, name) for name in ("layers", "layer_map", "rows")}
-    asked: list[tuple[str | None, Any]] = [(method, {}) for method in (None, *entry.methods)]
+    asked: list[tuple[str | None, Any]] = [(method, {}) for method in (None, *entry.methods)]  # None: any other
     tuned = STUDIES[study].tuned(params.study[study]) if study else ()
     if study:
         asked = [(cell.method, cell.sets) for cell in cells(STUDIES[study], params.study[study])]

@@ -8,6 +8,7 @@ import typer
 
 from kdcore.cli.command import StudyOption, command, set_up_libraries
 from kdcore.data.tasks import LABEL
+from kdcore.door import finite
 from kdcore.errors import UserError
 from kdcore.params.sections import Params
 from kdcore.studies import STUDIES
@@ -68,14 +69,20 @@ def plan(
     study: StudyOption = None,
     shape: Annotated[str | None, typer.Option(help="The teacher's: a config.json, or a name, e.g. bert-base.")] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Training rows of a task that is not prepared.")] = None,
-    tokens: Annotated[float | None, typer.Option(min=3, help="Its mean tokens per row.")] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="How long to measure this machine; 0: not at all.")] = 10.0,
+    tokens: Annotated[float | None, typer.Option(min=3, callback=finite, help="Its mean tokens per row.")] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0, callback=finite, help="How long to measure this machine; 0: not at all.")
+    ] = 10.0,
 ) -> None:
     """Print what a run will cost before it is paid: FLOPs, hours, disk."""
     set_up_libraries()
+    from kdcore.cli.opening import signals_asked
     from kdcore.plan.run import write_plan
 
-    write_plan(params, STUDIES[study] if study else None, shape, rows, tokens, seconds)
+    def asked(task: str, depth: int) -> tuple[int | None, set[int]]:
+        return signals_asked(params, task, study, depth)
+
+    write_plan(params, STUDIES[study] if study else None, asked, shape, rows, tokens, seconds)
 
 
 @command(reads=())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdcore.data import tables
-from kdcore.data.formats import BLOCK, by_name
+from kdcore.data.cells import BLOCK, by_name
 from kdcore.data.tables import Block, Raw, Table
 from kdcore.data.tasks import GLUE, NEEDED, Task
 from kdcore.errors import UserError, one_line

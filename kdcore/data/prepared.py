@@ -64,15 +64,15 @@ class Data:
             say(f"{self.task.name}/{split}: {rows:,} rows are asked for, and all {there:,} are taken")
         return there if rows is None else min(rows, there)
 
-    def frame(self, split: str, rows: int | None = None, columns: Sequence[str] = COLUMNS) -> "pd.DataFrame":
-        """The first `rows` rows of a split, its stratified subset of that size; all where there are no more, or None.
+    def frame(self, split: str, columns: Sequence[str] = COLUMNS) -> "pd.DataFrame":
+        """All rows of a split.
 
         columns: those of row (int64, in the source), text_a (str), text_b (str, null for single texts), label (Int64
         ids, or float64 for a regression; null = unlabelled) that are read. Raises UserError for an absent split.
         """
         import pyarrow as pa
 
-        taken = self.take(split, rows)
+        taken = self.take(split, None)
         return _framed(pa.concat_tables(self.tables(split, 0, taken, taken, columns)))
 
     def frames(self, split: str, start: int, stop: int, most: int) -> Iterator["pd.DataFrame"]:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdcore.artefacts import LFS, STATE
-from kdcore.data.formats import OTHERS, PIECE, READERS, Cells, File, Part, packed, readable, unpacked
+from kdcore.artefacts import LFS, state
+from kdcore.data.cells import PIECE, Cells, File, Part, packed, readable, unpacked
+from kdcore.data.formats import OTHERS, READERS
 from kdcore.data.tasks import Layout
 from kdcore.errors import UserError, collected, near, shown
 
@@ -92,11 +93,6 @@ class Raw:
     where: str
     origin: dict[str, Any]
 
-    @property
-    def frames(self) -> dict[str, pd.DataFrame]:
-        """Our split name -> frame with the task's own column names."""
-        return {split: table.frame for split, table in self.tables.items()}
-
 
 def read(
     files: Sequence[File],
@@ -113,11 +109,11 @@ def read(
     whole, parts, count, cut = sha256(), list[Callable[[], Iterator[Block]]](), 0, 0
     for file in files:
         with readable(file.name):
-            state = _state(file)
+            as_it_was = _state(file)
             _hash(file, whole)
         cells = (READERS | OTHERS)[kind or packed(file.name)[0]](partial(unpacked, file), file.name, layout)
         chosen = select(cells.header, columns, optional, file.name, layout)
-        parts.append(partial(_blocks, file, state, cells, chosen, count))
+        parts.append(partial(_blocks, file, as_it_was, cells, chosen, count))
         count += cells.look(used(chosen))
         cut += cells.cut
     name = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
@@ -125,7 +121,7 @@ def read(
 
 
 def _blocks(
-    file: File, state: list[int], cells: Cells, chosen: Mapping[str, str | None], before: int
+    file: File, as_it_was: list[int], cells: Cells, chosen: Mapping[str, str | None], before: int
 ) -> Iterator[Block]:
     at, none = before, Part(0, {name: [] for name in cells.header})
     try:
@@ -139,16 +135,15 @@ def _blocks(
             )
             at += part.count
     except Exception:
-        if _state(file) == state:
+        if _state(file) == as_it_was:
             raise
-    if _state(file) != state:
+    if _state(file) != as_it_was:
         raise UserError(file.name, "was changed while it was read; run this again")
 
 
 def _state(file: File) -> list[int]:
     """What says whether a file is the one that it was; of one in a zip, the zip's."""
-    found = (file if isinstance(file, Path) else Path(file.root.filename)).stat()  # type: ignore[attr-defined]
-    return [getattr(found, name) for name in STATE]
+    return state(file if isinstance(file, Path) else Path(file.root.filename))  # type: ignore[attr-defined]
 
 
 def _hash(file: File, whole: Any) -> None:

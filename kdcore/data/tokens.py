@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdcore import processes
-from kdcore.artefacts import digest, moving, store, write_json
+from kdcore.artefacts import digest, linking, read_manifest, store, write_json
 from kdcore.code import code_digest
 from kdcore.console import progress
 from kdcore.data.examples import Examples, encode
@@ -46,7 +46,7 @@ def tokenised(data: Data, split: str, tokenizer: Any, max_length: int, rows: int
                 partial = run.folder / "partial"
                 partial.mkdir(exist_ok=True)
                 facts = _write(partial, data, split, made, tokenizer, max_length)
-                run.finish(moving(partial), **facts)
+                run.finish(linking(partial), **facts)
             _opened[key] = _mapped(run.result, tokenizer.pad_token_id)
     return _opened[key].first(wanted)
 
@@ -88,7 +88,6 @@ def _write(folder: Path, data: Data, split: str, rows: int, tokenizer: Any, max_
                 done[name] += len(values)
             write_json(folder / STATE, done)
             update(len(frame))
-    (folder / STATE).unlink()
     return {"kinds": {name: kind.name for name, kind in kinds.items()}}
 
 
@@ -114,6 +113,6 @@ def _narrow(values: np.ndarray, kind: np.dtype[Any]) -> np.ndarray:
 
 
 def _mapped(folder: Path, pad: int) -> Examples:
-    kinds = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["kinds"]
+    kinds = read_manifest(folder, "")["kinds"]
     arrays = {name: np.asarray(np.memmap(folder / f"{name}.bin", kind, "r")) for name, kind in kinds.items()}
     return Examples(arrays["tokens"], arrays.get("types"), arrays["start"], arrays["labels"], pad)

@@ -176,6 +176,5 @@ def _measured(
             pace = Pace(teacher, examples, kept, mapped, targets.dtype, batch_size, train, place)
             seconds = pace.seconds(cold=source == "disk")
             choice = Choice(*seconds, ASKED, source, pace.device, train.precision, name_of("choice", what))
-            shutil.rmtree(place, ignore_errors=True)
             run.finish(lambda folder: write_json(folder / FILE, choice.facts))
     return known(what)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kdcore.artefacts import moving, write_json
+from kdcore.artefacts import linking, write_json
 from kdcore.console import progress
 from kdcore.data.batches import collate, in_order
 from kdcore.data.examples import Examples
@@ -39,7 +39,7 @@ def finish(
     partial.mkdir(exist_ok=True)
     keep: dict[str, Any] = {"dtype": dtype, "attention": bool(stored), "layers": stored}
     facts = extract(teacher, examples, partial, batch_size=batch_size, bounds=bounds, check=run.check, **keep)
-    run.finish(moving(partial), **facts, **owners)
+    run.finish(linking(partial), **facts, **owners)
 
 
 def extract(
@@ -54,7 +54,7 @@ def extract(
     bounds: Sequence[int] = (),
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Write the teacher's signals for `examples` into `folder`; shards that are there already are kept.
+    """Write the teacher's signals for `examples` into `folder`; shards that are there already are kept, as notes say.
 
     layers: whose [CLS] vectors and maps are written, in that order; every one where none is named; bounds: of the
     shards, where the examples are a part of more; check: is called before each batch, and may raise what ends it.
@@ -81,8 +81,6 @@ def extract(
                 _extract_rows(live, examples, rows, batch_size, kept, logits, cls, maps, check)
                 write_json(marker, {"rows": [int(rows[0]), int(rows[-1]) + 1]})
             update(len(rows))
-    for marker in markers:
-        marker.unlink()
     return {"layers": kept, "heads": heads, "dtype": dtype, "shards": bounds[1:] if attention else []}
 
 

@@ -24,8 +24,7 @@ from kdcore.model.names import save_tokenizer
 def write_model(folder: Path, encoder: Encoder, tokenizer: Any, facts: dict[str, Any], record: Record) -> None:
     """An ordinary Hugging Face folder; beside it the run's facts, its history and, of a student, its model card."""
     encoder.save(folder)
-    if "max_length" in facts:
-        tokenizer("", truncation=True, max_length=facts["max_length"])  # saved, it cuts texts as in training
+    tokenizer("", truncation=True, max_length=facts["max_length"])  # saved, it cuts texts as in training
     if "mapped" in facts:  # a student: servers cut by this, and of longer texts nothing was learned or measured
         tokenizer.model_max_length = facts["max_length"]
     save_tokenizer(tokenizer, folder)

@@ -109,7 +109,7 @@ class Stored:
     @property
     def logits(self) -> np.ndarray:
         """(N, K) of all rows."""
-        return np.asarray(self._logits)
+        return self._logits
 
     def at(self, batch: Batch, attention: Layers, cls: Layers, logits: bool = True, hidden: Layers = ()) -> Teaching:
         rows, device = batch.rows, batch.mask.device

@@ -89,12 +89,12 @@ def write_targets(
     targets: sections.Targets,
     rows: int | None,
     batch_size: int,
-    mapped: Collection[int] | None = None,
+    mapped: Collection[int],
 ) -> None:
     """The signals of the first `rows` training rows and of all validation rows, in out/train and out/validation.
 
-    mapped: the teacher layers that students map (None: every one), which are stored alone where there is no room for
-    all. Raises UserError where maps must be stored and the disk has no room for them.
+    mapped: the teacher layers that students map, which are stored alone where there is no room for all. Raises
+    UserError where maps must be stored and the disk has no room for them.
     """
     encoder = cache(teacher.encoder)
     with new_folder(out) as aside:
@@ -126,11 +126,11 @@ def write_part(
 
 
 def _wanted(
-    data: Data, teacher: Finished, targets: sections.Targets, rows: int | None, mapped: Collection[int] | None
+    data: Data, teacher: Finished, targets: sections.Targets, rows: int | None, mapped: Collection[int]
 ) -> Iterator[Signals]:
     """The signals of each split, with the layers whose maps there is room for when its turn comes."""
     every = tuple(range(1, teacher.layers + 1))
-    asked = tuple(sorted(mapped or every))
+    asked = tuple(sorted(mapped))
     for split, most in (("train", rows), ("validation", None)):
         count = data.take(split, most)
         names = identities(data, teacher, split, count, targets, asked)

@@ -5,7 +5,7 @@ environment variables say otherwise, everything lies in the store, `work/trackin
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,9 +29,15 @@ class Tracking:
 
     def log(self, values: Mapping[str, float], epoch: int) -> None:
         """Hand the epoch's numbers to every tracker."""
+        self._tell(lambda tracker: tracker.log(dict(values), step=epoch))
+
+    def finish(self) -> None:
+        self._tell(lambda tracker: tracker.finish())
+
+    def _tell(self, call: Callable[[GeneralTracker], Any]) -> None:
         for tracker in list(self.trackers):
             try:
-                tracker.log(dict(values), step=epoch)
+                call(tracker)
             except Exception as error:  # a server that is gone, a full disk: the training is worth more than its log
                 warn(f"train.track: {tracker.name} fails, and is left out from here: {error}")
                 self.trackers.remove(tracker)
@@ -62,8 +68,7 @@ def tracking(
     try:
         yield held
     finally:
-        for tracker in held.trackers:
-            tracker.finish()
+        held.finish()
 
 
 def _tracker(name: str, run: str, epochs: int) -> GeneralTracker:

@@ -57,7 +57,7 @@ class Job:
     @property
     def line(self) -> tuple[str, ...]:
         """The words after `kdcore`."""
-        return self.command[self.command.index("kdcore") + 1 :]
+        return _after_kdcore(self.command)
 
     def shown(self) -> dict[str, Any]:
         """The job as `kdcore jobs` prints it."""
@@ -155,11 +155,24 @@ def _stages(study: str | None) -> list[Job]:
     order = networkx.lexicographical_topological_sort(graph.subgraph(needed).reverse(), key=lambda one: one.addressing)
     made: dict[Any, Job] = {}
     for stage in order:
-        command = tuple(shlex.split(stage.cmd or ""))
-        if "kdcore" in command and command[command.index("kdcore") + 1] in COMMANDS:
+        command = _words(stage.cmd)
+        if (line := _after_kdcore(command)) and line[0] in COMMANDS:
             before = networkx.descendants(graph, stage)
             made[stage] = Job(stage.addressing, command, tuple(made[one].stage for one in made if one in before))
     return list(made.values())
+
+
+def _words(command: str | list[str] | None) -> tuple[str, ...]:
+    """A stage's command line; none where it has several, or one that a shell alone can read: such a stage is the
+    user's own."""
+    try:
+        return tuple(shlex.split(command)) if isinstance(command, str) else ()
+    except ValueError:
+        return ()
+
+
+def _after_kdcore(command: tuple[str, ...]) -> tuple[str, ...]:
+    return command[command.index("kdcore") + 1 :] if "kdcore" in command else ()
 
 
 def _is_asked(stage: Any, study: str | None) -> bool:

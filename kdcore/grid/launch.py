@@ -58,37 +58,54 @@ class Seen:
 
 
 def launch(jobs: Sequence[Job], engine: Engine) -> bool:
-    """Run the jobs; returns whether all ended well. SIGTERM or Ctrl-C raises Interrupted once all have stopped."""
+    """Run the jobs; returns whether all ended well. SIGTERM or Ctrl-C raises Interrupted once all have stopped.
+
+    Whatever ends this sooner takes back the jobs that were handed over: nobody would watch them.
+    """
     folder = (LOGS / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}").resolve()
     folder.mkdir(parents=True)
     write_json(folder / "jobs.json", [job.line for job in jobs])
-    engine.submit(folder, jobs)
-    say(f"launch: {count_of(len(jobs), 'job')}, each with a log in {folder}")
-    seen, started, stopping = [Seen() for _ in jobs], time.monotonic(), False
-    pause, asked = POLL, started
+    started = time.monotonic()
+    try:
+        engine.submit(folder, jobs)
+        say(f"launch: {count_of(len(jobs), 'job')}, each with a log in {folder}")
+        seen, stopping = _watch(folder, jobs, engine)
+    except BaseException:
+        _take_back(folder, engine)
+        raise
+    engine.close()
+    _summarise(jobs, seen, time.monotonic() - started)
+    if stopping:
+        raise interrupt.Interrupted(interrupt.requested())
+    return all(one.done for one in seen)
+
+
+def _watch(folder: Path, jobs: Sequence[Job], engine: Engine) -> tuple[list[Seen], bool]:
+    """What became of each job, once all have ended, and whether they were asked to."""
+    seen, stopping, pause, asked = [Seen() for _ in jobs], False, POLL, time.monotonic()
     with interrupt.listening():
         while not all(one.settled for one in seen):
             if interrupt.requested() and not stopping:
                 stopping = True
                 say("launch: the jobs that run write a checkpoint, the others are taken back")
-                (folder / CANCELLED).touch()
-                engine.cancel()
+                _take_back(folder, engine)
             for number, (job, one) in enumerate(zip(jobs, seen, strict=True)):
                 if not one.settled and _look(folder, number, job, one):
                     pause = min(pause, SOON)
             if time.monotonic() - asked >= pause:
-                unfinished, asked, pause = engine.unfinished(), time.monotonic(), min(1.5 * pause, LATER)
+                unfinished, asked, pause = {*engine.unfinished()}, time.monotonic(), min(1.5 * pause, LATER)
                 for number, (job, one) in enumerate(zip(jobs, seen, strict=True)):
                     if number not in unfinished and not one.settled:
                         _look(folder, number, job, one)  # it may have ended since
                         one.settled = True
                         _say_end(folder, number, job, one, stopping, engine)
             time.sleep(POLL)
-    engine.close()
-    _summarise(jobs, seen, time.monotonic() - started)
-    if stopping:
-        raise interrupt.Interrupted(interrupt.requested())
-    return all(one.done for one in seen)
+    return seen, stopping
+
+
+def _take_back(folder: Path, engine: Engine) -> None:
+    (folder / CANCELLED).touch()
+    engine.cancel()
 
 
 def _look(folder: Path, number: int, job: Job, one: Seen) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from kdcore import interrupt
 from kdcore.console import say, warn
 from kdcore.errors import UserError
 from kdcore.grid.jobs import DATA, Job
@@ -55,8 +56,11 @@ class Slurm:
             say(f"launch: {len(arrays)} arrays, as one takes {tasks:,} jobs here")
         for after, threads, gpus, block, members in arrays:
             before = [self._ids[numbers[stage]] for stage in after]
-            array = self._sbatch(folder, block * most, most, members, before, threads, gpus)
-            self._ids |= {number: f"{array}_{number - block * most}" for number in members}
+            with interrupt.listening():  # who stops us now would else leave an array whose id nobody knows
+                array = self._sbatch(folder, block * most, most, members, before, threads, gpus)
+                self._ids |= {number: f"{array}_{number - block * most}" for number in members}
+            if interrupt.requested():
+                raise interrupt.Interrupted(interrupt.requested())
 
     def _limits(self) -> tuple[int, int]:
         """How many jobs share their leading digits in an array, a power of ten, and how many it may have.
@@ -92,7 +96,6 @@ class Slurm:
         ]
         made = self._ask("sbatch", *options, *self._options, script=script)
         if made.returncode:
-            self.cancel()
             self._fail("sbatch", made)
         return made.stdout.strip().partition(";")[0]
 
@@ -112,7 +115,9 @@ class Slurm:
         """
         end = time.monotonic() + patience
         while True:
-            made = subprocess.run(line, input=script, capture_output=True, text=True, check=False)  # noqa: S603
+            made = subprocess.run(  # noqa: S603 - in a session of its own, where a Ctrl-C does not reach it
+                line, input=script, capture_output=True, text=True, check=False, start_new_session=True
+            )
             away = bool(made.returncode and AWAY.search(made.stderr))
             failed = bool(made.returncode) and (away or line[0] == "squeue")
             if failed and not self._away:

@@ -13,6 +13,7 @@ from kdcore.console import count_of
 from kdcore.errors import UserError, one_line, shown
 from kdcore.model import foreign
 from kdcore.model.families import OFFSET, family
+from kdcore.model.places import is_path
 
 dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0  # else it asks in a terminal whether to run a model's own code
 
@@ -50,7 +51,7 @@ def load_config(name: str | Path, revision: str | None = None, labels: Mapping[s
     Raises UserError where there is none, or where it asks for what can't be computed here.
     """
     place = str(name)
-    if _is_path(name) and not (Path(name) / "config.json").is_file():
+    if (isinstance(name, Path) or is_path(name)) and not (Path(name) / "config.json").is_file():
         hint = foreign.folder_without_config(Path(name))
         raise UserError(place, f"no model here: {hint or 'a local model is a folder with config.json'}")
     with readable(place, "no model can be read"):
@@ -151,7 +152,3 @@ def find_file(name: str | Path, file: str, revision: str | None, needed: bool = 
     raises = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": needed}
     found = cached_file(str(name), file, revision=revision, **raises)
     return None if found is None else Path(found)
-
-
-def _is_path(name: str | Path) -> bool:
-    return isinstance(name, Path) or name.startswith((".", "/", "~")) or Path(name).exists()

@@ -19,11 +19,14 @@ def local(name: str | Path) -> Path:
 
 def resolve(name: str) -> str | Path:
     """Where transformers finds the model: the embedded one's folder, a local folder, or a hub name."""
-    if name == "embedded":
-        return embedded.find(embedded.MODEL)
-    if name in embedded.TWELVE:
-        return embedded.find(name)
-    return local(name) if local(name).is_dir() or name.startswith((".", "/", "~")) else name
+    if embedded.place(name):
+        return embedded.find(embedded.MODEL if name == "embedded" else name)
+    return local(name) if is_path(name) else name
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is of something on this machine, there or not, and of nothing on a hub."""
+    return name.startswith((".", "/", "~")) or local(name).exists()
 
 
 def on_disk(name: str, revision: str | None, file: str) -> Path | None:

@@ -22,14 +22,14 @@ class OccurringWords(nn.Module):
     places: Tensor  # (V,) each id's row in `weight`, -1 for words that do not occur
     whole: Tensor  # (V, H) all embeddings, for eval mode
 
-    def __init__(self, encoder: Encoder, tokens: np.ndarray) -> None:
-        """tokens: ids of the training examples and of padding."""
+    def __init__(self, encoder: Encoder, words: np.ndarray) -> None:
+        """words: ids of the training examples and of padding, each once."""
         super().__init__()
         # In tuples: as attributes they would become submodules, whose weights the optimizer would see.
         self._base = (encoder.model.base_model,)
         self._former: tuple[nn.Embedding] = (encoder.model.base_model.get_input_embeddings(),)
         start, padding = self._former[0].weight.detach(), self._former[0].padding_idx
-        rows = torch.from_numpy(np.unique(tokens).astype(np.int64))
+        rows = torch.from_numpy(words.astype(np.int64))
         places = torch.full((len(start),), -1, dtype=torch.int64)
         places[rows] = torch.arange(len(rows))
         for name, value in {"rows": rows, "places": places, "whole": torch.empty_like(start)}.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import gamma
 
-from kdcore.data.prepared import Data
+from kdcore.data.prepared import PROVENANCE, Data
 from kdcore.data.tasks import Task
 from kdcore.data.tokens import tokenised
 from kdcore.errors import UserError
@@ -58,19 +58,27 @@ KNOWN: Mapping[str, Known] = {
 }
 
 
-def lengths(task: Task, folder: Path, model: str, max_length: int, rows: int | None, tokens: float | None) -> Lengths:
+def lengths(
+    task: Task,
+    folder: Path,
+    model: str,
+    revision: str | None,
+    max_length: int,
+    rows: int | None = None,
+    tokens: float | None = None,
+) -> Lengths:
     """What is known of a task's rows. rows, tokens: --rows and --tokens; one that is given replaces what is known.
 
-    model: whose tokenizer counts. Raises UserError where nothing is known.
+    model, revision: whose tokenizer counts. Raises UserError where nothing is known.
     """
-    if rows is None and tokens is None and (folder / "provenance.json").is_file():
-        return counted(task, folder, model, max_length)
+    if rows is None and tokens is None and (folder / PROVENANCE).is_file():
+        return counted(task, folder, model, revision, max_length)
     return assumed(task, max_length, rows, tokens)
 
 
-def counted(task: Task, folder: Path, model: str, max_length: int) -> Lengths:
+def counted(task: Task, folder: Path, model: str, revision: str | None, max_length: int) -> Lengths:
     """The true lengths of a prepared task."""
-    data, tokenizer = Data.open(folder), tokenizer_of(resolve(model))
+    data, tokenizer = Data.open(folder), tokenizer_of(resolve(model), revision)
     names = ("train", *(split for split in data.splits if split.startswith("validation")))
     splits = {name: tokenised(data, name, tokenizer, max_length) for name in names}
     train = splits.pop("train")

@@ -3,7 +3,7 @@
 import io
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from kdcore.artefacts import place_of_store
+from kdcore.artefacts import nearest, place_of_store
 from kdcore.console import count_of, millions, short, size, warn
 from kdcore.data import tasks
 from kdcore.data.prepared import PROVENANCE, Data
@@ -40,18 +40,24 @@ NOTES = (
 
 
 def write_plan(
-    params: Params, study: Study | None, shape: str | None, rows: int | None, tokens: float | None, seconds: float
+    params: Params,
+    study: Study | None,
+    asked: Callable[[str, int], tuple[int | None, set[int]]],
+    shape: str | None,
+    rows: int | None,
+    tokens: float | None,
+    seconds: float,
 ) -> None:
     """Print the plan.
 
-    study: to plan in place of the headline run; shape: the teacher's, where its config is not at hand; rows, tokens: of
-    tasks that are not prepared; seconds: how long to measure this machine, 0 for not at all.
+    study: to plan in place of the headline run; asked: of how many training rows a task needs signals (None: all), and
+    of which layers of a teacher, given the task and the teacher's depth; shape: the teacher's, where its config is not
+    at hand; rows, tokens: of tasks that are not prepared; seconds: how long to measure this machine, 0 for not at all.
     """
     seeds = len(params.study[study.name]["seeds"]) if study and study.tunes else None
     plans: list[TaskPlan] = []
     names: list[str] = []
-    place = place_of_store().absolute()
-    free = shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.is_dir())).free
+    free = shutil.disk_usage(nearest(place_of_store())).free
     for task in params.tasks:
         own = for_task(params, task)
         model, teacher = own.model, own.teacher
@@ -59,10 +65,10 @@ def write_plan(
         config, name = config_of(shape, named, revision)
         check_length(config, model.max_length, name)
         planned = students(params, study, task)
-        counts = [one.student.rows for one in planned]
-        signals = None if None in counts else max(filter(None, counts))
+        signals = asked(task, config.num_hidden_layers)
         folder = (study.data if study else Path("data")) / task
-        counts_of = lengths(tasks.find(task, params.task), folder, named, model.max_length, rows, tokens)
+        found = tasks.find(task, params.task)
+        counts_of = lengths(found, folder, named, revision, model.max_length, rows, tokens)
         left = free - sum(plan.disk for plan in plans)
         choice = _choice(folder, config, own) if own.targets.store == "auto" else None
         if choice:
@@ -71,7 +77,7 @@ def write_plan(
         plans[-1].note = _note(choice, plans[-1])
         names.append(name)
     title = f"# {f'Study {study.name}' if study else 'The headline run'}\n\n{_models(names, plans)}"
-    print(written(title, plans, _rates(plans[0], seconds) if seconds else {}, free))
+    print(written(title, plans, _rates(plans, seconds) if seconds else {}, free))
     for problem in (*notices(params, study), *problems(plans, free)):
         warn(problem)
 
@@ -115,16 +121,18 @@ def _model(name: str, plan: TaskPlan) -> str:
     )
 
 
-def _rates(plan: TaskPlan, seconds: float) -> dict[Kind, float]:
-    """FLOP/s here of the kinds of work that the plan has."""
+def _rates(plans: Sequence[TaskPlan], seconds: float) -> dict[Kind, float]:
+    """FLOP/s here of the kinds of work that the plans have, on models and texts of the first."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores / 2:
         busy = f"load {load:.1f}, {count_of(cores, 'core')}"
         warn(f"other work keeps this machine busy ({busy}): hours here are too long")
+    plan = plans[0]
     deepest, params = max(plan.students, key=lambda one: one.student.layers), plan.params
     batch_size, dtype = params.evaluate.batch_size, params.targets.dtype
     bench = Bench(plan.config, plan.mapped[deepest.name], params.train, batch_size, dtype)
-    return rates(bench, plan.splits["train"], sorted({kind for work in plan.works for kind in work.flops}), seconds)
+    kinds = {kind for one in plans for work in one.works for kind in work.flops}
+    return rates(bench, plan.splits["train"], sorted(kinds), seconds)
 
 
 def problems(plans: Sequence[TaskPlan], free: int) -> Iterator[str]:

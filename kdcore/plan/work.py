@@ -135,13 +135,13 @@ class TaskPlan:
         params: Params,
         planned: Sequence[Planned],
         config: Any,
-        rows: int | None,
+        asked: tuple[int | None, Collection[int]],
         lengths: Lengths,
         free: int,
         seeds: int | None = None,
     ) -> None:
-        """config: of the teacher; rows: of which targets keep the signals; free: bytes of disk; seeds: how many of
-        each student, None for as many as `params.seeds`.
+        """config: of the teacher; asked: of how many training rows (None: all) and of which of its layers targets keep
+        the signals; free: bytes of disk; seeds: how many of each student, None for as many as `params.seeds`.
 
         Raises UserError where the run itself would.
         """
@@ -155,6 +155,7 @@ class TaskPlan:
         first = lengths.train[: 0 if params.teacher.finetuned else params.teacher.rows]
         self._tuned = len(first)
         self.taught = first[lengths.labelled[: len(first)]]
+        rows, layers = asked[0], sorted(asked[1])
         self.splits = {"train": lengths.train[:rows], "validation": lengths.validation["validation"]}
         self.map_bytes: dict[str, int] = {}  # at least needed, wherever the maps then come from
         self.stored: dict[str, bool] = {}
@@ -164,10 +165,9 @@ class TaskPlan:
         how = params.targets
         for split, tokens in self.splits.items():
             each = attention_bytes(tokens, 1, self.config.num_attention_heads, np.dtype(how.dtype).itemsize)
-            asked = sorted(set().union(*self.mapped.values()))
-            self.map_bytes[split] = len(asked) * each
-            kept = kept_layers(how.store, depth, asked, each, free, how.disk_gb)
-            kept = kept or (tuple(asked) if how.store == "disk" else ())
+            self.map_bytes[split] = len(layers) * each
+            kept = kept_layers(how.store, depth, layers, each, free, how.disk_gb)
+            kept = kept or (tuple(layers) if how.store == "disk" else ())
             self.kept[split], self.stored[split] = len(kept), bool(kept)
             one = signal_bytes(self.teacher, tokens, how.dtype, self.stored[split], len(kept))
             self.signals[split] = SignalBytes(self.teachers * one.maps, self.teachers * one.rest, one.parts)

@@ -9,8 +9,9 @@ import numpy as np
 
 from kdcore.console import count_of, say
 from kdcore.data import checks
+from kdcore.data.cells import Cells
 from kdcore.data.checks import text_columns
-from kdcore.data.formats import Cells, cells_of, own_file
+from kdcore.data.formats import cells_of, own_file
 from kdcore.data.tasks import LABEL, usual_metrics
 from kdcore.errors import UserError, near, shown
 from kdcore.model.config import labels_in, load_config

@@ -115,12 +115,12 @@ class Bucket:
         if keys:
             self._asked(self._files.rm, [self._full(key) for key in keys])
 
-    def patiently(self, call: Callable[[], T], seconds: float | None = None) -> T:
+    def patiently(self, call: Callable[..., T], *args: Any, patience: float | None = None, **named: Any) -> T:
         """What the call gives. Where the server is away it is asked again, for so long (PATIENCE) before AwayError."""
-        end, pause = time.monotonic() + (PATIENCE if seconds is None else seconds), 0.2
+        end, pause = time.monotonic() + (PATIENCE if patience is None else patience), 0.2
         while True:
             try:
-                return call()
+                return call(*args, **named)
             except AwayError:
                 if time.monotonic() >= end:
                     raise

@@ -60,7 +60,8 @@ def _check_locks(folder: Path) -> None:
     try:
         with FileLock(file, timeout=10):
             try:
-                FileLock(file, timeout=0).acquire().lock.release()
+                with FileLock(file, timeout=0):
+                    pass
             except Timeout:
                 return
         raise UserError(str(folder), "its file system gives one lock to two; set KDCORE_WORK to another")
@@ -74,7 +75,8 @@ def _holders(folder: Path) -> dict[str, str]:
     for lock in sorted(folder.glob("*/lock")):
         run = Local(lock.parent)
         try:
-            FileLock(lock, timeout=0).acquire().lock.release()
+            with FileLock(lock, timeout=0):
+                pass
         except Timeout:
             held[run.folder.name] = run.owner()
         except OSError:  # of a store that is read-only

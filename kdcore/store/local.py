@@ -57,10 +57,17 @@ def this_process() -> str:
     return f"process {os.getpid()} of {HOST}"
 
 
+def drop_rest(folder: Path) -> None:
+    """Drop what a finished run was made of; one that was killed as it finished may have left it."""
+    for name in ("checkpoints", "partial"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
 def is_whole(result: Path) -> bool:
     """Whether a finished run's result is there, and is as it was written. A damaged one is named and dropped."""
     if not result.is_dir():
         return False
+    drop_rest(result.parent)  # first: files of a damaged result may be those that it was made of
     try:
         open_sealed(result, "dvc repro")
     except UserError as error:

@@ -1,13 +1,13 @@
 """Whether a folder's file locks hold, and between whom: by its file system, and how that is mounted."""
 
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 from kdcore.console import warn
 
-MOUNTS = Path("/proc/mounts")  # Linux's
 OWN = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "overlay", "tmpfs", "ramfs", "bcachefs", "squashfs")
 CLUSTER = ("ceph", "gfs2", "ocfs2", "gpfs", "fuse.glusterfs")  # carry flock between machines by themselves
 ONLY_HERE = "locks hold on this machine only, so no other machine may use this folder meanwhile"
@@ -34,7 +34,7 @@ class Locks:
 def locks_of(folder: Path) -> Locks:
     """What is known of the locks of a folder that exists."""
     mount = mount_of(folder, _mounts())
-    return judged(mount) if mount else Locks(None, f"{MOUNTS} does not say what the file system is")
+    return judged(mount) if mount else Locks(None, "the system does not say what the file system is")
 
 
 def mount_of(folder: Path, mounts: list[Mount]) -> Mount | None:
@@ -84,13 +84,7 @@ def _given(options: tuple[str, ...], *starts: str) -> str:
 def _mounts() -> list[Mount]:
     """Every mount, in the order in which they were made; none where the system does not say."""
     try:
-        lines = MOUNTS.read_text(encoding="utf-8").splitlines()
+        found = psutil.disk_partitions(all=True)
     except OSError:
         return []
-    fields = [[_plain(field) for field in line.split(" ")] for line in lines]
-    return [Mount(place, kind, tuple(options.split(","))) for _, place, kind, options, *_ in fields]
-
-
-def _plain(field: str) -> str:
-    r"""A field as it is: the kernel writes spaces and the like as \040."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
+    return [Mount(one.mountpoint, one.fstype, tuple(one.opts.split(","))) for one in found]

@@ -35,7 +35,7 @@ class Mirror:
 
     def is_there(self) -> bool:
         """Whether the bucket has a result."""
-        return self.bucket.patiently(lambda: seal_of(self.bucket, f"{self.name}/result")) is not None
+        return self.bucket.patiently(seal_of, self.bucket, f"{self.name}/result") is not None
 
     def bring_result(self) -> bool:
         """Whether the run is finished, with its result whole in its folder; it is downloaded where it is not there.
@@ -46,7 +46,7 @@ class Mirror:
         if here and self.is_known():
             return True
         key = f"{self.name}/result"
-        seal = self.bucket.patiently(lambda: seal_of(self.bucket, key))
+        seal = self.bucket.patiently(seal_of, self.bucket, key)
         if seal is None:
             return False
         try:
@@ -73,14 +73,14 @@ class Mirror:
         others = json.loads(parts.read_text(encoding="utf-8")) if parts.exists() else []
         seal = upload(self.bucket, self._result, key, others=[f"{name}/result" for name in others])
         identity = json.loads((self.folder / "identity.json").read_text(encoding="utf-8"))
-        patiently(lambda: put(f"{self.name}/identity.json", identity))
+        patiently(put, f"{self.name}/identity.json", identity)
         try:
-            patiently(lambda: put(f"{key}/{SEAL}", seal, new=True))
+            patiently(put, f"{key}/{SEAL}", seal, new=True)
         except RefusedError as error:
-            if patiently(lambda: seal_of(self.bucket, key)) != seal:  # else written by a try whose answer was lost
+            if patiently(seal_of, self.bucket, key) != seal:  # else written by a try whose answer was lost
                 raise LeaseLostError("another process has published its result") from error
         self._note()
-        patiently(lambda: self._remove(list(self._checkpoints())))
+        patiently(self._remove, list(patiently(self._checkpoints)))
 
     def _note(self) -> None:
         write_bytes(self._published, self.bucket.url.encode())
@@ -89,11 +89,12 @@ class Mirror:
         """Take away the seal first, and what is damaged: what is whole need not be uploaded again."""
         if self._damaged:
             doomed = [f"{self.name}/result/{SEAL}", *self._damaged]
-            self.bucket.patiently(lambda: self.bucket.remove(doomed[:1]))
+            patiently, sizes = self.bucket.patiently, self.bucket.sizes
+            patiently(self.bucket.remove, doomed[:1])
             folders = {key.rpartition("/")[0] for key in doomed}
-            there = {place: self.bucket.patiently(lambda place=place: self.bucket.sizes(place)) for place in folders}  # type: ignore[misc]
+            there = {place: patiently(sizes, place) for place in folders}
             left = [key for key in doomed if key.rpartition("/")[2] in there[key.rpartition("/")[0]]]
-            self.bucket.patiently(lambda: self.bucket.remove(left))
+            patiently(self.bucket.remove, left)
             self._damaged = []
 
     # Checkpoints
@@ -105,7 +106,7 @@ class Mirror:
         there = [step for step, files in patiently(self._checkpoints).items() if SEAL in files]
         for step in sorted((step for step in there if int(step) > newest), reverse=True):
             key = f"{self.name}/checkpoints/{step}"
-            seal = patiently(lambda key=key: seal_of(self.bucket, key))  # type: ignore[misc]
+            seal = patiently(seal_of, self.bucket, key)
             try:
                 if seal is not None:
                     download(self.bucket, key, seal, self.folder / "checkpoints" / step)
@@ -124,13 +125,13 @@ class Mirror:
             link_folder(self.folder / "checkpoints" / here[-1], aside)
             key = f"{self.name}/checkpoints/{here[-1]}"
             seal = upload(self.bucket, aside, key, patience)
-            self.bucket.patiently(lambda: self.bucket.put(f"{key}/{SEAL}", seal), patience)
+            self.bucket.patiently(self.bucket.put, f"{key}/{SEAL}", seal, patience=patience)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         self._uploaded = here[-1]
-        there = self.bucket.patiently(self._checkpoints, patience)
-        whole = sorted(step for step, files in there.items() if SEAL in files)
-        self._remove([step for step in there if int(step) < int(whole[-KEPT:][0])])
+        there = self.bucket.patiently(self._checkpoints, patience=patience)
+        kept = sorted(int(step) for step, files in there.items() if SEAL in files)[-KEPT:]
+        self._remove([step for step in there if kept and int(step) < kept[0]])  # none: another process has finished it
 
     def _here(self) -> list[str]:
         return sorted(path.name for path in (self.folder / "checkpoints").glob("[0-9]*"))

@@ -34,13 +34,12 @@ def upload(
     others: keys of folders that may have some of the files: the seal then says which one has an object (`elsewhere`).
     """
     files, elsewhere = contents(folder), dict[str, str]()
-    there = {place: bucket.patiently(lambda place=place: bucket.sizes(place), patience) for place in (key, *others)}  # type: ignore[misc]
+    there = {place: bucket.patiently(bucket.sizes, place, patience=patience) for place in (key, *others)}
     for name, facts in files.items():
         content = facts["sha256"]
         place = next((place for place, sizes in there.items() if sizes.get(content) == facts["bytes"]), None)
         if place is None:
-            file, target = folder / name, f"{key}/{content}"
-            bucket.patiently(lambda file=file, target=target: bucket.upload(file, target), patience)  # type: ignore[misc]
+            bucket.patiently(bucket.upload, folder / name, f"{key}/{content}", patience=patience)
         elif place != key:
             elsewhere[content] = place
     return {"files": files} | ({"elsewhere": elsewhere} if elsewhere else {})
@@ -83,7 +82,7 @@ def _bring(bucket: Bucket, key: str, folder: Path, name: str, facts: dict[str, A
     if not file.resolve().is_relative_to(folder.resolve()):
         return "its name leads out of its folder"
     try:
-        bucket.patiently(lambda: bucket.download(key, file))
+        bucket.patiently(bucket.download, key, file)
     except FileNotFoundError:
         return "is missing"
     return differs(file, facts)

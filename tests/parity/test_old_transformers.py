@@ -47,7 +47,7 @@ def test_transformers_4_reads_the_same_tokens_and_gives_the_same_logits(
 ):
     tokenizer = tiny.tokenizer(family)
     tokenizer.add_special_tokens({"extra_special_tokens": ["the"]})
-    write_model(tmp_path, Encoder.load(tiny_classifier(family)), tokenizer, {}, Record())
+    write_model(tmp_path, Encoder.load(tiny_classifier(family)), tokenizer, {"max_length": 16}, Record())
     done = subprocess.run(
         [sys.executable, "-c", ANSWER, str(tmp_path), json.dumps(TEXTS)],
         env=os.environ | {"PYTHONPATH": str(FOLDER)},

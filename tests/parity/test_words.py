@@ -61,7 +61,7 @@ def test_weights_are_those_of_training_every_word(family: str, tmp_path: Path, m
 
 def test_only_words_that_occur_have_gradients_and_moments():
     model, found = encoder(), examples()
-    own = OccurringWords(model, np.append(found.tokens, found.pad))
+    own = OccurringWords(model, found.words())
     assert len(own.weight) == len({0, *found.tokens.tolist()}) < len(own.whole)
     model.train()(whole_batch(found).inputs).logits.sum().backward()
     assert own.weight.grad is not None
@@ -73,7 +73,7 @@ def test_only_words_that_occur_have_gradients_and_moments():
 @torch.no_grad()
 def test_in_eval_mode_every_word_is_known():
     model, plain = encoder(), encoder()
-    OccurringWords(model, examples(rows=2).tokens)
+    OccurringWords(model, examples(rows=2).words())
     batch = whole_batch(examples(seed=5))
     torch.testing.assert_close(model.eval()(batch.inputs).logits, plain(batch.inputs).logits)
 

@@ -75,6 +75,17 @@ def test_the_signals_take_the_disk_that_was_planned(
         assert float(amount) * {"kB": 1e3, "MB": 1e6}[unit] == pytest.approx(written, rel=6e-3)
 
 
+def test_signals_are_planned_for_studies_and_other_methods_too(
+    finished: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """As `kdcore targets` makes them, which the list `methods` does not concern."""
+    changes = ("methods=[sid]", "student.rows=null", f"task.{TASK}.methods={{sid: {{student: {{rows: 8}}}}}}")
+    lines = planned(finished.root, monkeypatch, capsys, *(word for change in changes for word in ("-S", change)))
+    assert cells(lines, "student", "sid")[3] == "8"
+    rows = Data.open(finished.root / "data" / TASK).splits
+    assert cells(lines, "targets", "signals")[3] == str(rows["train"] + rows["validation"])
+
+
 def test_a_study_is_planned_by_its_grid(
     finished: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

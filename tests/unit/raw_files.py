@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from ruamel.yaml import YAML
 
+from kdcore.data.tables import Raw
 from kdcore.data.tasks import Task
 from kdcore.params.sections import Data
 
@@ -36,6 +38,11 @@ def write(root: Path, task: str, files: Mapping[str, str | bytes]) -> Path:
     for name, content in files.items():
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     return root
+
+
+def in_memory(raw: Raw) -> dict[str, pd.DataFrame]:
+    """Our split name -> frame with the task's own column names."""
+    return {split: table.frame for split, table in raw.tables.items()}
 
 
 def all_params() -> dict[str, Any]:

@@ -78,7 +78,7 @@ def test_the_student_is_the_pipelines(
     data = Data.open(on_disk.prepared(tmp_path, SPLITS, task))
     model = on_disk.pretrained(tiny_classifier(), params["model"]["max_length"])
     teacher = adopt(data, str(tiny_classifier()), None, model, sections.Train(**params["train"]))
-    write_targets(data, teacher, tmp_path / "targets", sections.Targets(**params["targets"]), None, 64)
+    write_targets(data, teacher, tmp_path / "targets", sections.Targets(**params["targets"]), None, 64, {2, 4})
     targets = Targets.open(tmp_path / "targets", data, teacher)
     theirs = distil(
         Recipe(

@@ -320,8 +320,12 @@ def test_a_student_below_its_floor_is_an_error_that_keeps_it_in_the_store_alone(
         ["student", "tiny", "pid", "two", "d", "t", "s", "o"],
         ["point", "tiny", "pidd", "0", "d", "t", "s", "o"],
         ["point", "tiny", "pid", "0", "d", "t", "s", "o", "--study", "width"],
+        ["plan", "--tokens", "inf"],
+        ["plan", "--seconds", "inf"],
+        ["launch", "slurm", "--gpus", "inf"],
+        ["launch", "slurm", "--gpus", "nan"],
     ],
-    ids=lambda args: args[-1] if len(args) < 3 else " ".join(args[2:4]),
+    ids=lambda args: args[-1] if len(args) < 3 else " ".join(args[-2:]),
 )
 def test_a_wrong_command_line_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], args: list[str]

@@ -1,5 +1,6 @@
 """What names of models mean now, as the stage `inputs` writes it: folders, hub names, and hubs that do not answer."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from kdcore import inputs
+from kdcore import artefacts, inputs
 from kdcore.inputs import write_inputs
 from kdcore.params.sections import Data, Model, Teacher
 
@@ -64,12 +65,27 @@ def test_a_folder_is_its_files_and_is_hashed_once(
     assert written(teacher=teacher) == before
     weights = folder / "model.safetensors"
     assert weights not in hashed
-    content = bytearray(weights.read_bytes())
+    content, times = bytearray(weights.read_bytes()), (weights.stat().st_atime_ns, weights.stat().st_mtime_ns)
     content[-1] ^= 1
     weights.write_bytes(content)
-    os.utime(weights, ns=(weights.stat().st_atime_ns, weights.stat().st_mtime_ns + 1))
+    os.utime(weights, ns=times)  # as touch -r sets them back
     assert written(teacher=teacher)["finetuned"]["files"] != before["finetuned"]["files"]
     assert weights in hashed
+
+
+def test_a_store_that_is_read_only_only_costs_time(
+    written: Callable[..., dict[str, Any]], store: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write = artefacts.write_bytes
+
+    def refusing(path: Path, content: bytes) -> None:
+        if path.is_relative_to(store):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        write(path, content)
+
+    monkeypatch.setattr(artefacts, "write_bytes", refusing)
+    assert written()["model"] == {"name": "./absent", "files": None}
+    assert not (store / "inputs.json").exists()
 
 
 def test_a_folder_that_is_not_there_is_left_to_the_command_that_needs_it(written: Callable[..., dict[str, Any]]):
@@ -84,6 +100,16 @@ def test_a_branch_of_a_hub_is_the_commit_that_it_means_now(
     assert written(teacher=teacher)["finetuned"] == {"name": "someone/classifier", "commit": OLD}
     hub["sha"] = NEW
     assert written(teacher=teacher)["finetuned"]["commit"] == NEW
+
+
+def test_a_hub_is_asked_about_a_name_once_for_all_tasks(hub: dict[str, Any], store: Path, tmp_path: Path):
+    asked = (Data(), Model(name="someone/encoder"), {f"task-{number}": Teacher() for number in range(9)})
+    for answer, commit in ((OLD, OLD), (None, OLD), (NEW, NEW)):
+        hub.update(sha=answer, asked=0)
+        write_inputs(tmp_path / "inputs", ["prepare"], {"": asked, "glue": asked}, None)
+        files = [*tmp_path.glob("inputs/**/models/*.json")]
+        assert hub["asked"] == 1
+        assert [json.loads(file.read_text())["model"]["commit"] for file in files] == [commit] * 18
 
 
 def test_a_hub_that_does_not_answer_changes_nothing_and_says_so(

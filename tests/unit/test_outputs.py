@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,6 +160,13 @@ def test_a_manifest_of_another_program_proves_nothing(kept: Kept, content: str):
     assert "or what was changed since: manifest.json;" in kept(FOLDERS["prepare"][0], "notes")
 
 
+def test_a_link_to_itself_is_named(kept: Kept):
+    Path("loop").symlink_to("loop")
+    assert kept("predict model data OUT", "loop").startswith("loop: is a link to loop; name the place itself")
+    with pytest.raises(OSError, match="loop"), new_folder(Path("loop/new")):
+        pass
+
+
 @pytest.mark.parametrize("command", [*FOLDERS, *INTO])
 def test_a_link_is_not_followed(kept: Kept, command: str):
     Path("link").symlink_to("data")
@@ -281,6 +289,18 @@ def test_equal_content_needs_no_permission(tmp_path: Path, store: Path):
     publish(tmp_path / "table.md", b"the same")
     with pytest.raises(UserError, match="is there, and kdcore did not write it"):
         publish(tmp_path / "table.md", b"another")
+
+
+def test_a_large_file_of_the_users_is_not_read_into_memory(tmp_path: Path, store: Path):
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(2**25)
+    tracemalloc.start()
+    for check in (check_file, lambda path: check_folder(path.parent), lambda path: publish(path, b"result")):
+        with pytest.raises(UserError, match="large"):
+            check(tmp_path / "large")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**22
 
 
 def test_a_folder_of_published_files_is_kdcores(tmp_path: Path, store: Path):

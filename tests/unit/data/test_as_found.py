@@ -24,7 +24,7 @@ from kdcore.data.prepared import Data
 from kdcore.data.sources import read
 from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError
-from tests.unit.raw_files import GOOD, REVIEWS, SCORES, VALIDATION, data, write
+from tests.unit.raw_files import GOOD, REVIEWS, SCORES, VALIDATION, data, in_memory, write
 
 
 def labels(task: Task, raw: Path, split: str = "train", **changes: Any) -> list[float]:
@@ -281,8 +281,8 @@ def parts(*texts: list[str]) -> dict[str, str | bytes]:
 def test_shards_are_one_split_in_their_order(tmp_path: Path):
     files = parts(["a,good", "b,bad"], ["c,bad"], ["d,good"]) | {"validation.tsv": VALIDATION}
     raw = read(REVIEWS, data(write(tmp_path, "reviews", files)))
-    assert raw.frames["train"]["review"].tolist() == ["a", "b", "c", "d"]
-    assert raw.frames["train"].index.tolist() == [0, 1, 2, 3]
+    assert in_memory(raw)["train"]["review"].tolist() == ["a", "b", "c", "d"]
+    assert in_memory(raw)["train"].index.tolist() == [0, 1, 2, 3]
     assert raw.origin["files"]["train"]["file"] == "reviews/train-00000-of-00003.csv to train-00002-of-00003.csv"
 
 
@@ -347,7 +347,7 @@ def test_what_save_to_disk_wrote_of_one_data_set_is_train(tmp_path: Path):
     rows = datasets.Dataset.from_dict({"review": [*"abcd"], "stars": ["good", "bad"] * 2})
     rows.save_to_disk(tmp_path / "reviews")
     raw = read(REVIEWS, data(tmp_path).model_copy(update={"validation_share": 0.5}))
-    assert {split: len(frame) for split, frame in raw.frames.items()} == {"train": 2, "validation": 2}
+    assert {split: len(frame) for split, frame in in_memory(raw).items()} == {"train": 2, "validation": 2}
 
 
 @pytest.mark.parametrize("key", ["_indices_data_files", "_indices_files"])
@@ -464,14 +464,15 @@ def test_mrpc_may_be_what_glue_made_its_files_from(tmp_path: Path):
     with pytest.raises(UserError, match=r"validation: not found .*data.splits names another, data.validation_share"):
         read(GLUE["mrpc"], data(tmp_path))
     shared = data(tmp_path).model_copy(update={"validation_share": 0.5})
-    assert [len(frame) for frame in read(GLUE["mrpc"], shared).frames.values()] == [6, 6, 2]  # train, validation, test
+    parts = in_memory(read(GLUE["mrpc"], shared))
+    assert {split: len(frame) for split, frame in parts.items()} == {"train": 6, "validation": 6, "test": 2}
     named = data(tmp_path).model_copy(update={"splits": {"validation": "msr_paraphrase_test"}})
-    frames = read(GLUE["mrpc"], named).frames
+    frames = in_memory(read(GLUE["mrpc"], named))
     assert {split: len(frame) for split, frame in frames.items()} == {"train": 12, "validation": 2}
     assert frames["train"]["sentence1"][0] == '"Amrozi" said'
     # Where GLUE's own files are there too, those count.
     write(tmp_path, "mrpc", own_files("mrpc"))
-    assert len(read(GLUE["mrpc"], data(tmp_path)).frames["train"]) == 2
+    assert len(in_memory(read(GLUE["mrpc"], data(tmp_path)))["train"]) == 2
 
 
 def test_mrpcs_dev_ids_say_which_rows_validate(tmp_path: Path):
@@ -479,8 +480,8 @@ def test_mrpcs_dev_ids_say_which_rows_validate(tmp_path: Path):
     files = {"msr_paraphrase_train.txt": rows, "msr_paraphrase_test.txt": OWN["mrpc"][0]}
     write(tmp_path, "mrpc", files | {"dev_ids.tsv": "15\t25\r\n702876\t702977\r\n"})
     raw = read(GLUE["mrpc"], data(tmp_path))
-    assert raw.frames["validation"]["sentence1"].tolist() == ['"Amrozi" said', "left 5"]
-    assert raw.frames["train"]["sentence1"].tolist() == ["Yes .", *(f"left {i}" for i in range(5))]
+    assert in_memory(raw)["validation"]["sentence1"].tolist() == ['"Amrozi" said', "left 5"]
+    assert in_memory(raw)["train"]["sentence1"].tolist() == ["Yes .", *(f"left {i}" for i in range(5))]
     assert raw.origin["validation"] == "the pairs of dev_ids.tsv"
     (tmp_path / "mrpc/dev_ids.tsv").write_text("15\t26\n")
     with pytest.raises(UserError, match=r"mrpc/dev_ids.tsv: must list pairs of #1 ID and #2 ID of msr_.*'26'|\"26\""):
@@ -518,7 +519,7 @@ def test_two_zips_of_one_task_are_refused(tmp_path: Path):
 
 def test_colas_test_file_has_a_header_row(tmp_path: Path):
     files = own_files("cola") | {"test.tsv": "index\tsentence\n0\tBill whistled.\n"}
-    frame = read(GLUE["cola"], data(write(tmp_path, "cola", files))).frames["test"]
+    frame = in_memory(read(GLUE["cola"], data(write(tmp_path, "cola", files))))["test"]
     assert frame.to_dict("list") == {"sentence": ["Bill whistled."], "label": [None]}
 
 
@@ -594,7 +595,7 @@ def test_a_share_of_train_validates_where_nothing_else_does(tmp_path: Path):
 def test_a_larger_share_holds_every_smaller_one(tmp_path: Path):
     write(tmp_path, "reviews", {"train.tsv": "review\tstars\n" + "\n".join(LINES)})
     rows = [
-        set(read(REVIEWS, data(tmp_path).model_copy(update={"validation_share": share})).frames["validation"].index)
+        set(in_memory(read(REVIEWS, data(tmp_path).model_copy(update={"validation_share": share})))["validation"].index)
         for share in (0.1, 0.2, 0.5)
     ]
     assert [len(some) for some in rows] == [8, 16, 40]
@@ -606,7 +607,7 @@ def test_a_share_of_a_regression_is_drawn_from_all_scores(tmp_path: Path):
     raw = read(
         SCORES, data(write(tmp_path, "scores", {"train.tsv": text})).model_copy(update={"validation_share": 0.25})
     )
-    assert {split: len(frame) for split, frame in raw.frames.items()} == {"train": 15, "validation": 5}
+    assert {split: len(frame) for split, frame in in_memory(raw).items()} == {"train": 15, "validation": 5}
 
 
 def test_a_share_has_each_class_however_it_is_called_and_written(tmp_path: Path):
@@ -628,7 +629,7 @@ def test_a_class_called_minus_1_is_not_taken_for_rows_without_a_label(tmp_path: 
 def test_a_validation_file_is_used_whatever_the_share(tmp_path: Path):
     asked = data(write(tmp_path, "reviews", {"train.tsv": GOOD, "validation.tsv": VALIDATION}))
     raw = read(REVIEWS, asked.model_copy(update={"validation_share": 0.5}))
-    assert len(raw.frames["train"]) == 3
+    assert len(in_memory(raw)["train"]) == 3
     assert "validation" not in raw.origin
 
 
@@ -665,9 +666,9 @@ def test_the_hub_has_configurations_and_splits_of_any_name(tmp_path: Path, monke
     assert set(raw.tables) == {"train", "validation"}
     assert raw.origin["configuration"] == "plain"  # the only one
     shared = read(REVIEWS, asked.model_copy(update={"validation_share": 0.5}))
-    assert {split: len(frame) for split, frame in shared.frames.items()} == {"train": 2, "validation": 2, "test": 4}
+    assert {split: len(frame) for split, frame in in_memory(shared).items()} == {"train": 2, "validation": 2, "test": 4}
     named = read(REVIEWS, asked.model_copy(update={"configuration": "plain", "validation_share": 0.5}))
-    assert named.frames["train"].equals(shared.frames["train"])
+    assert in_memory(named)["train"].equals(in_memory(shared)["train"])
     with pytest.raises(UserError, match=r"nothing \(data.hub\): cannot be loaded: .*'nothing' not found. Available: "):
         read(REVIEWS, asked.model_copy(update={"configuration": "nothing"}))
 

@@ -29,7 +29,7 @@ def chunks(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
 
 def check(data: Data, model: Path, rows: int) -> None:
     lengths, labelled = counted(data, "train", rows, model / "tokenizer.json", 16)
-    examples = encode(tokenizer_of(model), data.frame("train", rows), 16)
+    examples = encode(tokenizer_of(model), data.frame("train")[:rows], 16)
     assert lengths.tolist() == examples.lengths.tolist()
     assert labelled.tolist() == (~np.isnan(examples.labels)).tolist()
     assert len(lengths) == rows

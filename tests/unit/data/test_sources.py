@@ -10,7 +10,7 @@ import pytest
 from kdcore.data import sources
 from kdcore.data.tasks import GLUE as TASKS
 from kdcore.errors import UserError
-from tests.unit.raw_files import GLUE, GOOD, PAIRS, REVIEWS, ROOT, VALIDATION, data, write
+from tests.unit.raw_files import GLUE, GOOD, PAIRS, REVIEWS, ROOT, VALIDATION, data, in_memory, write
 
 CSV = 'review,stars\n"fine, ""really""",good\ndull,bad\n'
 JSONL = '{"review": "fine", "stars": "good", "more": [1]}\n{"stars": 0, "review": "dull"}\n'
@@ -26,8 +26,8 @@ JSONL = '{"review": "fine", "stars": "good", "more": [1]}\n{"stars": 0, "review"
 )
 def test_local_text_files(tmp_path: Path, kind: str, text: str, reviews: list, stars: list):
     raw = sources.read(REVIEWS, data(write(tmp_path, "reviews", {f"train.{kind}": text, "validation.tsv": VALIDATION})))
-    assert raw.frames["train"].to_dict("list") == {"review": reviews, "stars": stars}
-    assert list(raw.frames) == ["train", "validation"]
+    assert in_memory(raw)["train"].to_dict("list") == {"review": reviews, "stars": stars}
+    assert list(in_memory(raw)) == ["train", "validation"]
 
 
 def test_local_parquet(tmp_path: Path):
@@ -35,7 +35,7 @@ def test_local_parquet(tmp_path: Path):
     for split in ("train", "validation", "test"):
         frame = pd.DataFrame({"left": ["a", "b"], "right": ["c", "d"], "label": [1, None], "idx": [5, 6]})
         frame.to_parquet(tmp_path / "pairs" / f"{split}.parquet")
-    frames = sources.read(PAIRS, data(tmp_path)).frames
+    frames = in_memory(sources.read(PAIRS, data(tmp_path)))
     assert list(frames) == ["train", "validation", "test"]
     assert frames["test"].columns.tolist() == ["left", "right", "label"]
     assert frames["test"].index.tolist() == [0, 1]
@@ -46,19 +46,19 @@ def test_columns_are_renamed(tmp_path: Path):
     raw = sources.read(
         REVIEWS, data(write(tmp_path, "reviews", files), columns={"review": "text", "stars": "polarity"})
     )
-    assert raw.frames["train"].to_dict("list") == {"review": ["fine"], "stars": ["good"]}
+    assert in_memory(raw)["train"].to_dict("list") == {"review": ["fine"], "stars": ["good"]}
     assert raw.origin["columns"] == {"review": "text", "stars": "polarity"}
 
 
 def test_columns_may_change_places(tmp_path: Path):
     files = {f"{split}.tsv": "left\tright\tlabel\nl\tr\tno\n" for split in ("train", "validation")}
     raw = sources.read(PAIRS, data(write(tmp_path, "pairs", files), columns={"left": "right", "right": "left"}))
-    assert raw.frames["train"].to_dict("list") == {"left": ["r"], "right": ["l"], "label": ["no"]}
+    assert in_memory(raw)["train"].to_dict("list") == {"left": ["r"], "right": ["l"], "label": ["no"]}
 
 
 def test_a_test_file_may_lack_labels(tmp_path: Path):
     files = {"train.tsv": GOOD, "validation.tsv": VALIDATION, "test.csv": "review\nwhat now\n"}
-    frame = sources.read(REVIEWS, data(write(tmp_path, "reviews", files))).frames["test"]
+    frame = in_memory(sources.read(REVIEWS, data(write(tmp_path, "reviews", files))))["test"]
     assert frame.to_dict("list") == {"review": ["what now"], "stars": [None]}
 
 
@@ -70,7 +70,7 @@ def test_mnli_has_the_hubs_file_names(tmp_path: Path):
         "validation_mismatched.csv": text.replace("\t", ","),
     }
     raw = sources.read(TASKS["mnli"], data(write(tmp_path, "mnli", files)))
-    assert set(raw.frames) == {"train", "validation", "validation_mismatched"}
+    assert set(in_memory(raw)) == {"train", "validation", "validation_mismatched"}
 
 
 def test_the_origin_has_hashes_and_no_path_of_this_machine(tmp_path: Path):
@@ -91,7 +91,7 @@ def test_a_split_whose_file_stands_for_another_must_be_named(tmp_path: Path, spl
     write(tmp_path, "reviews", {"train.tsv": GOOD, "validation.tsv": VALIDATION, "dev.tsv": VALIDATION})
     asked = data(tmp_path).model_copy(update={"splits": {split: theirs}})
     if lost is None:  # it has another name
-        assert set(sources.read(REVIEWS, asked).frames) == {"train", "validation", "test"}
+        assert set(in_memory(sources.read(REVIEWS, asked))) == {"train", "validation", "test"}
     else:
         with pytest.raises(UserError, match=f"data.splits: must name {lost} too: its own name stands for another"):
             sources.read(REVIEWS, asked)
@@ -121,7 +121,7 @@ def test_only_the_hub_brings_in_datasets(tmp_path: Path):
     ],
 )
 def test_glue_is_read_from_a_local_folder(name: str, train: int, validation: int):
-    frames = sources.read(TASKS[name], data(GLUE)).frames
+    frames = in_memory(sources.read(TASKS[name], data(GLUE)))
     assert {split: len(frame) for split, frame in frames.items()} == {
         "train": train,
         "validation": validation,

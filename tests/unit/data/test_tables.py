@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kdcore.data import formats
-from kdcore.data.formats import READERS, Cells, cells_of
+from kdcore.data import arrow_files, text_files
+from kdcore.data.cells import Cells
+from kdcore.data.formats import READERS, cells_of
 from kdcore.errors import UserError
 
 TEXTS = [
@@ -130,8 +131,9 @@ def test_parts_are_those_of_the_whole(kind: str, monkeypatch: pytest.MonkeyPatch
     raw = written(kind, TEXTS * 3)
     if kind == "json":
         raw = json.dumps([{"a": text, "b": str(i)} for i, text in enumerate(TEXTS * 3)], indent=1, ensure_ascii=False)
-    monkeypatch.setattr(formats, "BLOCK", 4)
-    monkeypatch.setattr(formats, "PIECE", 7)
+    for module in (arrow_files, text_files):
+        monkeypatch.setattr(module, "BLOCK", 4)
+        monkeypatch.setattr(module, "PIECE", 7)
     cells = read(kind, raw)
     assert {part.count for part in cells.parts(["a"])} == {4, 3}
     assert [text for part in cells.parts(["a"]) for text in part.columns["a"]] == TEXTS * 3

@@ -50,7 +50,7 @@ def made(store: Path) -> list[Path]:
 def test_rows_in_files_are_those_in_memory(data: Data, family: str, rows: int | None):
     tokenizer = tiny.tokenizer(family)
     found = tokenised(data, "train", tokenizer, 9, rows)
-    assert equal(found, encode(tokenizer, data.frame("train", rows), 9))
+    assert equal(found, encode(tokenizer, data.frame("train")[:rows], 9))
     assert len(found) == (rows or 48)
 
 
@@ -95,6 +95,10 @@ class Killed(BaseException):
     pass
 
 
+def killed(*args: Any, **kwargs: Any) -> None:
+    raise Killed
+
+
 @pytest.mark.parametrize("moment", ["before the state", "after the state"])
 def test_what_was_killed_goes_on_to_the_same_files(
     data: Data, store: Path, monkeypatch: pytest.MonkeyPatch, moment: str
@@ -123,6 +127,18 @@ def test_what_was_killed_goes_on_to_the_same_files(
     assert sum(read) == 48 - (20 if moment == "before the state" else 30)
     assert equal(found, encode(tiny.tokenizer(), data.frame("train"), MAX_LENGTH))
     assert not list(store.glob("tokens-*/partial"))
+
+
+def test_what_was_killed_as_it_was_sealed_is_not_tokenised_again(
+    data: Data, store: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("kdcore.runs.seal", killed)
+        with pytest.raises(Killed):
+            tokenised(data, "train", tiny.tokenizer(), MAX_LENGTH)
+    monkeypatch.setattr(tokens, "encode", killed)
+    found = tokenised(data, "train", tiny.tokenizer(), MAX_LENGTH)
+    assert equal(found, encode(tiny.tokenizer(), data.frame("train"), MAX_LENGTH))
 
 
 def test_numbers_that_never_reached_the_disk_are_made_again(data: Data, store: Path, monkeypatch: pytest.MonkeyPatch):

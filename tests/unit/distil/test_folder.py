@@ -29,7 +29,7 @@ def write(folder: Path, classifier: Path, family: str = "bert", **facts: Any) ->
     encoder = Encoder.load(classifier)
     history = [{**row, "score": 0.5, "gflop": 1.0} for row in HISTORY]
     record = Record(history, gflop=1.23456, seconds=9.87)
-    write_model(folder, encoder, tiny.tokenizer(family), facts, record)
+    write_model(folder, encoder, tiny.tokenizer(family), {"max_length": MAX_TOKENS} | facts, record)
     seal(folder)
     return encoder
 
@@ -77,10 +77,10 @@ def test_weights_are_safetensors_and_nothing_is_pickled(tmp_path: Path, tiny_cla
 
 
 def test_run_json_holds_facts_costs_and_versions(tmp_path: Path, tiny_classifier: Callable[..., Path]):
-    write(tmp_path / "run", tiny_classifier(), method="sid", layers=4)
+    write(tmp_path / "run", tiny_classifier(), method="sid", layers=4, max_length=8)
     facts = json.loads((tmp_path / "run/run.json").read_text())
     versions = facts.pop("versions")
-    expected = {"method": "sid", "layers": 4, "epochs": 1, "last_losses": [0.5], "selected": None}
+    expected = {"method": "sid", "layers": 4, "max_length": 8, "epochs": 1, "last_losses": [0.5], "selected": None}
     assert facts == expected | {"gflop": 1.235, "seconds": 9.9}
     assert versions["torch"] == torch.__version__
     assert versions["threads"] == 1

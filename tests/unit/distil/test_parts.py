@@ -30,7 +30,7 @@ def many_shards(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
 
 
 def put_together(made: Ingredients, out: Path, rows: int = 24, targets: sections.Targets = TARGETS) -> None:
-    write_targets(Data.open(made.data), on_disk.opened(made.teacher), out, targets, rows, 16)
+    write_targets(Data.open(made.data), on_disk.opened(made.teacher), out, targets, rows, 16, EVERY)
 
 
 def part(made: Ingredients, number: int) -> None:

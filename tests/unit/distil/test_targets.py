@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdcore import runs
 from kdcore.data.batches import collate
 from kdcore.distil import extraction, shards, targets
 from kdcore.distil.signals import Live
@@ -19,6 +20,7 @@ from kdcore.distil.targets import Maps
 from kdcore.errors import UserError
 from kdcore.model.cost import attention_bytes
 from kdcore.params import sections
+from kdcore.runs import Run
 from tests.distilling import encoder, examples
 
 LAYERS, HEADS, HIDDEN, ROWS = 4, 4, 32, 12
@@ -31,7 +33,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.npy"))}
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
@@ -121,7 +123,7 @@ def killed_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 # What extraction does to the disk; before each of these calls it may be killed.
-WRITES = [(np.lib.format, "open_memmap"), (extraction, "write_json"), (Path, "unlink")]
+WRITES = [(np.lib.format, "open_memmap"), (extraction, "write_json")]
 
 
 @pytest.mark.parametrize(("owner", "name"), WRITES, ids=[name for _, name in WRITES])
@@ -163,6 +165,27 @@ def test_shards_that_are_there_are_not_computed_again(tmp_path: Path, monkeypatc
     monkeypatch.setattr(extraction, "_extract_rows", counted)
     facts = extraction.extract(encoder(), examples(), tmp_path, **HOW)
     assert computed == facts["shards"][1:-1]  # shards 0 and 1 were whole; a bound is where the next one starts
+
+
+@pytest.mark.parametrize("moment", ["seal", "drop_rest"])
+@pytest.mark.usefixtures("small_shards")
+def test_an_extraction_killed_as_its_run_is_sealed_computes_nothing_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+):
+    def extracted(run: Run) -> dict[str, bytes]:
+        run.folder.mkdir(exist_ok=True)
+        if not run.finished:
+            extraction.finish(run, encoder(), examples(), "float16", (1, 2, 3, 4), 4, {})
+        return contents(run.result)
+
+    whole, run = extracted(Run(tmp_path / "whole")), Run(tmp_path / "killed")
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, moment, killed_at(1, getattr(runs, moment)))
+        with pytest.raises(Killed):
+            extracted(run)
+    monkeypatch.setattr(extraction, "_extract_rows", killed_at(1, extraction._extract_rows))
+    assert extracted(run) == whole
+    assert [path.name for path in run.folder.iterdir()] == ["result"]
 
 
 # Where maps are kept

@@ -152,13 +152,14 @@ def test_a_tracker_that_can_not_start_is_named(work: Path, tmp_path: Path, monke
         loop(tmp_path / "student-1", track=["mlflow"]).train()
 
 
+@pytest.mark.parametrize("moment", ["log", "finish"])
 def test_a_tracker_that_fails_on_the_way_is_left_out_and_training_goes_on(
-    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], moment: str
 ):
     def broken(*_: Any, **__: Any) -> None:
         raise OSError("the server is gone")
 
-    monkeypatch.setattr(module.TensorBoardTracker, "log", broken)
+    monkeypatch.setattr(module.TensorBoardTracker, moment, broken)
     record = loop(tmp_path / "student-1", track=["tensorboard"]).train()
     assert len(record.history) == EPOCHS
     assert capsys.readouterr().err.count("tensorboard fails, and is left out from here: the server is gone") == 1

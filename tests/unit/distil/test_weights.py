@@ -37,7 +37,7 @@ DAMAGE: dict[Callable[[Path], None], str] = {
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a finished model, by name."""
     folder = tmp_path_factory.mktemp("run")
-    write_model(folder, Encoder(tiny.model("bert", 2)), tiny.tokenizer("bert"), {}, Record())
+    write_model(folder, Encoder(tiny.model("bert", 2)), tiny.tokenizer("bert"), {"max_length": 16}, Record())
     seal(folder)
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 

@@ -1,5 +1,8 @@
 """What `kdcore launch` does with the jobs of an engine, here one of processes of this machine, and what it says."""
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -9,9 +12,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from dvc.repo import Repo
 
-from kdcore.grid.jobs import Asked, Job
+from kdcore import interrupt
+from kdcore.grid.attempt import CANCELLED
+from kdcore.grid.jobs import Asked, Job, jobs
 from kdcore.grid.launch import launch
+from kdcore.grid.on_slurm import Slurm
+from kdcore.interrupt import Interrupted
 from tests.unit.raw_files import ROOT
 
 
@@ -67,13 +75,13 @@ def job(name: str, *line: str, after: tuple[str, ...] = ()) -> Job:
 def test_a_failure_is_named_with_its_log_and_what_waits_for_it_does_not_start(
     work: Path, capfd: pytest.CaptureFixture[str]
 ):
-    jobs = [
+    listed = [
         job("fine", "--version"),
         job("broken", "predict", "no-model", "no-rows.csv", "out"),
         job("after both", "--version", after=("fine", "broken")),
         job("after one", "--version", after=("fine",)),
     ]
-    assert not launch(jobs, Here())
+    assert not launch(listed, Here())
     said, warned = capfd.readouterr()
     (folder,) = work.iterdir()
     assert f"launch: 4 jobs, each with a log in {folder}" in said
@@ -115,6 +123,67 @@ def test_the_engine_is_asked_ever_more_seldom_and_soon_after_news(work: Path, mo
     launch([job("fine", "--version")], Slow())
     pauses = [round(after - before, 1) for before, after in pairwise(asked)]
     assert pauses == [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 10.0, 10.0, 2.0, 3.0]
+
+
+def test_what_ends_a_launch_as_jobs_are_handed_over_or_watched_takes_them_back(work: Path):
+    taken = []
+
+    class Broken(Here):
+        def unfinished(self) -> Collection[int]:
+            raise OSError
+
+        def cancel(self) -> None:
+            taken.append((self.folder / CANCELLED).exists())
+
+    class Stopped(Broken):
+        def submit(self, folder: Path, jobs: Sequence[Job]) -> None:
+            super().submit(folder, jobs)
+            raise Interrupted(signal.SIGINT)
+
+    for engine, error in ((Stopped("one"), Interrupted), (Broken("two"), OSError)):
+        with pytest.raises(error):
+            launch([job(engine.place, "--version")], engine)
+        shutil.rmtree(engine.folder)
+    assert taken == [True, True]
+
+
+@pytest.mark.usefixtures("no_request")
+def test_an_array_that_slurm_took_as_we_were_stopped_is_taken_back(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    commands = {
+        "scontrol": "echo MaxArraySize = 1001",
+        "sbatch": "kill -INT $PPID; sleep 0.2; echo 7",
+        "squeue": "",
+        "scancel": f'echo "$@" >> {tmp_path}/cancelled',
+    }
+    for name, line in commands.items():
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    with pytest.raises(Interrupted), interrupt.ending():
+        launch([job("fine", "--version"), job("after", "--version", after=("fine",))], Slurm(0, ""))
+    assert (tmp_path / "cancelled").read_text().splitlines() == [
+        "--quiet --state=PENDING 7_0",
+        "--quiet --batch --signal=TERM 7_0",
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep:DeprecationWarning")
+def test_stages_of_the_users_own_are_no_jobs(work: Path):
+    (work.parents[1] / "dvc.yaml").write_text(
+        """
+        stages:
+          several: {cmd: [echo a, python -m kdcore report]}
+          set-up: {cmd: pip install kdcore}
+          quoted: {cmd: echo it's}
+          prepare: {cmd: python -m kdcore prepare movies data/movies}
+        """
+    )
+    Repo.init(no_scm=True).close()
+    found = jobs(None, lambda job, before: Asked())
+    assert [(one.stage, one.line) for one in found] == [("prepare", ("prepare", "movies", "data/movies"))]
 
 
 def test_an_attempt_that_leaves_without_a_word_was_lost(work: Path, capfd: pytest.CaptureFixture[str]):

@@ -3,6 +3,7 @@
 import pytest
 
 from kdcore.console import short
+from kdcore.plan import run
 from kdcore.plan.run import duration, grid, problems, written
 from kdcore.plan.work import TaskPlan
 from tests.unit.plan.test_work import PLENTY, lines, plan
@@ -42,6 +43,12 @@ def test_several_tasks_have_a_total_of_all():
     text = written("# Plan", [plan(), plan()], RATES, free=10**12)
     assert text.count("## movies") == 2
     assert text.count("## All tasks") == 1
+
+
+def test_the_machine_is_measured_at_what_any_of_the_tasks_has(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(run, "rates", lambda bench, lengths, kinds, seconds: dict.fromkeys(kinds, 1e12))
+    plans = [plan(distill={"weights": {"cos": 1.0}}), plan()]  # the first compares no maps
+    assert "training on attention maps 1,000" in written("# Plan", plans, run._rates(plans, 1.0), PLENTY)
 
 
 # What would not do

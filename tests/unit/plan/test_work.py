@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kdcore.cli.opening import signals_asked
 from kdcore.data import tasks
 from kdcore.distil import extraction, shards
 from kdcore.distil.methods import INTERNAL, InternalLoss, Method
@@ -159,8 +160,9 @@ def plan(free: int = PLENTY, study: str | None = None, layers: int = 5, rows: in
     params = PARAMS.model_copy(
         update={name: getattr(PARAMS, name).model_copy(update=changed) for name, changed in sections.items()}
     )
-    asked = students(params, STUDIES[study] if study else None, "movies")
-    return TaskPlan(params, asked, tiny.config("bert", layers=layers), rows, KNOWN, free)
+    planned = students(params, STUDIES[study] if study else None, "movies")
+    _, mapped = signals_asked(params, "movies", study, layers)
+    return TaskPlan(params, planned, tiny.config("bert", layers=layers), (rows, mapped), KNOWN, free)
 
 
 def lines(made: TaskPlan) -> list[tuple[str, str, int, int]]:

@@ -103,7 +103,7 @@ def test_a_server_that_comes_back_is_asked_again_until_then_and_both_are_said_on
     found.put("x", [1])
     server.stop()
     threading.Timer(1.0, server.start).start()
-    got = found.patiently(lambda: found.get("x"))
+    got = found.patiently(found.get, "x")
     assert got is not None
     assert got.content == b"[\n  1\n]"
     said = capsys.readouterr()

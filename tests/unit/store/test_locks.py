@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+import psutil
 import pytest
 
-from kdcore.store import locks
 from kdcore.store.locks import Mount, judged, locks_of, mount_of, warn_of_local_locks
 
 NFS = "rw,relatime,vers={},rsize=1048576,hard,proto=tcp,timeo=600,sec=sys,local_lock={},addr=10.0.0.2"
@@ -58,12 +58,15 @@ def test_a_folder_lies_in_the_deepest_and_last_mount_above_it(tmp_path: Path):
 
 @pytest.fixture
 def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that /proc/mounts says is NFS with local locks; its name has a space, as the kernel writes it."""
+    """A folder that Linux's /proc says is NFS with local locks; its name has a space, as the kernel writes it."""
     folder = tmp_path / "a b"
     folder.mkdir()
     written = str(folder).replace(" ", r"\040")
-    (tmp_path / "mounts").write_text(f"/dev/vda / ext4 rw 0 0\nserver:/x {written} nfs {NFS.format('3', 'all')} 0 0\n")
-    monkeypatch.setattr(locks, "MOUNTS", tmp_path / "mounts")
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/mounts").write_text(
+        f"/dev/vda / ext4 rw 0 0\nserver:/x {written} nfs {NFS.format('3', 'all')} 0 0\n"
+    )
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path), raising=False)
     warn_of_local_locks.cache_clear()
     return folder
 
@@ -77,10 +80,9 @@ def test_a_store_whose_locks_are_only_local_is_warned_of_once(mounted: Path, cap
 
 
 def test_where_the_system_does_not_say_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(locks, "MOUNTS", tmp_path / "absent")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "absent"), raising=False)
     assert locks_of(tmp_path).hold is None
 
 
-@pytest.mark.skipif(not locks.MOUNTS.exists(), reason="/proc/mounts is Linux's")
 def test_the_root_of_this_machine_is_found():
     assert locks_of(Path("/")).why

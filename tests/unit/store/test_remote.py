@@ -351,6 +351,20 @@ def test_the_two_newest_checkpoints_are_in_the_bucket_and_a_damaged_one_gives_wa
     assert found.name == "000000002"
 
 
+def test_an_upload_whose_checkpoints_another_has_removed_meanwhile_removes_none(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+):
+    """As where another process took the run over, and has finished it."""
+    run = machine("first")
+    save(run, 1)
+    mirror = run.held._mirror  # type: ignore[union-attr]
+    monkeypatch.setattr(mirror, "_checkpoints", lambda: {"000000002": ["tensors"]})
+    removed = list[str]()
+    monkeypatch.setattr(mirror, "_remove", removed.extend)
+    mirror.upload_checkpoint(0.0)
+    assert removed == []
+
+
 def test_a_checkpoint_that_goes_as_the_run_is_finished_is_no_failed_upload(
     machine: Machine, keys: Keys, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
