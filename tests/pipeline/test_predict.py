@@ -105,7 +105,7 @@ def test_what_cannot_be_predicted_is_one_message(finished: Project, predict, arg
 
 
 def test_a_model_of_other_labels_is_refused(predict, wnli: tuple[Path, Path], tmp_path: Path):
-    (tmp_path / "mine.csv").write_text("premise,hypothesis\na film,a story\n")
+    (tmp_path / "mine.csv").write_text("premise,hypothesis\n" + "a film,a story\n" * 1104)
     code, said = predict(wnli[1], tmp_path / "mine.csv", tmp_path / "out", "--task", "mnli", "--server", "AX")
     assert code == 2
     assert "are not those of mnli" in said
