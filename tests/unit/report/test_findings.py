@@ -135,6 +135,18 @@ def test_where_glues_students_start_is_that_of_their_points():
         assert difference(scores["teacher", method] - scores["pretrained", method]) in text
 
 
+def test_all_rows_of_cola_are_those_of_their_points():
+    points = {m: [point("glue_all/points/cola", f"{m}-s{seed}.json") for seed in range(4)] for m in ("soft", "sid")}
+    assert {one["rows"] for made in points.values() for one in made} == {8551}
+    scores = {method: np.array([one["score"] for one in made]) for method, made in points.items()}
+    table = (ROOT / "metrics/glue_all/table.md").read_text(encoding="utf-8")
+    assert difference(scores["sid"] - scores["soft"]) in table
+    for method, made in points.items():
+        closeness = [spread([one["fidelity"]["agreement"] for one in made]), spread([kl(one) for one in made])]
+        for cell in (spread(scores[method]), *closeness):
+            assert re.search(rf"^\| {method} \|.* {re.escape(cell)} \|", table, re.MULTILINE)
+
+
 def test_the_rerankers_students_are_those_of_their_points():
     for layers, rate, seed, spearman, mse, closeness, loss, size in rows("reranker", "layers"):
         if "teacher" in layers:
