@@ -226,11 +226,12 @@ def distil(
 
 def _by_column(task: Task, texts: Any) -> list[list[str]]:
     """Texts, or pairs of them, by column of the task; raises UserError with every one that is none."""
-    one, many = ("text", "texts") if len(task.text) == 1 else ("pair of texts", "pairs of texts")
+    single = len(task.text) == 1
+    one, many = ("text", "texts") if single else ("pair of texts", "pairs of texts")
     cells = texts.tolist() if isinstance(texts, np.ndarray) else texts
     if isinstance(cells, str | bytes | Mapping | pd.DataFrame) or not isinstance(cells, Iterable):
         raise UserError("predict", f"texts: must be a list of {many}, found {type(texts).__name__}")
-    rows = [*cells] if many.startswith("pairs") else [(cell,) for cell in cells]
+    rows = [(cell,) for cell in cells] if single else [*cells]
     found, whole = checks.Column([] if rows else [f"must have at least 1 {one}, found 0"]), list[int]()
     for at, row in enumerate(rows):
         if isinstance(row, list | tuple) and len(row) == len(task.text):
