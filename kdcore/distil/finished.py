@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kdcore.artefacts import digest, open_sealed
+from kdcore.artefacts import MANIFEST, digest, open_sealed
 from kdcore.data.tasks import Task, from_fields
+from kdcore.errors import UserError
 
 if TYPE_CHECKING:
     from kdcore.model.encoder import Encoder
@@ -30,12 +31,19 @@ class Finished:
 
     @classmethod
     def open(cls, folder: Path, rerun: str) -> "Finished":
-        """Raises UserError that names each file that is missing or changed, and what to run (`rerun`)."""
+        """Raises UserError that names each file that is missing or changed, and what to run (`rerun`).
+
+        So it does for a classifier that no run made, as the one that a project's teacher is taken from.
+        """
+        if (folder / "config.json").is_file() and not (folder / MANIFEST).exists():
+            raise _not_made(folder)
         return cls.of(folder, open_sealed(folder, rerun))
 
     @classmethod
     def of(cls, folder: Path, manifest: Mapping[str, Any]) -> "Finished":
         """The model of a folder that was verified, or sealed, just now."""
+        if "run.json" not in manifest["files"]:
+            raise _not_made(folder)
         facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         files = {name: file["sha256"] for name, file in manifest["files"].items() if name not in NOTES}
         return cls(folder, facts, digest({"files": files, "max_length": facts.get("max_length")}))
@@ -73,3 +81,9 @@ class Finished:
         from kdcore.model.names import tokenizer_of
 
         return tokenizer_of(self.folder)
+
+
+def _not_made(folder: Path) -> UserError:
+    return UserError(
+        str(folder), "is no model that kdcore made; name one below runs/, e.g. runs/teacher/<task>/s0 for the teacher"
+    )

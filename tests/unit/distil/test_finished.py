@@ -42,3 +42,12 @@ def test_a_run_that_was_changed_is_refused_by_file_and_says_what_to_run(
     (tmp_path / "run/run.json").unlink()
     with pytest.raises(UserError, match=r"run\.json: is missing; run `dvc repro -f student`"):
         Finished.open(tmp_path / "run", "dvc repro -f student")
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["a user's own", "the example's"])
+def test_a_classifier_that_no_run_made_is_refused_in_these_words(tiny_classifier: Callable[..., Path], sealed: bool):
+    folder = tiny_classifier()
+    if sealed:
+        seal(folder)
+    with pytest.raises(UserError, match=r"is no model that kdcore made; name one below runs/, e\.g\. runs/teacher/"):
+        Finished.open(folder, "dvc repro")
