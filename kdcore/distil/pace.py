@@ -22,13 +22,13 @@ from kdcore.data.batches import Batch, collate, shuffled
 from kdcore.data.examples import Examples
 from kdcore.distil.extraction import extract
 from kdcore.distil.finished import Finished
+from kdcore.distil.precision import AUTOCAST
 from kdcore.distil.signals import Stored
 from kdcore.model.encoder import Encoder
 from kdcore.params.sections import Train
 
 BATCHES = 8  # that are timed together
 ROUNDS = 3  # of which the fastest counts: other work only ever takes time
-AUTOCAST = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)

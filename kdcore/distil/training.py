@@ -22,6 +22,7 @@ from kdcore.distil import ahead
 from kdcore.distil.checkpoint import Best, Checkpoints, Position, Record, of_all
 from kdcore.distil.methods import THRESHOLD
 from kdcore.distil.objective import Objective
+from kdcore.distil.precision import warn_if_slower
 from kdcore.distil.readings import Readings, Step, summed
 from kdcore.distil.schedule import Phase, identity, learning_rate
 from kdcore.distil.signals import Teaching
@@ -57,6 +58,8 @@ class Trainer:
         self.settings, self.seed, self.run, self.validate, self.facts = train, seed, run, validate, facts or {}
         self.accelerator = accelerator(train.precision)
         torch.set_num_threads(train.threads)
+        if self.accelerator.device.type == "cpu":
+            warn_if_slower(train.precision)
         self._seed(0)
         self.words = OccurringWords(encoder, examples.words())
         optimizer = adamw(encoder, train.learning_rate, train.weight_decay)
