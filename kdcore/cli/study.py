@@ -20,6 +20,7 @@ from kdcore.cli.command import (
 )
 from kdcore.cli.opening import distilled, open_all, open_data, open_teacher, recipe_of, teachers_points, tried
 from kdcore.errors import UserError
+from kdcore.params.overrides import of_task, values
 from kdcore.params.rules import notices
 from kdcore.params.sections import Params
 from kdcore.studies import STUDIES, teacher_of
@@ -166,7 +167,9 @@ def latency(
         raise UserError(str(out), "must end in .json")
     for file in (out, out.with_suffix(".md")):
         check_file(file, data, teacher)
-    depths = {params.student.layers, *params.study["depth"]["layers"]}
+    changed = [values(of_task(task, params.task[task], method)) for method in params.task[task].methods]
+    own = {knobs.get("student.layers", params.student.layers) for knobs in changed}
+    depths = {params.student.layers, *own, *params.study["depth"]["layers"]}
     found = measured(open_data(task, data), open_teacher(teacher), depths)
     publish(out, proved(found))
     publish(out.with_suffix(".md"), to_markdown(blocks(Latency.model_validate(found))).encode())

@@ -24,7 +24,9 @@ pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
 def measured(tiny_ingredients: on_disk.Ingredients, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of the tiny teacher of 4 layers and of its students, in a folder of its own."""
     folder = tmp_path_factory.mktemp("latency")
-    write_params(folder / "params.yaml", {"student.layers": 1, "study.depth.layers": [1, 4, 5]})
+    own = {"text": ["sentence"], "label": "label", "labels": ["bad", "good"], "metrics": ["accuracy"]}
+    own["methods"] = {"sid": {"student": {"layers": 3}}}  # a depth of its own
+    write_params(folder / "params.yaml", {"student.layers": 1, "study.depth.layers": [1, 4, 5], "task.tiny": own})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("KDCORE_WORK", str(folder / "work"))
@@ -47,7 +49,7 @@ def test_every_depth_is_measured_by_every_runtime_on_one_and_on_all_threads(meas
     found = read_latency(measured)
     keys = [(one.layers, one.runtime, one.threads, one.batch) for one in found.measured]
     runtimes = ("torch", "ONNX float32", "ONNX int8")
-    wanted = {(d, r, t, b) for d in (1, 4) for r in runtimes for t in (1, 2) for b in (1, 8)}
+    wanted = {(d, r, t, b) for d in (1, 3, 4) for r in runtimes for t in (1, 2) for b in (1, 8)}
     assert (set(keys), len(keys)) == (wanted, len(wanted))
     assert found.teacher == 4
 
@@ -57,7 +59,7 @@ def test_whose_it_is_is_told_by_the_weights_of_encoder_and_pooler(
 ):
     model = AutoModel.from_pretrained(tiny_ingredients.teacher)
     weights = {part: sum(p.numel() for p in getattr(model, part).parameters()) for part in ("encoder", "pooler")}
-    layers = {depth: weights["encoder"] * depth // 4 + weights["pooler"] for depth in (1, 4)}
+    layers = {depth: weights["encoder"] * depth // 4 + weights["pooler"] for depth in (1, 3, 4)}
     assert read_latency(measured).parameters == layers
 
 
