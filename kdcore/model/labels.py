@@ -10,11 +10,12 @@ from kdcore.data.tasks import Task
 from kdcore.errors import UserError, shown
 from kdcore.model.encoder import Encoder
 
+SEVERAL = "multi_label_classification"
 # problem_type -> what a model is trained for; one that has no problem_type may be any of them.
 KINDS = {
     "regression": "a regression",
     "single_label_classification": "a classifier of one label each",
-    "multi_label_classification": "a classifier of several labels each",
+    SEVERAL: "a classifier of several labels each",
 }
 
 

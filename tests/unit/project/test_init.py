@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
@@ -332,6 +333,63 @@ def test_a_wrong_wish_is_one_message_and_leaves_no_folder(
 ):
     with pytest.raises(UserError, match=problem):
         made(**wish)
+    assert not (tmp_path / "own").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "cells", "found"),
+    [
+        (("BAD", "GOOD"), ["bad", "good"], ["bad", "good"]),  # as the rows spell them
+        (("good", "Bad"), ["bad", "GOOD"], ["GOOD", "bad"]),  # in the teacher's order
+        (("a", "A"), ["A", "a"], ["a", "A"]),
+        (("LABEL_0", "LABEL_1"), [0, 1], ["LABEL_0", "LABEL_1"]),
+        (("bad", "good"), ["good", -1], ["bad", "good"]),
+        (
+            ("bad", "good"),
+            ["good", "fair", "poor"],
+            "has labels bad, good, and .* 'stars' has \\['fair', 'poor'\\]: give",
+        ),
+        (
+            ("LABEL_0", "LABEL_1"),
+            ["bad", "good"],
+            "has labels LABEL_0, LABEL_1, and .* has \\['bad', 'good'\\]: give its",
+        ),
+        (("bad", "good"), [0.5, 1], "has labels bad, good, and the rows' column 'stars' has"),
+        (("score",), ["good", 0.5], r"has one output, a number, and the rows' column 'stars' has \['good'\]$"),
+    ],
+)
+def test_the_rows_labels_are_the_teachers_by_name_whatever_their_case(
+    made: Callable[..., Any],
+    rows: Path,
+    tiny_classifier: Callable[..., Path],
+    labels: tuple[str, ...],
+    cells: list[Any],
+    found: list[str] | str,
+):
+    frame = pd.read_csv(rows / "train.csv")
+    frame.assign(stars=(cells * len(frame))[: len(frame)]).to_csv(rows / "train.csv", index=False)
+    wish = {"teacher": str(tiny_classifier(labels=labels)), "validation": None}
+    if isinstance(found, str):
+        with pytest.raises(UserError, match=found):
+            made(**wish)
+    else:
+        assert list(made(**wish).task["reviews"].labels) == found
+
+
+def test_a_model_that_no_run_could_use_is_refused_before_anything_is_written(
+    made: Callable[..., Any], tmp_path: Path, tiny_classifier: Callable[..., Path]
+):
+    model = shutil.copytree(tiny_classifier(), tmp_path / "model")
+    (model / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"model: is an adapter .* merge it into its model"):
+        made(teacher=str(model))
+    (model / "adapter_config.json").unlink()
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
+    with pytest.raises(
+        UserError, match=r"model: is a classifier of several labels each .* one label each is distilled"
+    ):
+        made(teacher=str(model))
     assert not (tmp_path / "own").exists()
 
 
