@@ -55,6 +55,7 @@ from kdcore.model import names, places
 from kdcore.model.config import DECODING, labels_in, load_config
 from kdcore.model.encoder import Encoder
 from kdcore.model.families import positions
+from kdcore.model.labels import spelt
 from kdcore.model.layers import layer_map
 from kdcore.params import rules, sections
 from kdcore.params.sections import Section
@@ -375,18 +376,20 @@ def _prepared(
     metrics: Sequence[str] | None,
 ) -> Data:
     """The rows as a prepared task of the store, whose labels are the classifier's."""
-    labels = [*labels_in(config)]
-    named = labels != [f"LABEL_{index}" for index in range(len(labels))]
+    labels = labels_in(config)
+    named = labels != tuple(f"LABEL_{index}" for index in range(len(labels)))
     chosen = (text,) if isinstance(text, str) else tuple(text or ())
     needed = (*chosen, *([label] if label else []))
     files = [
         _raw_file(split, rows, needed, bool(chosen), named)
         for split, rows in (("train", train), ("validation", validation))
     ]
+    if label and label in files[0].columns:
+        labels = spelt(labels, files[0].columns[label], "classifier", label)
     given = {
         "text": chosen or _texts(files[0], label or LABEL),
         "label": label or LABEL,
-        "labels": labels,
+        "labels": list(labels),
         "metrics": metrics or tasks.usual_metrics(labels, bool(label)),
     }
     try:

@@ -1,6 +1,6 @@
 """A classifier and files of rows -> what a project needs to know of them, and what is chosen for it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from kdcore.errors import UserError, near, shown
 from kdcore.model.config import labels_in, load_config
 from kdcore.model.families import positions
 from kdcore.model.foreign import check_adapter
-from kdcore.model.labels import KINDS, SEVERAL
+from kdcore.model.labels import KINDS, SEVERAL, spelt
 from kdcore.model.names import tokenizer_of
 from kdcore.model.places import resolve
 from kdcore.params.sections import Params
@@ -130,7 +130,9 @@ def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> di
     depth = layers or max(1, teacher.layers // 2)
     if depth > teacher.layers:
         raise UserError("--layers", f"must be at most {teacher.layers}, the teacher's layers, found {depth}")
-    labels = _labels(teacher, rows) if teacher.finetuned else rows.labels
+    labels = teacher.labels if teacher.finetuned else rows.labels
+    if teacher.finetuned and rows.label:
+        labels = spelt(teacher.labels, rows.cells[rows.label], teacher.name, rows.label)
     known: dict[str, Any] = {"label": rows.label} if rows.label else {}
     known |= {"labels": list(labels)} if labels else {}
     known["metrics"] = list(usual_metrics(labels, rows.label is not None))
@@ -158,38 +160,6 @@ def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> di
         "study.depth.layers": _depths(teacher.layers),
         "study.data_size.rows": sorted({max(1, rows.count // part) for part in (8, 4, 2, 1)}),
     }
-
-
-def _labels(teacher: Classifier, rows: Rows) -> tuple[str, ...]:
-    """The teacher's labels in its order, spelt as the rows do where only the case differs; none of a regression.
-
-    Raises UserError where the rows have others.
-    """
-    if rows.label is None:
-        return teacher.labels
-    own = {label.casefold(): label for label in rows.labels}
-    spelt = tuple(own.get(label.casefold(), label) for label in teacher.labels)
-    if len({label.casefold() for label in spelt}) < len(spelt) or len(own) < len(rows.labels):
-        spelt = teacher.labels  # the case tells them apart
-    parse: Callable[[Any], float | None] = checks.class_id(spelt) if spelt else checks.number
-    if others := [cell for cell in _distinct(rows.cells[rows.label]) if not _is_one(cell, parse)]:
-        has = f"labels {', '.join(teacher.labels)}" if spelt else "one output, a number"
-        problem = f"has {has}, and the rows' column {rows.label!r} has {shown(others)}"
-        hint = ": give its labels their names in its config.json (id2label and label2id)" if spelt else ""
-        raise UserError(teacher.name, problem + hint)
-    return spelt
-
-
-def _distinct(cells: Sequence[Any]) -> list[Any]:
-    return list(dict.fromkeys(cell for cell in cells if not checks.absent(cell)))
-
-
-def _is_one(cell: Any, parse: Callable[[Any], Any]) -> bool:
-    try:
-        parse(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _taught() -> dict[str, list[str]]:

@@ -172,6 +172,13 @@ def test_classes_of_a_dataset_are_ids_where_the_classifier_names_none(
     assert made == kdcore.distil(classifier, **ids, **QUICK)
 
 
+def test_labels_are_the_classifiers_by_name_whatever_their_case(student: Callable[..., kdcore.Student]):
+    upper = {split: frame.assign(label=frame["label"].str.upper()) for split, frame in SPLITS.items()}
+    made = student(**upper)
+    assert (made.score, made.fidelity) == (student().score, student().fidelity)
+    assert {*made.predict(SPLITS["train"]["sentence"].tolist())["prediction"]} <= {"BAD", "GOOD"}
+
+
 def test_a_student_of_pairs_and_one_of_scores(store: Path, tmp_path: Path, tiny_classifier: Callable[..., Path]):
     pairs = {"train": tiny.texts(48, pairs=True, seed=1), "validation": tiny.texts(24, pairs=True, seed=2)}
     made = kdcore.distil(tiny_classifier(), **pairs, **QUICK, metrics=["f1", "accuracy"])
@@ -268,6 +275,10 @@ def without_label(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.rename(columns={"label": "labels"})
 
 
+def typo(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(label=["goood", *frame["label"][1:]])
+
+
 @pytest.mark.parametrize(
     ("changes", "problems"),
     [
@@ -282,7 +293,11 @@ def without_label(frame: pd.DataFrame) -> pd.DataFrame:
         ({"text": "sentense"}, ["train: has no column 'sentense', did you mean 'sentence'?"]),
         ({"train": without_label(SPLITS["train"])}, ["train: has no column 'label', did you mean 'labels'?"]),
         ({"train": SPLITS["train"].assign(a="b", c="d")}, ["text: name the one or two columns of texts"]),
-        ({"train": SPLITS["train"].assign(label=5)}, ["train.parquet: row 1, column label: must be bad, good"]),
+        (
+            {"train": SPLITS["train"].assign(label=5)},
+            ["classifier: has labels bad, good, and the rows' column 'label' has [5]"],
+        ),
+        ({"train": typo(SPLITS["train"])}, ["train.parquet: row 1, column label: must be bad, good"]),
         ({"train": SPLITS["train"].assign(a=[{}, 1] * 24)}, ["train: can't be written as parquet"]),
         ({"train": pd.concat([SPLITS["train"], SPLITS["train"]], axis=1)}, ["column 'sentence' is there 2 times"]),
         ({"train": pa.table({"sentence": ["good"]})}, ["train: must be a pandas DataFrame", "found Table"]),
