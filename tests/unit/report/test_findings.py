@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,10 @@ def test_the_students_of_the_demonstrations_studies_train_in_less_than_three_hou
 # Tables that no stage writes: of students that were tried one by one, each with its point beside the table.
 
 
-def rows(folder: str, first: str) -> list[list[str]]:
-    """The cells of the table whose head begins so, code marks and all."""
+def rows(folder: str, first: str, after: str = "") -> list[list[str]]:
+    """The cells of the table whose head begins so, code marks and all; the first one after some words."""
     text = (ROOT / "metrics" / folder / "table.md").read_text(encoding="utf-8")
+    text = text[text.index(after) :]
     table = text[text.index(f"| {first} ") :].split("\n\n")[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]
 
@@ -145,6 +146,63 @@ def test_all_rows_of_cola_are_those_of_their_points():
         closeness = [spread([one["fidelity"]["agreement"] for one in made]), spread([kl(one) for one in made])]
         for cell in (spread(scores[method]), *closeness):
             assert re.search(rf"^\| {method} \|.* {re.escape(cell)} \|", table, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("folder", "axis", "letter", "values"),
+    [
+        ("glue_depth", "layers", "L", ["1", "2", "3", "4", "6", "8"]),
+    ],
+)
+def test_the_curves_of_cola_are_those_of_their_points(folder: str, axis: str, letter: str, values: list[str]):
+    scored, close = rows(folder, axis), rows(folder, axis, after="### Closeness")
+    assert [line[0] for line in scored] == [line[0] for line in close] == values
+    for (value, _, *scores, gain, _), (_, *closeness) in zip(scored, close, strict=True):
+        made = {
+            m: [
+                point(f"{folder}/points/cola", f"{m}-{letter}{value.replace(',', '')}-s{seed}.json")
+                for seed in range(5)
+            ]
+            for m in ("soft", "sid")
+        }
+        own = {method: np.array([one["score"] for one in points]) for method, points in made.items()}
+        for cell, points in zip(scores, own.values(), strict=True):
+            assert cell.startswith(spread(points) if np.ptp(points) else f"{points[0]:.3f}")
+        gained = own["sid"] - own["soft"]
+        assert gain.startswith(difference(gained) if np.ptp(gained) else f"{gained[0]:+.3f} not tested")
+        measures: tuple[Callable[[dict[str, Any]], float], ...] = (
+            lambda one: one["fidelity"]["agreement"],
+            lambda one: kl(one) / one["layers"],
+            cosine,
+        )
+        means = [np.mean([measure(one) for one in points]) for measure in measures for points in made.values()]
+        assert closeness == [f"{mean:.3f}" for mean in means]
+
+
+def test_what_helps_shallow_students_is_that_of_their_points():
+    found, reference = rows("glue_shallow", "changed"), {"sid-L3": "soft-L3", "c16": "soft16", "always": "soft-L3"}
+    assert len(found) == 6
+    for changed, method, epochs, seeds, score, gain, degenerate, agreement, closeness, gflop, name in found:
+        made = _shallow(name, int(seeds))
+        assert {(one["method"], one["layers"], one["rows"], str(one["epochs"])) for one in made} == {
+            (method, 3, 1000, epochs)
+        }
+        assert ("distill" in changed) == (name not in ("soft-L3", "sid-L3"))
+        scores = [one["score"] for one in made]
+        show = spread if len(made) == 5 else lambda values: " and ".join(f"{value:.3f}" for value in values)
+        assert score == show(scores)
+        assert agreement == show([one["fidelity"]["agreement"] for one in made])
+        assert closeness == show([kl(one) for one in made])
+        assert degenerate == f"{sum(one['degenerate'] for one in made)}/{seeds}"
+        assert gflop == f"{np.mean([one['gflop'] for one in made]):,.0f}"
+        if gain:
+            others = [one["score"] for one in _shallow(reference[name], 5)]
+            assert gain.startswith(difference(np.subtract(scores, others)))
+
+
+def _shallow(name: str, seeds: int) -> list[dict[str, Any]]:
+    folder = "glue_depth/points/cola" if name.endswith("L3") else "glue_shallow"
+    return [point(folder, f"{name}-s{seed}.json") for seed in range(seeds)]
 
 
 def test_the_rerankers_students_are_those_of_their_points():
