@@ -78,7 +78,10 @@ Rows: TypeAlias = pd.DataFrame | Dataset | str | Path  # a path is that of a csv
 SOURCE = "kdcore.distil"  # in messages
 NAME = "own"  # of the task
 BATCH = 64  # rows per forward pass where nothing is trained
-ADVICE = "more rows (rows), more epochs (epochs_per_layer, classification_epochs) or a higher learning_rate may help"
+ADVICE = (
+    "more rows (rows), more epochs (epochs_per_layer, classification_epochs), a higher learning_rate or, for pid and "
+    'sid, classification="always" may help'
+)
 
 
 class Choice(Section):

@@ -19,8 +19,9 @@ FLAT = 0.05  # share of the truth's standard deviation, below which a regression
 FAR = 2.0  # standard errors of a difference
 
 MORE = (
-    "more rows (student.rows), more epochs (distill.epochs_per_layer, distill.classification_epochs) or a higher "
-    "train.learning_rate may help, and `dvc repro stages/dvc.yaml:tune` tries them"
+    "more rows (student.rows), more epochs (distill.epochs_per_layer, distill.classification_epochs), a higher "
+    "train.learning_rate or, for pid and sid, `distill.classification: always` may help, and "
+    "`dvc repro stages/dvc.yaml:tune` tries what study.tune.knobs lists"
 )
 ADVICE = {
     "constant": MORE,
