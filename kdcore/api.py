@@ -32,6 +32,7 @@ from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
 from kdcore.data.checks import text_columns
 from kdcore.data.formats import READERS, cells_of, own_file
+from kdcore.data.labels import spelt
 from kdcore.data.prepare import prepare
 from kdcore.data.prepared import Data
 from kdcore.data.tables import Block
@@ -55,7 +56,6 @@ from kdcore.model import names, places
 from kdcore.model.config import DECODING, labels_in, load_config
 from kdcore.model.encoder import Encoder
 from kdcore.model.families import positions
-from kdcore.model.labels import spelt
 from kdcore.model.layers import layer_map
 from kdcore.params import rules, sections
 from kdcore.params.sections import Section

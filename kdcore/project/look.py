@@ -12,12 +12,13 @@ from kdcore.data import checks
 from kdcore.data.cells import Cells
 from kdcore.data.checks import text_columns
 from kdcore.data.formats import cells_of, own_file
+from kdcore.data.labels import spelt
 from kdcore.data.tasks import LABEL, usual_metrics
 from kdcore.errors import UserError, near, shown
 from kdcore.model.config import labels_in, load_config
 from kdcore.model.families import positions
 from kdcore.model.foreign import check_adapter
-from kdcore.model.labels import KINDS, SEVERAL, spelt
+from kdcore.model.labels import KINDS, SEVERAL
 from kdcore.model.names import tokenizer_of
 from kdcore.model.places import resolve
 from kdcore.params.sections import Params
