@@ -109,36 +109,57 @@ def read(
     whole, parts, count, cut = sha256(), list[Callable[[], Iterator[Block]]](), 0, 0
     for file in files:
         with readable(file.name):
-            as_it_was = _state(file)
+            before, as_it_was = whole.copy(), _state(file)
             _hash(file, whole)
+            seen = _Seen(file, as_it_was, before, whole.digest())
         cells = (READERS | OTHERS)[kind or packed(file.name)[0]](partial(unpacked, file), file.name, layout)
         chosen = select(cells.header, columns, optional, file.name, layout)
-        parts.append(partial(_blocks, file, as_it_was, cells, chosen, count))
+        parts.append(partial(_blocks, seen, cells, chosen, count))
         count += cells.look(used(chosen))
         cut += cells.cut
     name = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
     return Table(lambda: chain.from_iterable(part() for part in parts), count, name, whole.hexdigest(), cut)
 
 
-def _blocks(
-    file: File, as_it_was: list[int], cells: Cells, chosen: Mapping[str, str | None], before: int
-) -> Iterator[Block]:
+@dataclass(frozen=True)
+class _Seen:
+    """A file as it was when it was hashed.
+
+    state: its size and times; before, after: the hash of all files before it, and the digest with it.
+    """
+
+    file: File
+    state: list[int]
+    before: Any
+    after: bytes
+
+    def changed(self) -> bool:
+        """Whether its content is another now. Times alone change by a new link to it, by its permissions, and where a
+        server has a clock of its own."""
+        if _state(self.file) == self.state:
+            return False
+        again = self.before.copy()
+        _hash(self.file, again)
+        return bool(again.digest() != self.after)
+
+
+def _blocks(seen: _Seen, cells: Cells, chosen: Mapping[str, str | None], before: int) -> Iterator[Block]:
     at, none = before, Part(0, {name: [] for name in cells.header})
     try:
         for part in chain([none], cells.parts(used(chosen))):
             yield Block(
                 under_our_names(chosen, part.columns, part.count),
                 range(at, at + part.count),
-                file.name,
+                seen.file.name,
                 before,
                 part.lines,
             )
             at += part.count
     except Exception:
-        if _state(file) == as_it_was:
+        if not seen.changed():
             raise
-    if _state(file) != as_it_was:
-        raise UserError(file.name, "was changed while it was read; run this again")
+    if seen.changed():
+        raise UserError(seen.file.name, "was changed while it was read; run this again")
 
 
 def _state(file: File) -> list[int]:

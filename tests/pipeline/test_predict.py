@@ -67,7 +67,8 @@ def test_a_glue_test_set_becomes_the_servers_file(predict, wnli: tuple[Path, Pat
 
 def test_a_file_of_ones_own_becomes_a_table(predict, tmp_path: Path):
     tiny.texts(12, seed=5).to_csv(tmp_path / "mine.csv", index=False)
-    assert predict(STUDENT, tmp_path / "mine.csv", tmp_path / "out.csv")[0] == 0
+    code, said = predict(STUDENT, tmp_path / "mine.csv", tmp_path / "out.csv")
+    assert code == 0, said
     found = pd.read_csv(tmp_path / "out.csv")
     assert list(found) == ["row", "prediction", "p_bad", "p_good"]
     assert found["row"].tolist() == list(range(12))
@@ -77,7 +78,8 @@ def test_a_file_of_ones_own_becomes_a_table(predict, tmp_path: Path):
 
 def test_predictions_of_the_validation_file_are_those_of_evaluate(finished: Project, predict, tmp_path: Path):
     validation = Path(finished.params()["data"]["path"]) / TASK / "validation.csv"
-    assert predict(STUDENT, validation, tmp_path / "out.parquet")[0] == 0
+    code, said = predict(STUDENT, validation, tmp_path / "out.parquet")
+    assert code == 0, said
     found = pd.read_parquet(tmp_path / "out.parquet")
     known = pd.read_parquet(finished.root / f"runs/predictions/{TASK}/sid-s0.parquet").sort_values("row")
     assert (found["prediction"] == "good").tolist() == (known["logit_1"] > known["logit_0"]).tolist()

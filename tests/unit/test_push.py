@@ -109,7 +109,8 @@ def test_the_card_has_the_scores_of_the_students_own_point_and_of_its_seeds(
     (points / "teacher-s0.json").write_text(
         json.dumps({"method": "teacher", "seed": facts["teacher_seed"], "score": 0.95})
     )
-    assert push(student, "me/scored", "--private", "--revision", "next")[0] == 0
+    code, said = push(student, "me/scored", "--private", "--revision", "next")
+    assert code == 0, said
     assert hub.private == {"me/scored"}
     assert hub.repositories["me/scored"]["main"] == {}
     card = ModelCard(hub.repositories["me/scored"]["next"]["README.md"].decode())

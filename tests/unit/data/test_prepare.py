@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from kdcore.artefacts import state
 from kdcore.data import checks, embedded, sources, tasks
 from kdcore.data.prepare import holdout, prepare
 from kdcore.data.prepared import Data
@@ -103,6 +104,18 @@ def test_a_file_that_changes_while_it_is_read_is_refused(reviews: Path, tmp_path
         write(reviews, "reviews", {"train.tsv": text})
         with pytest.raises(UserError, match=r"train.tsv: was changed while it was read; run this again"):
             checks.check(REVIEWS, raw, tmp_path)
+
+
+def test_a_file_whose_times_alone_change_while_it_is_read_is_the_same_file(reviews: Path, tmp_path: Path):
+    """DVC links and protects what it takes, and a server's clock may replace this machine's."""
+    raw = sources.read(REVIEWS, data(reviews))
+    file = reviews / "reviews" / "train.tsv"
+    before = state(file)
+    os.link(file, tmp_path / "in DVC's cache")
+    file.chmod(0o444)
+    os.utime(file, (1e9, 1e9))
+    assert state(file) != before
+    checks.check(REVIEWS, raw, tmp_path)
 
 
 def test_types(reviews: Path, tmp_path: Path):

@@ -61,7 +61,8 @@ def test_a_students_folder_is_all_that_it_needs(student: Path, predict: Callable
 
 
 def test_a_column_may_have_another_name_than_in_training(student: Path, predict: Callable[..., tuple[int, str]]):
-    assert predict(student, "mine.csv", "out.csv", "--text", "review")[0] == 0
+    code, said = predict(student, "mine.csv", "out.csv", "--text", "review")
+    assert code == 0, said
     assert pd.read_csv("out.csv")["prediction"].tolist() == answers(student)
 
 
@@ -69,7 +70,8 @@ def test_a_classifier_from_elsewhere_has_its_own_labels(
     tiny_classifier: Callable[..., Path], predict: Callable[..., tuple[int, str]]
 ):
     folder = tiny_classifier("roberta", 2, ("no", "maybe", "yes"))
-    assert predict(folder, "mine.csv", "out.csv", "--text", "review")[0] == 0
+    code, said = predict(folder, "mine.csv", "out.csv", "--text", "review")
+    assert code == 0, said
     found = pd.read_csv("out.csv")
     assert list(found) == ["row", "prediction", "p_no", "p_maybe", "p_yes"]
     assert found["prediction"].tolist() == answers(folder)
@@ -106,7 +108,8 @@ def test_a_sealed_classifier_needs_no_run_json(
     """As the example's."""
     folder = shutil.copytree(tiny_classifier(), tmp_path / "copy")
     seal(folder, example=True)
-    assert predict(folder, "mine.csv", "out.csv", "--text", "review")[0] == 0
+    code, said = predict(folder, "mine.csv", "out.csv", "--text", "review")
+    assert code == 0, said
     (folder / "config.json").write_text("{}")
     code, said = predict(folder, "mine.csv", "out.csv", "--text", "review")
     assert (code, "config.json: " in said) == (2, True), said
