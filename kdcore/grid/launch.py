@@ -53,6 +53,10 @@ class Seen:
         return bool(self.events) and self.events[-1].get("code") == 0
 
     @property
+    def failed(self) -> bool:
+        return self.settled and bool(self.events) and not self.done
+
+    @property
     def places(self) -> list[str]:
         return [event["place"] for event in self.events if event["event"] == "started"]
 
@@ -98,7 +102,8 @@ def _watch(folder: Path, jobs: Sequence[Job], engine: Engine) -> tuple[list[Seen
                     if number not in unfinished and not one.settled:
                         _look(folder, number, job, one)  # it may have ended since
                         one.settled = True
-                        _say_end(folder, number, job, one, stopping, engine)
+                        failed = {job.stage for job, one in zip(jobs, seen, strict=True) if one.failed}
+                        _say_end(folder, number, job, one, stopping, engine, failed)
             time.sleep(POLL)
     return seen, stopping
 
@@ -120,7 +125,10 @@ def _look(folder: Path, number: int, job: Job, one: Seen) -> bool:
     return news
 
 
-def _say_end(folder: Path, number: int, job: Job, one: Seen, stopping: bool, engine: Engine) -> None:
+def _say_end(
+    folder: Path, number: int, job: Job, one: Seen, stopping: bool, engine: Engine, failed: Collection[str]
+) -> None:
+    """failed: the stages whose jobs failed; what comes after them did not start."""
     last, log = one.events[-1] if one.events else {}, folder / f"{number}.log"
     if one.done:
         resumed = f", went on at {last['resumed']}" if last["resumed"] else ""
@@ -135,7 +143,8 @@ def _say_end(folder: Path, number: int, job: Job, one: Seen, stopping: bool, eng
         code = f"exit code {last['code']}" if "code" in last else "it was lost"
         warn(f"{job.stage}: failed on {last['place']}, {code}: {ended or f'nothing was said ({log})'}")
     else:
-        others = f"the engine took it back, or a job before it failed ({', '.join(job.after)})"
+        before = [stage for stage in job.after if stage in failed]
+        others = f"{' and '.join(before)} failed before it" if before else "the engine took it back"
         warn(f"{job.stage}: did not start: {engine.why(number) or ended or others}")
 
 

@@ -92,7 +92,7 @@ def test_a_failure_is_named_with_its_log_and_what_waits_for_it_does_not_start(
     assert "  here: 2 jobs, " in said
     log = folder / "1.log"
     assert f"warning: broken: failed on here, exit code 2: {log.read_text().splitlines()[-1]} ({log})" in warned
-    assert "warning: after both: did not start: " in warned
+    assert "warning: after both: did not start: broken failed before it\n" in warned
     assert (folder / "0.log").read_text().startswith("kdcore ")
 
 
