@@ -30,6 +30,7 @@ from kdcore.code import code_digest
 from kdcore.console import say, speaking_of, warn
 from kdcore.data import checks, tasks
 from kdcore.data.batches import Batch
+from kdcore.data.cells import Cells
 from kdcore.data.checks import text_columns
 from kdcore.data.formats import READERS, cells_of, own_file
 from kdcore.data.labels import spelt
@@ -366,8 +367,8 @@ class RawFile:
         return f"{self.split}.{self.kind}"
 
     @cached_property
-    def columns(self) -> Mapping[str, list[Any]]:
-        return cells_of(self.kind, self.content, self.name).columns
+    def cells(self) -> Cells:
+        return cells_of(self.kind, self.content, self.name)
 
 
 def _prepared(
@@ -387,8 +388,8 @@ def _prepared(
         _raw_file(split, rows, needed, bool(chosen), named)
         for split, rows in (("train", train), ("validation", validation))
     ]
-    if label and label in files[0].columns:
-        labels = spelt(labels, files[0].columns[label], "classifier", label)
+    if label and label in files[0].cells.header:
+        labels = spelt(labels, files[0].cells.column(label), "classifier", label)
     given = {
         "text": chosen or _texts(files[0], label or LABEL),
         "label": label or LABEL,
@@ -451,7 +452,7 @@ def _arrow(rows: "pd.DataFrame | Dataset", columns: Sequence[str], named: bool) 
 
 def _texts(file: RawFile, label: str) -> tuple[str, ...]:
     """The columns that hold texts, not numbers only, and are not the label; raises UserError where `text` must say."""
-    found = text_columns(file.columns, label)
+    found = text_columns(file.cells, label)
     if len(found) not in (1, 2):
         raise UserError(SOURCE, f"text: name the one or two columns of texts, found {shown(list(found))}")
     say(f"texts: {' and '.join(found)}")

@@ -86,6 +86,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         aside.replace(path)
 
 
+def write_copy(path: Path, source: Path) -> None:
+    """As write_bytes, with what is in another file, of any size."""
+    with _aside(path) as aside:
+        shutil.copyfile(source, aside)
+        _flush(aside)
+        aside.replace(path)
+
+
 def publish(path: Path, content: Any) -> None:
     """Write a result (bytes, or a value as JSON) where a user may have files of his own.
 

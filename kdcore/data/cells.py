@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from typing import IO, Any, Protocol, TypeAlias
 
@@ -76,32 +76,9 @@ class Cells:
         """How many rows there are. Raises UserError where one of these columns can't be read."""
         return sum(part.count for part in self.parts(columns)) if self.count is None else self.count
 
-    @property
-    def columns(self) -> Mapping[str, list[Any]]:
-        """The cells of all rows, in memory."""
-        return Columns(self)
-
-
-@dataclass(frozen=True, eq=False)
-class Columns(Mapping[str, list[Any]]):
-    """The columns of a file. Those of text are read together, others one by one when they are asked for: most are by
-    nobody, may be large (embeddings), or hold what Python has no object for (dates beyond the year 9999)."""
-
-    cells: Cells
-    known: dict[str, list[Any]] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> list[Any]:
-        if name not in self.known and name in self.cells.header:
-            wanted = [name] if self.cells.count is None else self.cells.header
-            parts = [*self.cells.parts(wanted)]
-            self.known.update({one: [*chain.from_iterable(part.columns[one] for part in parts)] for one in wanted})
-        return self.known[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(self.cells.header))
-
-    def __len__(self) -> int:
-        return len(set(self.cells.header))
+    def column(self, name: str) -> Iterator[Any]:
+        """The cells of one column."""
+        return chain.from_iterable(part.columns[name] for part in self.parts([name]))
 
 
 def by_name(values: list[Any], names: Sequence[str] | None) -> list[Any]:

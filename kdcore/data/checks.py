@@ -3,13 +3,14 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kdcore.data.cells import Cells
 from kdcore.data.metrics import without_labels
 from kdcore.data.order import digests, halves
 from kdcore.data.rows import Rows
@@ -326,14 +327,27 @@ def hidden(values: Iterable[Any]) -> bool:
     return str(next(others, None)) in HIDDEN and all(str(value) in HIDDEN for value in others)
 
 
-def text_columns(columns: Mapping[str, Sequence[Any]], label: str) -> tuple[str, ...]:
-    """The columns of a file that hold texts, not numbers only, and are not the label: where nobody names them."""
-    return tuple(name for name, cells in columns.items() if name != label and _holds_texts(cells))
+def text_columns(cells: Cells, label: str) -> tuple[str, ...]:
+    """The columns of a file that hold texts, not numbers only, and are not the label: where nobody names them.
 
-
-def _holds_texts(cells: Sequence[Any]) -> bool:
-    there = [cell for cell in cells if not absent(cell)]
-    return all(isinstance(cell, str) for cell in there) and not all(_is_number(cell) for cell in there)
+    Those of a text file are read together, others one by one, no further than up to what is no text: they may be large
+    (embeddings), or hold what Python has no object for (dates beyond the year 9999).
+    """
+    names = [name for name in dict.fromkeys(cells.header) if name != label]
+    found: list[str] = []
+    for group in [names] if cells.count is not None else [[name] for name in names]:
+        strings, words = {*group}, set[str]()
+        for part in cells.parts(group):
+            for name in group:
+                there = [cell for cell in part.columns[name] if not absent(cell)]
+                if not all(isinstance(cell, str) for cell in there):
+                    strings.discard(name)
+                elif name not in words and not all(map(_is_number, there)):
+                    words.add(name)
+            if not strings:
+                break
+        found += [name for name in group if name in strings & words]
+    return tuple(found)
 
 
 def _is_number(cell: str) -> bool:

@@ -6,6 +6,7 @@ After that its cells are read part by part, as often as they are asked for.
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from kdcore.data.arrow_files import arrow, parquet
@@ -43,6 +44,13 @@ def own_file(path: Path) -> tuple[str, bytes]:
     check_ending(path)
     with readable(str(path)), unpacked(path) as raw:
         return packed(path.name)[0], raw.read()
+
+
+def cells_in(path: Path) -> Cells:
+    """The same of its cells, which stay on the disk."""
+    check_ending(path)
+    with readable(str(path)):
+        return READERS[packed(path.name)[0]](partial(unpacked, path), str(path), None)
 
 
 def cells_of(kind: str, raw: bytes, file: str) -> Cells:

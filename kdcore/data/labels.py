@@ -10,10 +10,10 @@ from kdcore.errors import UserError, shown
 def spelt(labels: tuple[str, ...], cells: Iterable[Any], name: str, column: str) -> tuple[str, ...]:
     """A classifier's labels in its order, spelt as the rows do where only the case differs; none of a regression.
 
-    cells: of the rows' label column. Raises UserError where none of them is a label of the classifier, `name`; where
-    some are, whoever prepares the rows names the others.
+    cells: of the rows' label column, or those that differ. Raises UserError where none of them is a label of the
+    classifier, `name`; where some are, whoever prepares the rows names the others.
     """
-    found = list(dict.fromkeys(cell for cell in cells if not checks.absent(cell)))
+    found = [*{str(cell): cell for cell in cells if not checks.absent(cell)}.values()]
     own = {str(cell).casefold(): str(cell) for cell in found}
     mine = tuple(own.get(label.casefold(), label) for label in labels)
     if len({*mine}) < len(mine) or len(own) < len({*map(str, found)}):

@@ -1,5 +1,6 @@
 """Write a project into a folder, new or in use: DVC and git set up, and nothing that is there overwritten."""
 
+import filecmp
 import os
 import re
 import shlex
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from kdcore import __version__
-from kdcore.artefacts import write_bytes
+from kdcore.artefacts import write_bytes, write_copy
 from kdcore.console import say
 from kdcore.data.formats import ENDINGS, parted
 from kdcore.data.sources import ALSO
@@ -56,8 +57,7 @@ def init(folder: Path, wish: Wish) -> None:
     rows = look_at_rows(wish.train, wish.validation, wish.text, wish.label)
     place = _data_path(folder, task, files)
     raw = {} if place else {f"{RAW}/{task}/{split}.{parted(path.name)[1]}": path for split, path in files.items()}
-    copies = {name: path.read_bytes() for name, path in raw.items()}
-    check_free(folder, copies)
+    check_free(folder, raw)
     teacher = Classifier.at(wish.teacher)
     chosen = choose(task, teacher, rows, wish.layers) | {"data.source": "local", "data.path": place or RAW}
     if wish.quoted:
@@ -68,7 +68,7 @@ def init(folder: Path, wish: Wish) -> None:
     seen = _seen_from(folder, wish.teacher)
     chosen |= {key: seen for key in ("model.name", "teacher.finetuned") if chosen[key]}
     _set_up(folder)
-    _write(folder, task, params_text(chosen), copies)
+    _write(folder, task, params_text(chosen), raw)
 
 
 def _name(train: Path) -> str:
@@ -107,16 +107,17 @@ def _seen_from(folder: Path, model: str) -> str:
 # Nothing in the way
 
 
-def check_free(folder: Path, copies: Mapping[str, bytes] = MappingProxyType({})) -> None:
-    """Raises UserError that names every file that is in the way of the project's, or of `copies`; or without git.
+def check_free(folder: Path, rows: Mapping[str, bytes | Path] = MappingProxyType({})) -> None:
+    """Raises UserError that names every file that is in the way of the project's, or of its rows; or without git.
 
-    A file that has the very content that it will be given is what a start that was killed has written.
+    rows: name -> what will be in it, or the file that it will be a copy of. A file that has the very content that it
+    will be given is what a start that was killed has written.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(str(folder), "must be a folder, or nothing, found a file")
-    stems = {parted(name)[0] for name in copies}
+    stems = {parted(name)[0] for name in rows}
     names = ["params.yaml", *pipeline.STAGES, *(f"{stem}.{kind}" for stem in sorted(stems) for kind in ENDINGS)]
-    ours = {**{name: pipeline.own(name).encode() for name in pipeline.STAGES}, **copies}
+    ours = {**{name: pipeline.own(name).encode() for name in pipeline.STAGES}, **rows}
     if there := [name for name in names if os.path.lexists(folder / name) and not _is(folder / name, ours.get(name))]:
         problem = "is there already, and nothing is overwritten: move it away, or name another folder"
         raise UserError(str(folder), [f"{name} {problem}" for name in there])
@@ -124,8 +125,10 @@ def check_free(folder: Path, copies: Mapping[str, bytes] = MappingProxyType({}))
         raise UserError("git", "is not on the PATH, and DVC, which runs the pipeline, needs it: install git first")
 
 
-def _is(path: Path, content: bytes | None) -> bool:
-    return path.is_file() and not path.is_symlink() and path.read_bytes() == content
+def _is(path: Path, content: bytes | Path | None) -> bool:
+    if content is None or not path.is_file() or path.is_symlink():
+        return False
+    return path.read_bytes() == content if isinstance(content, bytes) else filecmp.cmp(path, content, shallow=False)
 
 
 # Writing
@@ -151,10 +154,11 @@ def _git(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603, S607
 
 
-def _write(folder: Path, task: str, params: str, copies: Mapping[str, bytes]) -> None:
-    files = {**copies, **{name: pipeline.own(name).encode() for name in pipeline.STAGES}}
-    for name, content in files.items():
-        write_bytes(folder / name, content)
+def _write(folder: Path, task: str, params: str, rows: Mapping[str, Path]) -> None:
+    for name, path in rows.items():
+        write_copy(folder / name, path)
+    for name in pipeline.STAGES:
+        write_bytes(folder / name, pipeline.own(name).encode())
     _append(folder / ".gitignore", (f"/data/{task}/", "/runs/", "/work/", "/dvc_plots/"))
     _append(folder / ".dvcignore", DVC_IGNORES)
     requirements = (folder / "requirements.txt").resolve()
@@ -163,7 +167,7 @@ def _write(folder: Path, task: str, params: str, copies: Mapping[str, bytes]) ->
     elif "kdcore" not in requirements.read_text(encoding="utf-8", errors="replace"):
         say(f"requirements.txt is there and does not name kdcore: add kdcore=={__version__}")
     write_bytes(folder / "params.yaml", params.encode())
-    written = ("params.yaml", *pipeline.STAGES, *copies)
+    written = ("params.yaml", *pipeline.STAGES, *rows)
     say(f"written in {folder}: {', '.join(written)}")
     there = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
     say(f"next: {there}dvc repro")

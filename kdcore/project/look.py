@@ -1,6 +1,6 @@
 """A classifier and files of rows -> what a project needs to know of them, and what is chosen for it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from kdcore.console import count_of, say
 from kdcore.data import checks
 from kdcore.data.cells import Cells
 from kdcore.data.checks import text_columns
-from kdcore.data.formats import cells_of, own_file
+from kdcore.data.formats import cells_in
 from kdcore.data.labels import spelt
 from kdcore.data.tasks import LABEL, usual_metrics
 from kdcore.errors import UserError, near, shown
@@ -61,25 +61,31 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Rows:
-    """text: one column or two; label: its column, or None; cells: of the train rows, column -> values; share: of those
-    that can be scored, how many validate."""
+    """text: one column or two; label: its column, or None; count: how many rows are trained on; found: the labels that
+    differ; sample: the texts of the first rows, by column."""
 
     text: tuple[str, ...]
     label: str | None
-    cells: Mapping[str, Sequence[Any]]
-    share: float
+    count: int
+    found: Sequence[Any]
+    sample: Sequence[Sequence[Any]]
 
-    @property
-    def count(self) -> int:
-        """How many are trained on."""
-        scored = [cell for cell in self.cells[self.label or self.text[0]] if not checks.absent(cell)]
-        return len(self.cells[self.text[0]]) - (max(1, round(self.share * len(scored))) if self.share else 0)
+    @classmethod
+    def of(cls, cells: Cells, text: tuple[str, ...], label: str | None, share: float) -> "Rows":
+        """Read once, part by part. share: of the rows that can be scored, how many validate."""
+        count, scored, found, sample = 0, 0, dict[str, Any](), [list[Any]() for _ in text]
+        for part in cells.parts([*dict.fromkeys((*text, label or text[0]))]):
+            judged = [cell for cell in part.columns[label or text[0]] if not checks.absent(cell)]
+            count, scored = count + part.count, scored + len(judged)
+            found |= {str(cell): cell for cell in judged} if label else {}
+            for own, name in zip(sample, text, strict=True):
+                own += part.columns[name][: SAMPLE - len(own)]
+        return cls(text, label, count - (max(1, round(share * scored)) if share else 0), [*found.values()], sample)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels that are there, in the order of the alphabet; none where they are scores."""
-        cells = [cell for cell in self.cells[self.label] if not checks.absent(cell)] if self.label else []
-        return () if _scores(cells) else tuple(sorted({str(cell) for cell in cells}))
+        return () if _scores(self.found) else tuple(sorted(map(str, self.found)))
 
 
 def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], label: str | None) -> Rows:
@@ -87,16 +93,16 @@ def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], labe
 
     Raises UserError where a file can't be read, has too few rows, or its columns are not those that are named.
     """
-    cells = {path: _cells(path) for path in (train, validation) if path is not None}
+    files = {path: cells_in(path) for path in (train, validation) if path is not None}
     least = 2 if validation is None else 1  # one of them validates
-    for path, own in cells.items():
-        if (count := own.look(())) < least:
+    for path, cells in files.items():
+        if (count := cells.look(())) < least:
             raise UserError(str(path), f"must have at least {count_of(least, 'row')}, found {count}")
-    files = {path: own.columns for path, own in cells.items()}
     named = (*text, label) if label else text
     problems: dict[Path, list[str]] = {}
-    for path, columns in files.items():
-        hints = {name: near(name, columns) or f", has {shown(list(columns))}" for name in named}
+    for path, cells in files.items():
+        columns = [*dict.fromkeys(cells.header)]
+        hints = {name: near(name, columns) or f", has {shown(columns)}" for name in named}
         problems[path] = [f"has no column {name!r}{hint}" for name, hint in hints.items() if name not in columns]
     for path, wrong in problems.items():
         if wrong:
@@ -104,7 +110,7 @@ def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], labe
     chosen = tuple(text) or text_columns(files[train], label or LABEL)
     if len(chosen) not in (1, 2):
         raise UserError("--text", f"name the one or two columns of texts, found {shown(list(chosen))} in {train}")
-    return Rows(chosen, label, files[train], SHARE if validation is None else 0.0)
+    return Rows.of(files[train], chosen, label, SHARE if validation is None else 0.0)
 
 
 def _scores(cells: Sequence[Any]) -> bool:
@@ -114,11 +120,6 @@ def _scores(cells: Sequence[Any]) -> bool:
     except ValueError:
         return False
     return any(number % 1 for number in numbers)
-
-
-def _cells(path: Path) -> Cells:
-    kind, raw = own_file(path)
-    return cells_of(kind, raw, str(path))
 
 
 def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> di
         raise UserError("--layers", f"must be at most {teacher.layers}, the teacher's layers, found {depth}")
     labels = teacher.labels if teacher.finetuned else rows.labels
     if teacher.finetuned and rows.label:
-        labels = spelt(teacher.labels, rows.cells[rows.label], teacher.name, rows.label)
+        labels = spelt(teacher.labels, rows.found, teacher.name, rows.label)
     known: dict[str, Any] = {"label": rows.label} if rows.label else {}
     known |= {"labels": list(labels)} if labels else {}
     known["metrics"] = list(usual_metrics(labels, rows.label is not None))
@@ -175,7 +176,7 @@ def _taught() -> dict[str, list[str]]:
 def _length(teacher: Classifier, rows: Rows) -> int:
     """The shortest usual length that cuts few texts."""
     tokenizer = tokenizer_of(resolve(teacher.name))
-    texts = [["" if checks.absent(cell) else str(cell) for cell in rows.cells[name][:SAMPLE]] for name in rows.text]
+    texts = [["" if checks.absent(cell) else str(cell) for cell in cells] for cells in rows.sample]
     counts = np.array([len(ids) for ids in tokenizer(*texts)["input_ids"]])
     wanted = next((length for length in LENGTHS if length >= np.quantile(counts, MOST)), LENGTHS[-1])
     length = min(wanted, teacher.longest or wanted)
