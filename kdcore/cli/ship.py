@@ -82,7 +82,7 @@ def submission(
     from kdcore.artefacts import check_file, check_place
     from kdcore.console import say
     from kdcore.predict.model import open_classifier
-    from kdcore.predict.run import check_tasks, predict_folder, zip_files
+    from kdcore.predict.run import check_tasks, predict_folder, unseen_files, zip_files
     from kdcore.predict.server import ZIP
     from kdcore.report.points import best
 
@@ -92,11 +92,14 @@ def submission(
     check_file(out / ZIP)
     check_tasks(params.tasks)
     taken = {task: best(points / task, task, method, params.seeds, rerun) for task in params.tasks}
+    folder = STUDIES[study].data if study else Path("data")
+    data = {task: open_data(task, folder / task) for task in params.tasks}
+    for one in data.values():  # what is wrong with the last is said before a student of the first is trained
+        unseen_files(one, out)
     for task, (seed, point) in taken.items():
         say(f"{task}: {method}, seed {seed}, {point.metric} {point.score:.4f} on validation")
-        folder = (STUDIES[study].data if study else Path("data")) / task
         taught_by = teacher_of(seed, params.teacher.seeds)
-        opened = open_all(open_data(task, folder), runs / "teacher" / task, runs / "targets" / task, taught_by)
+        opened = open_all(data[task], runs / "teacher" / task, runs / "targets" / task, taught_by)
         own = for_task(params, task, method)
         made, _ = distilled(recipe_of(own, method, seed, *opened), params.evaluate.batch_size)
         model = open_classifier(made.folder)

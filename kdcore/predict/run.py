@@ -34,27 +34,36 @@ def check_tasks(names: Sequence[str]) -> None:
         raise UserError("params.yaml", [f"tasks.{i}: must be a task of GLUE ({known}), found {n!r}" for i, n in others])
 
 
-def predict_folder(data: Data, task: Task, predict: Predict, out: Path) -> None:
-    """Predict every test split of a prepared task into the folder `out`.
+def unseen_files(data: Data, out: Path) -> dict[Path, pd.DataFrame]:
+    """The file in the folder `out` for each test split of a prepared task -> its rows.
 
-    GLUE's go into the server's files, those of another task into <split>.csv. Raises UserError where the data are
-    of another task than the model, or, before it predicts, where a file is there that kdcore did not write, or the
-    server's test set has another number of rows.
+    GLUE's go into the server's files, those of another task into <split>.csv. Raises UserError where a file is there
+    that kdcore did not write, or the server's test set has another number of rows.
     """
-    if data.task.name != task.name:
-        raise UserError(str(data.folder), f"holds task {data.task.name!r}, and the model is for {task.name!r}")
-    server = task.name in GLUE
+    name, server = data.task.name, data.task.name in GLUE
     splits = {
-        out / (f"{name_of(task.name, split)}.tsv" if server else f"{split}.csv"): rows
+        out / (f"{name_of(name, split)}.tsv" if server else f"{split}.csv"): rows
         for split, rows in unseen_splits(data).items()
     }
     for path, rows in splits.items():
         check_file(path)
         if server:
             check_size(path.stem, len(rows))
+    return splits
+
+
+def predict_folder(data: Data, task: Task, predict: Predict, out: Path) -> None:
+    """Predict every test split of a prepared task into the folder `out`.
+
+    Raises UserError, before it predicts, where the data are of another task than the model, and as `unseen_files`.
+    """
+    if data.task.name != task.name:
+        raise UserError(str(data.folder), f"holds task {data.task.name!r}, and the model is for {task.name!r}")
     files = {
-        path: server_text(path.stem, predict(rows)).encode() if server else writer(path)(table(task, predict(rows)))
-        for path, rows in splits.items()
+        path: server_text(path.stem, predict(rows)).encode()
+        if task.name in GLUE
+        else writer(path)(table(task, predict(rows)))
+        for path, rows in unseen_files(data, out).items()
     }
     for path, content in files.items():
         _write(path, content)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ruamel.yaml import YAML
 
 from kdcore import cli
 from kdcore.cli.command import declared, keys
+from kdcore.data.tasks import GLUE
 from kdcore.distil import teacher as stage
 from kdcore.interrupt import Interrupted
 from kdcore.params.sections import TaskEntry
@@ -91,6 +93,26 @@ def test_a_submission_without_its_points_says_which_key_asks_and_what_makes_them
     capsys.readouterr()
     assert run(monkeypatch, "submission", "sid", "sent", *study) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_submission_looks_at_the_test_rows_of_all_tasks_before_it_works_on_the_first(
+    project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    folder = project(tasks=["wnli", "rte"], task=SMALL["task"] | {"wnli": {}, "rte": {}}, seeds=[0])
+    point = json.loads((ROOT / "metrics/glue/points/rte/sid-s0.json").read_text())
+    del point["sha256"]
+    for task, unseen in (("wnli", 146), ("rte", 145)):
+        rows = {"train": tiny.texts(8, pairs=True), "validation": tiny.texts(8, pairs=True)}
+        splits = rows | {"test": tiny.texts(unseen, pairs=True)}
+        made = replace(GLUE[task], text=("first", "second"), labels=("0", "1"))
+        on_disk.prepared(folder, splits, made)
+        (folder / "metrics/main/points" / task).mkdir(parents=True)
+        (folder / "metrics/main/points" / task / "sid-s0.json").write_text(json.dumps(point | {"task": task}))
+    capsys.readouterr()
+    assert run(monkeypatch, "submission", "sid", "sent") == 2
+    said = capsys.readouterr()
+    assert said.err == "RTE.tsv: must have 3,000 rows, those of the server's test set, found 145\n"
+    assert (said.out, (folder / "sent").exists()) == ("", False)
 
 
 def test_a_studys_own_task_that_the_server_lacks_is_named_by_its_key(
