@@ -1,6 +1,6 @@
 """A classifier and files of rows -> what a project needs to know of them, and what is chosen for it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from kdcore.data.cells import Cells
 from kdcore.data.checks import text_columns
 from kdcore.data.formats import cells_in
 from kdcore.data.labels import spelt
+from kdcore.data.tables import select
 from kdcore.data.tasks import LABEL, usual_metrics
-from kdcore.errors import UserError, near, shown
+from kdcore.errors import UserError, shown
 from kdcore.model.config import labels_in, load_config
 from kdcore.model.families import positions
 from kdcore.model.foreign import check_adapter
@@ -98,19 +99,18 @@ def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], labe
     for path, cells in files.items():
         if (count := cells.look(())) < least:
             raise UserError(str(path), f"must have at least {count_of(least, 'row')}, found {count}")
-    named = (*text, label) if label else text
-    problems: dict[Path, list[str]] = {}
-    for path, cells in files.items():
-        columns = [*dict.fromkeys(cells.header)]
-        hints = {name: near(name, columns) or f", has {shown(columns)}" for name in named}
-        problems[path] = [f"has no column {name!r}{hint}" for name, hint in hints.items() if name not in columns]
-    for path, wrong in problems.items():
-        if wrong:
-            raise UserError(str(path), wrong)
+    known = (label,) if label else ()
+    _check_columns(files, (*text, *known))
     chosen = tuple(text) or text_columns(files[train], label or LABEL)
     if len(chosen) not in (1, 2):
         raise UserError("--text", f"name the one or two columns of texts, found {shown(list(chosen))} in {train}")
+    _check_columns(files, (*chosen, *known))
     return Rows.of(files[train], chosen, label, SHARE if validation is None else 0.0)
+
+
+def _check_columns(files: Mapping[Path, Cells], names: Sequence[str]) -> None:
+    for path, cells in files.items():
+        select(cells.header, dict(zip(names, names, strict=True)), (), str(path))
 
 
 def _scores(cells: Sequence[Any]) -> bool:

@@ -366,6 +366,24 @@ def test_what_is_there_is_named_and_nothing_is_written(made: Callable[..., Any],
 
 
 @pytest.mark.parametrize(
+    ("header", "named", "problem"),
+    [
+        ("review,stars,stars\n", {}, "column 'stars' is there 2 times, must be once"),
+        ("review,stars,review\n", {}, "column 'review' is there 2 times, must be once"),
+        ("text,stars,id\n", {}, "has no column 'review'"),
+        ("text,stars,id\n", {"text": ("review",)}, "has no column 'review'"),
+    ],
+)
+def test_a_column_that_is_used_is_there_once_in_each_file(
+    made: Callable[..., Any], rows: Path, header: str, named: dict[str, Any], problem: str
+):
+    _, *lines = (rows / "validation.csv").read_text().splitlines(keepends=True)
+    (rows / "validation.csv").write_text("".join([header, *lines]))
+    with pytest.raises(UserError, match=f"validation.csv: {problem}"):
+        made(**named)
+
+
+@pytest.mark.parametrize(
     ("wish", "problem"),
     [
         ({"label": "star"}, r"train.csv: has no column 'star', did you mean 'stars'\?"),
