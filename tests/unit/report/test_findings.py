@@ -218,8 +218,31 @@ def test_what_helps_shallow_students_is_that_of_their_points():
             assert gain.startswith(difference(np.subtract(scores, others)))
 
 
+def test_classification_in_every_phase_at_each_depth_is_that_of_its_points():
+    found = rows("glue_shallow", "layers")
+    assert [line[0] for line in found] == ["1", "2", "3", "4", "6", "8"]
+    for layers, soft, always, gain, over, degenerate, agreement, closeness, others in found:
+        name = "always" if layers == "3" else f"always-L{layers}"
+        made = _shallow(name, 5)
+        assert {(one["method"], one["layers"], one["rows"]) for one in made} == {("sid", int(layers), 1000)}
+        shipped = {method: _shallow(f"{method}-L{layers}", 5) for method in ("soft", "sid")}
+        scores = np.array([one["score"] for one in made])
+        differences = {m: scores - [one["score"] for one in those] for m, those in shipped.items()}
+        if layers == "1":  # one answer for all has a correlation of 0
+            assert not scores.any()
+            assert (soft, always, gain, over) == ("0.000", "0.000", "not tested", "not tested")
+        else:
+            assert soft == spread([one["score"] for one in shipped["soft"]])
+            assert always == spread(list(scores))
+            assert gain.startswith(difference(differences["soft"]))
+            assert over.startswith(difference(differences["sid"]))
+        assert agreement == spread([one["fidelity"]["agreement"] for one in made])
+        assert degenerate == f"{sum(one['degenerate'] for one in made)}/5"
+        assert (closeness, others) == (spread([kl(one) for one in made]), spread([kl(one) for one in shipped["soft"]]))
+
+
 def _shallow(name: str, seeds: int) -> list[dict[str, Any]]:
-    folder = "glue_depth/points/cola" if name.endswith("L3") else "glue_shallow"
+    folder = "glue_depth/points/cola" if name.startswith(("soft-L", "sid-L")) else "glue_shallow"
     return [point(folder, f"{name}-s{seed}.json") for seed in range(seeds)]
 
 
