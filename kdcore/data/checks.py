@@ -331,7 +331,7 @@ def text_columns(cells: Cells, label: str) -> tuple[str, ...]:
     """The columns of a file that hold texts, not numbers only, and are not the label: where nobody names them.
 
     Those of a text file are read together, others one by one, no further than up to what is no text: they may be large
-    (embeddings), or hold what Python has no object for (dates beyond the year 9999).
+    (embeddings).
     """
     names = [name for name in dict.fromkeys(cells.header) if name != label]
     found: list[str] = []

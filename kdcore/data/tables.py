@@ -114,8 +114,9 @@ def read(
             seen = _Seen(file, as_it_was, before, whole.digest())
         cells = (READERS | OTHERS)[kind or packed(file.name)[0]](partial(unpacked, file), file.name, layout)
         chosen = select(cells.header, columns, optional, file.name, layout)
-        parts.append(partial(_blocks, seen, cells, chosen, count))
-        count += cells.look(used(chosen))
+        rows = cells.look(used(chosen))
+        parts.append(partial(_blocks, seen, cells, chosen, count, rows))
+        count += rows
         cut += cells.cut
     name = files[0].name if len(files) == 1 else f"{files[0].name} to {files[-1].name}"
     return Table(lambda: chain.from_iterable(part() for part in parts), count, name, whole.hexdigest(), cut)
@@ -136,14 +137,17 @@ class _Seen:
     def changed(self) -> bool:
         """Whether its content is another now. Times alone change by a new link to it, by its permissions, and where a
         server has a clock of its own."""
-        if _state(self.file) == self.state:
-            return False
-        again = self.before.copy()
-        _hash(self.file, again)
+        try:
+            if _state(self.file) == self.state:
+                return False
+            again = self.before.copy()
+            _hash(self.file, again)
+        except Exception:  # it is gone, or a folder by now, or the zip around it is no zip any more
+            return True
         return bool(again.digest() != self.after)
 
 
-def _blocks(seen: _Seen, cells: Cells, chosen: Mapping[str, str | None], before: int) -> Iterator[Block]:
+def _blocks(seen: _Seen, cells: Cells, chosen: Mapping[str, str | None], before: int, count: int) -> Iterator[Block]:
     at, none = before, Part(0, {name: [] for name in cells.header})
     try:
         for part in chain([none], cells.parts(used(chosen))):
@@ -158,7 +162,9 @@ def _blocks(seen: _Seen, cells: Cells, chosen: Mapping[str, str | None], before:
     except Exception:
         if not seen.changed():
             raise
-    if seen.changed():
+    if (
+        at - before != count or seen.changed()
+    ):  # one that is written anew, if with the same bytes, is cut short meanwhile
         raise UserError(seen.file.name, "was changed while it was read; run this again")
 
 

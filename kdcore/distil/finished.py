@@ -35,7 +35,7 @@ class Finished:
 
         So it does for a classifier that no run made, as the one that a project's teacher is taken from.
         """
-        if (folder / "config.json").is_file() and not (folder / MANIFEST).exists():
+        if (folder / "config.json").is_file() and not any((folder / name).exists() for name in (MANIFEST, "run.json")):
             raise _not_made(folder)
         return cls.of(folder, open_sealed(folder, rerun))
 

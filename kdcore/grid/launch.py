@@ -53,10 +53,6 @@ class Seen:
         return bool(self.events) and self.events[-1].get("code") == 0
 
     @property
-    def failed(self) -> bool:
-        return self.settled and bool(self.events) and not self.done
-
-    @property
     def places(self) -> list[str]:
         return [event["place"] for event in self.events if event["event"] == "started"]
 
@@ -87,6 +83,7 @@ def launch(jobs: Sequence[Job], engine: Engine) -> bool:
 def _watch(folder: Path, jobs: Sequence[Job], engine: Engine) -> tuple[list[Seen], bool]:
     """What became of each job, once all have ended, and whether they were asked to."""
     seen, stopping, pause, asked = [Seen() for _ in jobs], False, POLL, time.monotonic()
+    failed = set[str]()  # stages of jobs that did not end well, of which none comes after another one
     with interrupt.listening():
         while not all(one.settled for one in seen):
             if interrupt.requested() and not stopping:
@@ -102,8 +99,10 @@ def _watch(folder: Path, jobs: Sequence[Job], engine: Engine) -> tuple[list[Seen
                     if number not in unfinished and not one.settled:
                         _look(folder, number, job, one)  # it may have ended since
                         one.settled = True
-                        failed = {job.stage for job, one in zip(jobs, seen, strict=True) if one.failed}
-                        _say_end(folder, number, job, one, stopping, engine, failed)
+                        before = [stage for stage in job.after if stage in failed]
+                        if not one.done and not before:
+                            failed.add(job.stage)
+                        _say_end(folder, number, job, one, stopping, engine, before)
             time.sleep(POLL)
     return seen, stopping
 
@@ -126,9 +125,9 @@ def _look(folder: Path, number: int, job: Job, one: Seen) -> bool:
 
 
 def _say_end(
-    folder: Path, number: int, job: Job, one: Seen, stopping: bool, engine: Engine, failed: Collection[str]
+    folder: Path, number: int, job: Job, one: Seen, stopping: bool, engine: Engine, before: Sequence[str]
 ) -> None:
-    """failed: the stages whose jobs failed; what comes after them did not start."""
+    """before: the stages that this job comes after and that failed."""
     last, log = one.events[-1] if one.events else {}, folder / f"{number}.log"
     if one.done:
         resumed = f", went on at {last['resumed']}" if last["resumed"] else ""
@@ -143,8 +142,7 @@ def _say_end(
         code = f"exit code {last['code']}" if "code" in last else "it was lost"
         warn(f"{job.stage}: failed on {last['place']}, {code}: {ended or f'nothing was said ({log})'}")
     else:
-        before = [stage for stage in job.after if stage in failed]
-        others = f"{' and '.join(before)} failed before it" if before else "the engine took it back"
+        others = f"it comes after {' and '.join(before)}, which failed" if before else "the engine took it back"
         warn(f"{job.stage}: did not start: {engine.why(number) or ended or others}")
 
 

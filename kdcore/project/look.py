@@ -81,6 +81,8 @@ class Rows:
             found |= {str(cell): cell for cell in judged} if label else {}
             for own, name in zip(sample, text, strict=True):
                 own += part.columns[name][: SAMPLE - len(own)]
+        if label and not found:
+            raise UserError("--label", f"no row has a label in the column {label!r}; rows without any are --unlabelled")
         return cls(text, label, count - (max(1, round(share * scored)) if share else 0), [*found.values()], sample)
 
     @property
@@ -105,6 +107,10 @@ def look_at_rows(train: Path, validation: Path | None, text: Sequence[str], labe
     if len(chosen) not in (1, 2):
         raise UserError("--text", f"name the one or two columns of texts, found {shown(list(chosen))} in {train}")
     _check_columns(files, (*chosen, *known))
+    if label in chosen:
+        raise UserError("--label", f"must be another column than the text, found {label!r}")
+    if len({*chosen}) < len(chosen):
+        raise UserError("--text", f"must name two columns, found {chosen[0]!r} twice")
     return Rows.of(files[train], chosen, label, SHARE if validation is None else 0.0)
 
 
@@ -143,7 +149,8 @@ def choose(task: str, teacher: Classifier, rows: Rows, layers: int | None) -> di
     say(f"rows: {rows.count:,} to train; text: {' and '.join(rows.text)}; label: {rows.label or 'none'}")
     if rows.label is None:
         say(f"scores: by the teacher's answers ({known['metrics'][0]}), as no row has a label")
-    say(f"labels: {', '.join(labels) or 'numbers'}, as the {'teacher has' if teacher.finetuned else 'rows have'} them")
+    theirs = "teacher has" if teacher.finetuned and labels == teacher.labels else "rows have"
+    say(f"labels: {', '.join(labels) or 'numbers'}, as the {theirs} them")
     say(f"student: {count_of(depth, 'layer')}" + ("" if layers else ", half of the teacher's"))
     alone = {"train.threads": 1} if teacher.width < NARROW else {}
     if alone:

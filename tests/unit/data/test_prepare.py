@@ -3,6 +3,7 @@
 import json
 import os
 import tracemalloc
+import zipfile
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdcore.artefacts import state
-from kdcore.data import checks, embedded, sources, tasks
+from kdcore.data import checks, embedded, sources, tables, tasks
 from kdcore.data.prepare import holdout, prepare
 from kdcore.data.prepared import Data
 from kdcore.errors import UserError
@@ -116,6 +117,30 @@ def test_a_file_whose_times_alone_change_while_it_is_read_is_the_same_file(revie
     os.utime(file, (1e9, 1e9))
     assert state(file) != before
     checks.check(REVIEWS, raw, tmp_path)
+
+
+def test_a_file_that_is_written_anew_while_it_is_read_is_refused_even_with_the_same_rows(tmp_path: Path):
+    """A copy begins with an empty file, where a reader finds its end too early."""
+    file = tmp_path / "train.csv"
+    content = "review,stars\n" + "".join(f"text {i} {'word ' * 40},good\n" for i in range(5000))
+    file.write_text(content)
+    blocks = tables.read([file], {"review": "review"}).blocks()
+    read = len(next(blocks).rows) + len(next(blocks).rows)
+    file.write_text("")
+    read += len(next(blocks).rows)
+    file.write_text(content)
+    with pytest.raises(UserError, match=r"train.csv: was changed while it was read; run this again"):
+        read += sum(len(block.rows) for block in blocks)
+    assert read < 5000
+
+
+def test_a_zip_that_is_overwritten_before_it_is_read_is_one_message(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "own.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("own/train.csv", "review,stars\n" + "".join(f"text {i},good\n" for i in range(50_000)))
+    table = tables.read([zipfile.Path(zipfile.ZipFile(tmp_path / "own.zip"), "own/train.csv")], {"review": "review"})
+    (tmp_path / "own.zip").write_bytes(b"x" * 10)
+    with pytest.raises(UserError, match=r"train.csv: was changed while it was read; run this again"):
+        list(table.blocks())
 
 
 def test_types(reviews: Path, tmp_path: Path):

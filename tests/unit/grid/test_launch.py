@@ -92,8 +92,23 @@ def test_a_failure_is_named_with_its_log_and_what_waits_for_it_does_not_start(
     assert "  here: 2 jobs, " in said
     log = folder / "1.log"
     assert f"warning: broken: failed on here, exit code 2: {log.read_text().splitlines()[-1]} ({log})" in warned
-    assert "warning: after both: did not start: broken failed before it\n" in warned
+    assert "warning: after both: did not start: it comes after broken, which failed\n" in warned
     assert (folder / "0.log").read_text().startswith("kdcore ")
+
+
+def test_what_comes_after_a_job_that_could_not_start_names_that_one(work: Path, capfd: pytest.CaptureFixture[str]):
+    class Refusing(Here):
+        def unfinished(self) -> Collection[int]:
+            self.ended |= dict.fromkeys(range(len(self.jobs)), 1)
+            return []
+
+        def why(self, number: int) -> str:
+            return "" if number else "the machines must share the project's folder"
+
+    assert not launch([job("first", "--version"), job("then", "--version", after=("first",))], Refusing())
+    warned = capfd.readouterr().err
+    assert "warning: first: did not start: the machines must share the project's folder\n" in warned
+    assert "warning: then: did not start: it comes after first, which failed\n" in warned
 
 
 def test_all_jobs_done_is_a_launch_that_went_well(work: Path):
