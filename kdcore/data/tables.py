@@ -162,9 +162,8 @@ def _blocks(seen: _Seen, cells: Cells, chosen: Mapping[str, str | None], before:
     except Exception:
         if not seen.changed():
             raise
-    if (
-        at - before != count or seen.changed()
-    ):  # one that is written anew, if with the same bytes, is cut short meanwhile
+    # One that is written anew, if with the same bytes, is cut short meanwhile.
+    if at - before != count or seen.changed():
         raise UserError(seen.file.name, "was changed while it was read; run this again")
 
 
