@@ -94,7 +94,7 @@ def submission(
     taken = {task: best(points / task, task, method, params.seeds, rerun) for task in params.tasks}
     folder = STUDIES[study].data if study else Path("data")
     data = {task: open_data(task, folder / task) for task in params.tasks}
-    for one in data.values():  # what is wrong with the last is said before a student of the first is trained
+    for one in data.values():  # before a student of the first is trained, which may take hours
         unseen_files(one, out)
     for task, (seed, point) in taken.items():
         say(f"{task}: {method}, seed {seed}, {point.metric} {point.score:.4f} on validation")

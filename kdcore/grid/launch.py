@@ -83,7 +83,7 @@ def launch(jobs: Sequence[Job], engine: Engine) -> bool:
 def _watch(folder: Path, jobs: Sequence[Job], engine: Engine) -> tuple[list[Seen], bool]:
     """What became of each job, once all have ended, and whether they were asked to."""
     seen, stopping, pause, asked = [Seen() for _ in jobs], False, POLL, time.monotonic()
-    failed = set[str]()  # stages of jobs that did not end well, of which none comes after another one
+    failed = set[str]()  # stages whose jobs failed by themselves, and not because of one before them
     with interrupt.listening():
         while not all(one.settled for one in seen):
             if interrupt.requested() and not stopping:
